@@ -200,6 +200,11 @@ void Arguments::apart(const char* name, FloatArray array, Index size, const char
 
 const int32_t* Arguments::startsOrNull(const char* name, Index samples, Index time) {
   const int32_t* starts = intsOrNull(name, sizeOf(samples, time));
+  checkStarts(name, starts, samples, time);
+  return starts;
+}
+
+void Arguments::checkStarts(const char* name, const int32_t* starts, Index samples, Index time) {
   for (Index sample = 0; starts != nullptr && ok_ && sample < samples; sample++) {
     const int32_t* ofSample = starts + sample * time;
     for (Index row = 0, least = 0; row < time; least = ofSample[row++]) {
@@ -210,7 +215,25 @@ const int32_t* Arguments::startsOrNull(const char* name, Index samples, Index ti
       }
     }
   }
-  return starts;
+}
+
+KeyRanges Arguments::keyRanges(Index samples, Index queries, Index keys) {
+  const Index size = sizeOf(samples, queries);
+  const int32_t *starts = intsOrNull("starts", size), *ends = intsOrNull("ends", size);
+  if (!ok_) return {};
+  if (ends == nullptr) {
+    if (queries != keys) fail("expected the ends of key ranges of %lld queries", static_cast<long long>(queries));
+    else checkStarts("starts", starts, samples, queries);
+    return {starts, nullptr};
+  }
+  for (Index i = 0; i < size; i++) {
+    const int32_t start = starts == nullptr ? 0 : starts[i];
+    if (start >= 0 && start < ends[i] && ends[i] <= keys) continue;
+    fail("expected a range of some of %lld keys at query %lld of sample %lld, received %d to %d", static_cast<long long>(keys),
+         static_cast<long long>(i % queries), static_cast<long long>(i / queries), start, ends[i]);
+    break;
+  }
+  return {starts, ends};
 }
 
 DropoutArguments Arguments::dropout(Index samples) {

@@ -56,6 +56,8 @@ class Arguments {
   void apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize);
   // An Int32Array of [samples, time], or null: for each row of a sample a row that is not after it, ascending.
   const int32_t* startsOrNull(const char* name, Index samples, Index time);
+  // starts and ends, each an Int32Array of [samples, queries] or null: the keys that each query sees (KeyRanges).
+  KeyRanges keyRanges(Index samples, Index queries, Index keys);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
   // The name of one of activations.h, or 'none'.
@@ -69,6 +71,7 @@ class Arguments {
   napi_value finish(bool enoughMemory);
 
  private:
+  void checkStarts(const char* name, const int32_t* starts, Index samples, Index time);
   napi_value next();
   bool isNull(napi_value value);
   // Whether the next argument is null; if so, skips it.

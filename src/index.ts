@@ -62,16 +62,21 @@ export type { Engine } from './engine/engine.ts';
 export type { EnginePrecision } from './engine/engineEntry.ts';
 export type {
   AdamwOptions,
+  AttentionHeads,
   AttentionOptions,
   CachedKeys,
   Documents,
   Dropout,
   ForwardActivation,
+  FusedOperands,
+  KeyRanges,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
+  OperandGradients,
   RopeOptions,
+  SeparateOperands,
 } from './engine/kernels.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';

@@ -7,77 +7,95 @@
 namespace lockstep {
 namespace {
 
-// b, t, nHead, nKvHead, headSize
+// nHead, nKvHead, headSize
+AttentionHeads readHeads(Arguments& args) {
+  const AttentionHeads heads = {args.positive("nHead"), args.positive("nKvHead"), args.positive("headSize")};
+  if (args.ok() && heads.nHead % heads.nKvHead != 0) args.fail("expected nKvHead to divide nHead");
+  return heads;
+}
+
+// b, tq, tk, nHead, nKvHead, headSize
 template <class P>
 void readShape(Arguments& args, P& p) {
   p.b = args.positive("b");
-  p.t = args.positive("t");
-  p.heads = {args.positive("nHead"), args.positive("nKvHead"), args.positive("headSize")};
-  if (args.ok() && p.heads.nHead % p.heads.nKvHead != 0) args.fail("expected nKvHead to divide nHead");
+  p.tq = args.positive("tq");
+  p.tk = args.positive("tk");
+  p.heads = readHeads(args);
 }
 
 Index sizeOfHeads(Index rows, const AttentionHeads& heads) { return sizeOf(rows, heads.nHead, heads.hs); }
 Index sizeOfQkv(Index rows, const AttentionHeads& heads) { return sizeOf(rows, heads.nHead + 2 * heads.nKvHead, heads.hs); }
 
-// The parts of rows q|k|v.
+// The parts of rows q|k|v, or of rows q and rows k|v.
 struct Parts {
   FloatArray query, key, value;
-
-  Parts(FloatArray qkv, const AttentionHeads& heads)
-      : query(qkv), key(qkv.from(heads.c())), value(qkv.from(heads.c() + heads.kvWidth())) {}
+  AttentionStrides strides;
 };
 
+// kv | null, q: without kv, rows q|k|v.
 template <class P>
-void readQkv(Arguments& args, P& p) {
-  const FloatArray qkv = args.anyFloats("qkv", sizeOfQkv(sizeOf(p.b, p.t), p.heads));
-  if (!args.ok()) return;
-  const Parts parts(qkv, p.heads);
-  p.query = parts.query, p.key = parts.key, p.value = parts.value;
-  p.strides = {p.heads.qkvWidth(), p.heads.qkvWidth()};
+Parts readParts(Arguments& args, const P& p, const char* kvName, const char* qName) {
+  const AttentionHeads& heads = p.heads;
+  const FloatArray kv = args.anyFloatsOrNull(kvName, sizeOf(sizeOf(p.b, p.tk), 2 * heads.nKvHead, heads.hs));
+  const Index rows = sizeOf(p.b, p.tq);
+  const FloatArray q = args.anyFloats(qName, kv.data == nullptr ? sizeOfQkv(rows, heads) : sizeOfHeads(rows, heads));
+  if (!args.ok()) return {};
+  if (kv.data != nullptr) {
+    if (kv.bfloat16 != q.bfloat16) args.fail("expected %s of the type of %s", kvName, qName);
+    return {q, kv, kv.from(heads.kvWidth()), {heads.c(), 2 * heads.kvWidth()}};
+  }
+  if (p.tq != p.tk) args.fail("expected as many keys as queries in %s", qName);
+  return {q, q.from(heads.c()), q.from(heads.c() + heads.kvWidth()), {heads.qkvWidth(), heads.qkvWidth()}};
 }
 
-void checkType(Arguments& args, const char* name, FloatArray array, FloatArray qkv) {
-  if (args.ok() && array.bfloat16 != qkv.bfloat16) args.fail("expected %s of the type of qkv", name);
+template <class P>
+void readOperands(Arguments& args, P& p) {
+  const Parts parts = readParts(args, p, "kv", "q");
+  p.query = parts.query, p.key = parts.key, p.value = parts.value, p.strides = parts.strides;
+}
+
+void checkType(Arguments& args, const char* name, FloatArray array, FloatArray query) {
+  if (args.ok() && array.bfloat16 != query.bfloat16) args.fail("expected %s of the type of the queries", name);
 }
 
 }  // namespace
 
-// attentionForward(engine, b, t, nHead, nKvHead, headSize, out, lse, qkv, starts | null, rate, keys | null)
+// attentionForward(engine, b, tq, tk, nHead, nKvHead, headSize, out, lse, kv | null, q, starts | null, ends | null, rate, keys | null):
+// without kv, q is q|k|v
 napi_value attentionForward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionForward");
   Engine* engine = args.engine();
   AttentionForwardArguments p = {};
   readShape(args, p);
-  const Index rows = sizeOf(p.b, p.t);
+  const Index rows = sizeOf(p.b, p.tq);
   p.out = args.anyFloats("out", sizeOfHeads(rows, p.heads));
   p.lse = args.floats("lse", sizeOf(rows, p.heads.nHead, 2));
-  readQkv(args, p);
+  readOperands(args, p);
   checkType(args, "out", p.out, p.query);
-  p.starts = args.startsOrNull("starts", p.b, p.t);
+  p.ranges = args.keyRanges(p.b, p.tq, p.tk);
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionForward(*engine->pool, p));
 }
 
-// attentionBackward(engine, b, t, nHead, nKvHead, headSize, dqkv, dout, out, qkv, lse, starts | null, rate, keys | null)
+// attentionBackward(engine, b, tq, tk, nHead, nKvHead, headSize, dkv | null, dq, dout, out, kv | null, q, lse, starts | null, ends | null,
+// rate, keys | null)
 napi_value attentionBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionBackward");
   Engine* engine = args.engine();
   AttentionBackwardArguments p = {};
   readShape(args, p);
-  const Index rows = sizeOf(p.b, p.t);
-  const FloatArray dqkv = args.anyFloats("dqkv", sizeOfQkv(rows, p.heads));
+  const Index rows = sizeOf(p.b, p.tq);
+  const Parts gradients = readParts(args, p, "dkv", "dq");
+  p.dquery = gradients.query, p.dkey = gradients.key, p.dvalue = gradients.value;
   p.dout = args.anyFloats("dout", sizeOfHeads(rows, p.heads));
   p.out = args.anyFloats("out", sizeOfHeads(rows, p.heads));
-  readQkv(args, p);
-  checkType(args, "dqkv", dqkv, p.query);
+  readOperands(args, p);
+  if (args.ok() && p.strides.query != gradients.strides.query) args.fail("expected gradients in tensors like those of the operands");
+  checkType(args, "dq", p.dquery, p.query);
   checkType(args, "dout", p.dout, p.query);
   checkType(args, "out", p.out, p.query);
-  if (args.ok()) {
-    const Parts gradients(dqkv, p.heads);
-    p.dquery = gradients.query, p.dkey = gradients.key, p.dvalue = gradients.value;
-  }
   p.lse = args.floats("lse", sizeOf(rows, p.heads.nHead, 2));
-  p.starts = args.startsOrNull("starts", p.b, p.t);
+  p.ranges = args.keyRanges(p.b, p.tq, p.tk);
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));
 }
@@ -88,7 +106,9 @@ napi_value attentionDecode(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionDecode");
   Engine* engine = args.engine();
   AttentionDecodeArguments p = {};
-  readShape(args, p);
+  p.b = args.positive("b");
+  p.t = args.positive("t");
+  p.heads = readHeads(args);
   const Index tokens = sizeOf(p.b, p.t);
   p.out = args.floats("out", sizeOfHeads(tokens, p.heads));
   p.qkv = args.floats("qkv", sizeOfQkv(tokens, p.heads));

@@ -1,4 +1,4 @@
-// Shared by the passes of causal attention: the current head, its rows gathered from the tensors, and products of blocks.
+// Shared by the passes of attention: the current head, its rows gathered from the tensors, and products of blocks.
 //
 // Scores are kept transposed: a row belongs to a key, its lanes to queries. A query's softmax then never leaves its lane, and
 // the products read rows of weights one number at a time, and complete rows of channels.
@@ -50,51 +50,68 @@ struct Carver {
 
 // One head of one sample. Gathered rows are `width` floats long and end with zeros; there are `rows` of them.
 struct Head {
-  Index sample, head, kvHead, t, hs, c, width, rows;
+  Index sample, head, kvHead, tq, tk, hs, c, width, rows;
   AttentionStrides strides;
   float scale;
   const DropoutArguments& dropout;
-  const int32_t* starts;  // [T] or null: the first key that each query sees
+  const int32_t* starts;  // [Tq] or null: the first key that each query sees
+  const int32_t* ends;    // [Tq] or null: the end of the keys that each query sees; null: that of its own position
 
   template <class Arguments>
   Head(const Arguments& p, Index task)
       : sample(task / p.heads.nHead),
         head(task % p.heads.nHead),
         kvHead(head / p.heads.perKvHead()),
-        t(p.t),
+        tq(p.tq),
+        tk(p.tk),
         hs(p.heads.hs),
         c(p.heads.c()),
         width(roundUp(hs, W)),
-        rows(roundUp(t, rowsUnit)),
+        rows(roundUp(tk, rowsUnit)),
         strides(p.strides),
         scale(1.0f / __builtin_sqrtf(float(hs))),
         dropout(p.dropout),
-        starts(p.starts == nullptr ? nullptr : p.starts + sample * p.t) {}
+        starts(p.ranges.starts == nullptr ? nullptr : p.ranges.starts + sample * p.tq),
+        ends(p.ranges.ends == nullptr ? nullptr : p.ranges.ends + sample * p.tq) {}
 
-  // The start of this head in the queries, in the keys and in the values, and in a tensor [B, T, C].
-  Index inQueries() const { return sample * t * strides.query + head * hs; }
-  Index inKeys() const { return sample * t * strides.key + kvHead * hs; }
-  Index inOut() const { return sample * t * c + head * hs; }
+  // The start of this head in the queries, in the keys and in the values, and in a tensor [B, Tq, C].
+  Index inQueries() const { return sample * tq * strides.query + head * hs; }
+  Index inKeys() const { return sample * tk * strides.key + kvHead * hs; }
+  Index inOut() const { return sample * tq * c + head * hs; }
 
   // Whether rows of channels fill the wide tile.
   bool wide() const { return width % Wide::columns == 0; }
   // Number of queries of the block from i0 on. Blocks have about the same size, and no tile or vector spans two blocks.
   Index queriesFrom(Index i0) const {
-    const Index blocks = ceilDiv(t, blockQueries);
+    const Index blocks = ceilDiv(tq, blockQueries);
     static constexpr Index wideUnit = std::lcm(W, Wide::rows), narrowUnit = std::lcm(W, Narrow::rows);
     const Index unit = wide() ? wideUnit : narrowUnit;
-    return smaller(roundUp(ceilDiv(t, blocks), unit), t - i0);
+    return smaller(roundUp(ceilDiv(tq, blocks), unit), tq - i0);
   }
 
+  // Whether each query has a range of keys of its own. Blocks of queries then meet all keys from the first to the last that one of them sees.
+  bool isRanged() const { return ends != nullptr; }
   // The first key that the block of queries from i0 on sees, rounded down to a multiple of `unit`.
-  Index firstKey(Index i0, Index unit) const { return starts == nullptr ? 0 : starts[i0] / unit * unit; }
+  Index firstKey(Index i0, Index queries, Index unit) const {
+    if (starts == nullptr) return 0;
+    Index first = starts[i0];
+    for (Index i = i0; isRanged() && i < i0 + queries; i++) first = smaller(first, starts[i]);
+    return first / unit * unit;
+  }
+  // The end of the keys that it sees; of ranges, rounded up to a multiple of `unit`, so that no tile of keys is cut.
+  Index keysEnd(Index i0, Index queries, Index unit) const {
+    if (!isRanged()) return i0 + queries;
+    Index end = 0;
+    for (Index i = i0; i < i0 + queries; i++) end = larger(end, ends[i]);
+    return roundUp(end, unit);
+  }
 
   bool drops() const { return dropout.keys != nullptr; }
   float dropoutScale() const { return drops() ? dropout.scale : 1.0f; }
 
   // Element numbers of the weights of key j for queries i, i + 1, ..., the next key's being one more; and which of them are kept.
   VecU elementsFrom(Index i, Index j) const {
-    return splatU(uint32_t((head * t + i) * t + j)) + laneNumbers() * splatU(uint32_t(t));
+    return splatU(uint32_t((head * tq + i) * tk + j)) + laneNumbers() * splatU(uint32_t(tk));
   }
   VecI keeps(VecU elements) const { return dropoutKeeps(dropout, sample, elements); }
 };
@@ -140,7 +157,8 @@ inline void fetchHead(Prefetcher& prefetcher, const HeadRows<Float>& from, const
   if (from.query == nullptr) return;
   const Index bytes = head.hs * Index(sizeof(Float)), query = head.strides.query, key = head.strides.key;
   prefetcher.add(from.query + i0 * query, query * Index(sizeof(Float)), rows, bytes);
-  for (const Float* part : {from.key, from.value}) prefetcher.add(part + i0 * key, key * Index(sizeof(Float)), rows, bytes);
+  const Index keys = smaller(rows, head.tk - i0);
+  for (const Float* part : {from.key, from.value}) prefetcher.add(part + i0 * key, key * Index(sizeof(Float)), keys, bytes);
 }
 
 inline Vec where(VecI condition, Vec a, Vec b) { return condition ? a : b; }
@@ -164,12 +182,12 @@ struct DenominatorLog {
 // The logs of a head's queries in memory.
 template <class Float>
 struct DenominatorLogs {
-  Float *logs, *rests;  // [T]
+  Float *logs, *rests;  // [Tq]
 
-  // Those of head `task` in a tensor [2, B, NH, T].
+  // Those of head `task` in a tensor [2, B, NH, Tq].
   template <class Arguments>
   static DenominatorLogs of(Float* lse, const Arguments& p, Index task) {
-    return {lse + task * p.t, lse + (p.b * p.heads.nHead + task) * p.t};
+    return {lse + task * p.tq, lse + (p.b * p.heads.nHead + task) * p.tq};
   }
 
   void store(Index i, const DenominatorLog& log, int count) const {
@@ -178,28 +196,32 @@ struct DenominatorLogs {
   }
 };
 
-// The queries from i on that see key j of their document.
-inline VecI sees(Index i, Index j) { return VecI(laneNumbers()) >= VecI(splatU(uint32_t(int32_t(j - i)))); }
+// The keys that W queries from i on see, of which those from Tq on do not matter.
+struct SeenKeys {
+  VecI starts = {}, ends;
+  Index last = 0;  // the greatest start
+  Index common;    // the least end
 
-// Where the documents of W queries from i on begin, of which those from T on do not matter.
-struct Documents {
-  VecI starts = {};
-  Index last = 0;  // the start of the last query's document
-
-  Documents(const Head& head, Index i) {
-    if (head.starts == nullptr || i >= head.t) return;
+  SeenKeys(const Head& head, Index i) : ends(VecI(laneNumbers() + splatU(uint32_t(i + 1)))), common(i + 1) {
+    const Index count = smaller(W, head.tq - i);
+    if (count <= 0) return;
     int32_t lanes[W] = {};
-    const Index count = smaller(W, head.t - i);
-    for (Index n = 0; n < count; n++) lanes[n] = head.starts[i + n];
-    __builtin_memcpy(&starts, lanes, sizeof starts);
-    last = lanes[count - 1];
+    if (head.starts != nullptr) {
+      for (Index n = 0; n < count; n++) last = larger(last, lanes[n] = head.starts[i + n]);
+      __builtin_memcpy(&starts, lanes, sizeof starts);
+    }
+    if (head.ends != nullptr) {
+      common = head.tk;
+      for (Index n = 0; n < W; n++) common = smaller(common, lanes[n] = head.ends[i + smaller(n, count - 1)]);
+      __builtin_memcpy(&ends, lanes, sizeof ends);
+    }
   }
 
-  // Number of keys from j0 on, at most `keys`, before the last query's document: only these may be before the document of a query
-  // that they are not after.
+  // Number of keys from j0 on, at most `keys`, before the greatest start: only these may be before the range of a query.
   Index keysToCheck(Index j0, Index keys) const { return larger(0, smaller(keys, last - j0)); }
-  // The queries whose document contains key j, or begins before it.
-  VecI reach(Index j) const { return starts <= VecI(splatU(uint32_t(j))); }
+  // The queries whose range ends after key j; those whose range contains it.
+  VecI endAfter(Index j) const { return VecI(splatU(uint32_t(j))) < ends; }
+  VecI see(Index j) const { return endAfter(j) & (starts <= VecI(splatU(uint32_t(j)))); }
 };
 
 // Rows from `from`, `stride` apart, into rows of `width`; zeros after `size` channels and after `rows` rows, up to `rowsMost`.
@@ -276,7 +298,9 @@ struct Block {
   Prefetcher& prefetcher;
 
   // Keys of this block that some of the queries before i0 + q see.
-  Index keysBefore(Index q) const { return larger(0, smaller(keys, i0 + q - j0)); }
+  Index keysBefore(Index q) const { return head.isRanged() ? keys : larger(0, smaller(keys, i0 + q - j0)); }
+  // The first query of this block that sees one of the keys from key j of this block on.
+  Index firstSeeing(Index j) const { return head.isRanged() ? 0 : larger(0, j0 + j - i0); }
   // Number of keys whose weights for W queries from q on are read by the sums, and the first of them.
   Index keysReadFrom(Index q) const { return keysBefore(roundUp(q + W, tileRows())); }
   Index firstReadFrom(Index q) const { return smaller(keysUnseen(q / tileRows() * tileRows()), keysUnseen(q) / tileRows() * tileRows()); }
@@ -284,7 +308,7 @@ struct Block {
   // products[j][q] = keyRows[j0 + j] · queries[q], where weights of a vector are read. `queryColumns` are rows of blockQueries.
   void multiplyQueries(const float* queryColumns, const float* keyRows, float* products) const {
     for (Index j = 0; j < keys; j += Narrow::rows) {
-      const Index q = larger(0, (j0 + j - i0) / W * W);
+      const Index q = firstSeeing(j) / W * W;
       Index end = roundUp(queries, W);
       while (end > q && firstReadFrom(end - W) >= j + Narrow::rows) end -= W;
       prefetcher.step();
@@ -302,7 +326,7 @@ struct Block {
   }
 
   // sums[j0 + j] = or += Σ over the queries that may see key j of weights[j][q] · rows[q]. The first block of queries that sees a key
-  // assigns, unless it adds to the sums of another head.
+  // assigns, unless it adds to the sums of another head or has ranges: then the sums begin as zeros.
   void sumOverQueries(const float* weights, const float* rows, float* sums) const {
     if (head.wide()) sumOverQueriesWith<Wide>(weights, rows, sums);
     else sumOverQueriesWith<Narrow>(weights, rows, sums);
@@ -310,10 +334,12 @@ struct Block {
 
  private:
   Index tileRows() const { return head.wide() ? Wide::rows : Narrow::rows; }
+  // Whether the queries have documents, whose starts ascend.
+  bool hasDocuments() const { return head.starts != nullptr && !head.isRanged(); }
   // Number of keys of this block before the document of query q: neither it nor a later query sees them.
-  Index keysUnseen(Index q) const { return head.starts == nullptr ? 0 : larger(0, smaller(keys, head.starts[i0 + q] - j0)); }
+  Index keysUnseen(Index q) const { return hasDocuments() ? larger(0, smaller(keys, head.starts[i0 + q] - j0)) : 0; }
   // Whether query q sees keys before this block, and after `first`.
-  bool sawKeys(Index q) const { return j0 > (head.starts == nullptr ? first : larger(first, head.starts[i0 + q])); }
+  bool sawKeys(Index q) const { return j0 > (hasDocuments() ? larger(first, head.starts[i0 + q]) : first); }
 
   template <class Shape>
   void sumOverKeysWith(const float* weights, const float* rows, float* sums) const {
@@ -331,15 +357,15 @@ struct Block {
   template <class Shape>
   void sumOverQueriesWith(const float* weights, const float* rows, float* sums) const {
     const Index width = head.width;
-    Index end = head.starts == nullptr ? queries : 0;  // the end of the queries whose documents begin before the end of the keys
+    Index end = hasDocuments() ? 0 : queries;  // the end of the queries whose documents begin before the end of the keys
     for (Index j = 0; j < keys; j += Shape::rows) {
-      const Index q = larger(0, j0 + j - i0), keysEnd = j0 + smaller(keys, j + Shape::rows);
+      const Index q = firstSeeing(j), keysEnd = j0 + smaller(keys, j + Shape::rows);
       while (end < queries && head.starts[i0 + end] < keysEnd) end++;
       prefetcher.step();
       if (q >= end) continue;
       multiplyRows<Lies::inRows, Shape::rows, Shape::vectors>(weights + j * blockQueries + q, blockQueries, rows + q * width, width,
                                                               end - q, sums + (j0 + j) * width, width, width,
-                                                              addsToKeys || j0 + j < i0);
+                                                              addsToKeys || head.isRanged() || j0 + j < i0);
     }
   }
 };

@@ -1,4 +1,4 @@
-// The gradients of causal attention, with the weights recomputed from the scores and their log-sum-exp, in the tiles of the
+// The gradients of attention, with the weights recomputed from the scores and their log-sum-exp, in the tiles of the
 // forward pass. A block of queries processes its keys from first to last, so every sum has a fixed order.
 #include "attentionBf16.h"
 
@@ -35,18 +35,22 @@ struct HeadBackward {
 
   void run() const {
     if (!addsToKeys) {
-      gatherRows(from.key, head.strides.key, head.t, head.rows, head.hs, scratch.keyRows, head.width);
-      gatherRows(from.value, head.strides.key, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+      gatherRows(from.key, head.strides.key, head.tk, head.rows, head.hs, scratch.keyRows, head.width);
+      gatherRows(from.value, head.strides.key, head.tk, head.rows, head.hs, scratch.valueRows, head.width);
     }
-    for (Index i0 = 0; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
+    if (head.isRanged() && !addsToKeys) {
+      for (float* sums : {scratch.dkey, scratch.dvalue}) __builtin_memset(sums, 0, size_t(head.rows * head.width) * sizeof(float));
+    }
+    for (Index i0 = 0; i0 < head.tq; i0 += head.queriesFrom(i0)) queriesFrom(i0);
+    if (head.isRanged() && endsKeys) scatterKeyGradients(0, head.tk);
   }
 
   void queriesFrom(Index i0) const {
     const Index queries = head.queriesFrom(i0), stride = head.strides.query;
-    const Index keysMost = i0 + queries;
-    const bool last = endsKeys && keysMost == head.t;
-    const Index firstKey = head.firstKey(i0, rowsUnit);
-    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
+    const Index keysMost = head.keysEnd(i0, queries, rowsUnit);
+    const bool last = endsKeys && !head.isRanged() && keysMost == head.tq;
+    const Index firstKey = head.firstKey(i0, queries, rowsUnit);
+    Prefetcher prefetcher = fetchAhead(i0, queries, keysMost - firstKey);
     gatherQueries(i0, queries);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
       const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), addsToKeys, head, prefetcher};
@@ -101,14 +105,14 @@ struct HeadBackward {
         store(dscores + j * blockQueries, weight * (dweight - delta));
       }
     };
-    const Documents documents(head, i);
-    const Index checked = larger(from, documents.keysToCheck(j0, keys));
+    const SeenKeys seen(head, i);
+    const Index checked = larger(from, seen.keysToCheck(j0, keys));
     // The end of the keys that all queries see.
-    const Index common = larger(checked, smaller(keys, i + 1 - j0));
+    const Index common = larger(checked, smaller(keys, seen.common - j0));
     Index j = from;
-    for (; j < checked; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j) & documents.reach(j0 + j), x, Vec{}); });
+    for (; j < checked; j++) turn(j, [&](Vec x) { return where(seen.see(j0 + j), x, Vec{}); });
     for (; j < common; j++) turn(j, [](Vec x) { return x; });
-    for (; j < keys; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j), x, Vec{}); });
+    for (; j < keys; j++) turn(j, [&](Vec x) { return where(seen.endAfter(j0 + j), x, Vec{}); });
   }
 
   void scatterKeyGradients(Index j0, Index keys) const {
@@ -118,17 +122,17 @@ struct HeadBackward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index keys) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
-    const Index nextQueries = smaller(queries, head.t - end);
+    const Index nextQueries = smaller(queries, head.tq - end);
     Prefetcher prefetcher;
     fetchHead(prefetcher, next, head, i0, queries);
     prefetcher.add(from.query + end * stride, stride * size, nextQueries, bytes);
     prefetcher.add(dout + end * c, c * size, nextQueries, bytes);
     prefetcher.add(out + end * c, c * size, nextQueries, bytes);
     prefetcher.add(to.query + i0 * stride, stride * size, queries, bytes, true);
-    prefetcher.spread(4 * (end - firstKey) / Narrow::rows);
+    prefetcher.spread(4 * keys / Narrow::rows);
     return prefetcher;
   }
 

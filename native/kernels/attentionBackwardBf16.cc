@@ -23,7 +23,7 @@ struct Scratch {
   float *lse, *rest, *delta, *factors;    // [queries]
 
   Scratch(Carver& carver, const Head& head) {
-    const Index channels = blocksOf(head.hs), all = blocksOf(head.t) * channels * blockFloats;
+    const Index channels = blocksOf(head.hs), all = blocksOf(head.tk) * channels * blockFloats;
     for (uint16_t** numbers : {&keyRows, &valueRows, &keyColumns}) *numbers = takeBf16(carver, all);
     for (float** sums : {&dkey, &dvalue}) *sums = carver.take(all);
     for (uint16_t** numbers : {&queryColumns, &doutColumns, &queryPairs, &doutPairs}) {
@@ -69,23 +69,28 @@ struct HeadBackward {
 
   void run() const {
     if (!addsToKeys) {
-      packRowsOf(from.key, head.strides.key, head.t, head.hs, scratch.keyRows);
-      packRowsOf(from.value, head.strides.key, head.t, head.hs, scratch.valueRows);
-      packRowsTransposed(from.key, head.strides.key, head.t, head.hs, scratch.keyColumns);
+      packRowsOf(from.key, head.strides.key, head.tk, head.hs, scratch.keyRows);
+      packRowsOf(from.value, head.strides.key, head.tk, head.hs, scratch.valueRows);
+      packRowsTransposed(from.key, head.strides.key, head.tk, head.hs, scratch.keyColumns);
     }
-    for (Index i0 = 0; i0 < head.t; i0 += queriesMost) queriesFrom(i0);
+    if (head.isRanged() && !addsToKeys) {
+      const Index size = blocksOf(head.tk) * channels() * blockFloats;
+      for (float* sums : {scratch.dkey, scratch.dvalue}) __builtin_memset(sums, 0, size_t(size) * sizeof(float));
+    }
+    for (Index i0 = 0; i0 < head.tq; i0 += queriesMost) queriesFrom(i0);
+    if (head.isRanged() && endsKeys) scatterKeyGradients(0, head.tk);
   }
 
   void queriesFrom(Index i0) const {
-    const Index queries = smaller(queriesMost, head.t - i0), keysMost = roundUp(i0 + queries, side);
-    const bool last = endsKeys && i0 + queries == head.t;
-    const Index firstKey = head.firstKey(i0, side);
-    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
+    const Index queries = smaller(queriesMost, head.tq - i0), keysMost = roundUp(head.keysEnd(i0, queries, side), side);
+    const bool last = endsKeys && !head.isRanged() && i0 + queries == head.tq;
+    const Index firstKey = head.firstKey(i0, queries, side);
+    Prefetcher prefetcher = fetchAhead(i0, queries, keysMost - firstKey);
     packQueries(i0, queries);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
       const Index keys = smaller(blockKeys, keysMost - j0);
       for (Index panel = 0; panel * side < queries; panel++) {
-        const Index i = i0 + panel * side, seen = larger(0, smaller(keys, i + side - j0));
+        const Index i = i0 + panel * side, seen = head.isRanged() ? keys : larger(0, smaller(keys, i + side - j0));
         for (Index j = 0; j < seen; j += side) {
           multiplyPanel(scratch.keyRows, scratch.queryColumns, panel, j0 + j, scratch.scores + (panel * blockKeys + j) * side);
           multiplyPanel(scratch.valueRows, scratch.doutColumns, panel, j0 + j, scratch.dweights + (panel * blockKeys + j) * side);
@@ -95,7 +100,7 @@ struct HeadBackward {
         if (seen > 0) sumOverKeys(panel, j0, seen, j0 > firstKey);
       }
       for (Index j = 0; j < keys; j += side) sumOverQueries(i0, queries, j0, j);
-      if (last) scatterKeyGradients(j0, smaller(keys, head.t - j0));
+      if (last) scatterKeyGradients(j0, smaller(keys, head.tk - j0));
     }
     if (last) scatterKeyGradients(0, firstKey);
     for (Index q = 0; q < side; q++) scratch.factors[q] = head.scale;
@@ -172,35 +177,37 @@ struct HeadBackward {
 #pragma GCC unroll 2
       for (int v = 0; v < 2; v++) storePairs(dscorePair + j * side + 2 * v * W, pairOf(dscore[0][v], dscore[1][v]));
     };
-    const Documents documents[2] = {{head, i + q}, {head, i + q + W}};
-    const Index checked = roundUp(larger(documents[0].keysToCheck(j0, keys), documents[1].keysToCheck(j0, keys)), 2);
-    const Index common = larger(checked, smaller(keys, i - j0));  // the end of the keys before the panel's queries
+    const SeenKeys seen[2] = {{head, i + q}, {head, i + q + W}};
+    const Index checked = roundUp(larger(seen[0].keysToCheck(j0, keys), seen[1].keysToCheck(j0, keys)), 2);
+    // The end of the keys before the panel's queries, or of pairs that all of the 2 W see.
+    const Index before = head.isRanged() ? (smaller(seen[0].common, seen[1].common) - j0) / 2 * 2 : i - j0;
+    const Index common = larger(checked, smaller(keys, before));
     for (Index j = 0; j < checked; j += 2) {
       turn(j, [&](Vec x, Index key, int v) {
-        return where(sees(i + q + v * W, j0 + key) & documents[v].reach(j0 + key), x, Vec{});
+        return where(seen[v].see(j0 + key), x, Vec{});
       });
     }
     for (Index j = checked; j < common; j += 2) turn(j, [](Vec x, Index, int) { return x; });
     for (Index j = common; j < keys; j += 2) {
-      turn(j, [&](Vec x, Index key, int v) { return where(sees(i + q + v * W, j0 + key), x, Vec{}); });
+      turn(j, [&](Vec x, Index key, int v) { return where(seen[v].endAfter(j0 + key), x, Vec{}); });
     }
   }
 
   // dquery of a panel = or += Σ over keys from j0 on.
   void sumOverKeys(Index panel, Index j0, Index keys, bool accumulate) const {
     for (Index x = 0; x < channels(); x++) {
-      multiply({scratch.keyColumns + (x * blocksOf(head.t) + j0 / side) * blockFloats, side, blockFloats,
+      multiply({scratch.keyColumns + (x * blocksOf(head.tk) + j0 / side) * blockFloats, side, blockFloats,
                 scratch.dscorePairs + panel * pairsOfPanel, int(keys / side), scratch.dquery + (panel * channels() + x) * blockFloats,
                 accumulate});
     }
   }
 
   // dkey and dvalue of 32 keys from j0 + j on = or += Σ over the panels that see them. The first block of queries that sees a key assigns,
-  // unless it adds to the sums of another head.
+  // unless it adds to the sums of another head or has ranges: then the sums begin as zeros.
   void sumOverQueries(Index i0, Index queries, Index j0, Index j) const {
-    const Index panel = larger(0, (j0 + j - i0) / side), from = panel * side;
+    const Index panel = head.isRanged() ? 0 : larger(0, (j0 + j - i0) / side), from = panel * side;
     const int steps = int(blocksOf(queries) - panel);
-    const bool accumulate = addsToKeys || j0 + j < i0;
+    const bool accumulate = addsToKeys || head.isRanged() || j0 + j < i0;
     for (Index x = 0; x < channels(); x++) {
       const Index sums = ((j0 + j) / side * channels() + x) * blockFloats;
       const Index columns = (x * panels + panel) * blockFloats, row = j * queriesMost + from;
@@ -223,10 +230,10 @@ struct HeadBackward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index keys) const {
     constexpr Index size = sizeof(uint16_t);
     const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
-    const Index nextQueries = smaller(queries, head.t - end);
+    const Index nextQueries = smaller(queries, head.tq - end);
     Prefetcher prefetcher;
     fetchHead(prefetcher, next, head, i0, queries);
     prefetcher.add(from.query + end * stride, stride * size, nextQueries, bytes);
@@ -234,9 +241,9 @@ struct HeadBackward {
     prefetcher.add(out + end * c, c * size, nextQueries, bytes);
     prefetcher.add(to.query + i0 * stride, stride * size, queries, bytes, true);
     for (uint16_t* part : {to.key, to.value}) {
-      prefetcher.add(part + i0 * head.strides.key, head.strides.key * size, queries, bytes, true);
+      prefetcher.add(part + i0 * head.strides.key, head.strides.key * size, smaller(queries, head.tk - i0), bytes, true);
     }
-    prefetcher.spread(panels * blocksOf(end - firstKey));
+    prefetcher.spread(panels * blocksOf(keys));
     return prefetcher;
   }
 };

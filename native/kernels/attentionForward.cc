@@ -1,4 +1,4 @@
-// Causal multi-head attention in tiles of queries by keys, with the softmax kept as a running maximum and sum, so that no T x T
+// Multi-head attention in tiles of queries by keys, with the softmax kept as a running maximum and sum, so that no T x T
 // matrix exists (FlashAttention: https://arxiv.org/abs/2205.14135). A block of queries is multiplied only with keys that at least one
 // of its queries sees.
 #include "attentionBf16.h"
@@ -34,20 +34,19 @@ struct State {
 // Turns the scores of W queries from i on with keys [from, keys) into weights 2^(score - maximum), 0 where a query does not see the key,
 // before they are divided by their sum. Returns the factor for the queries' previous sums.
 Vec softmax(const Head& head, float* weights, Index i, Index j0, Index from, Index keys, State& state) {
-  const Documents documents(head, i);
-  const Index checked = larger(from, documents.keysToCheck(j0, keys));
+  const SeenKeys seen(head, i);
+  const Index checked = larger(from, seen.keysToCheck(j0, keys));
   // The end of the keys that all queries see.
-  const Index common = larger(checked, smaller(keys, i + 1 - j0));
+  const Index common = larger(checked, smaller(keys, seen.common - j0));
   Vec most[4] = {state.maximum, state.maximum, state.maximum, state.maximum};
-  const auto seesChecked = [&](Index j) { return sees(i, j0 + j) & documents.reach(j0 + j); };
   Index j = from;
-  for (; j < checked; j++) most[0] = max(most[0], where(seesChecked(j), load(weights + j * blockQueries), most[0]));
+  for (; j < checked; j++) most[0] = max(most[0], where(seen.see(j0 + j), load(weights + j * blockQueries), most[0]));
   for (; j + 4 <= common; j += 4) {
 #pragma GCC unroll 4
     for (int n = 0; n < 4; n++) most[n] = max(most[n], load(weights + (j + n) * blockQueries));
   }
   for (; j < common; j++) most[0] = max(most[0], load(weights + j * blockQueries));
-  for (; j < keys; j++) most[1] = max(most[1], where(sees(i, j0 + j), load(weights + j * blockQueries), most[1]));
+  for (; j < keys; j++) most[1] = max(most[1], where(seen.endAfter(j0 + j), load(weights + j * blockQueries), most[1]));
   const Vec maximum = max(max(most[0], most[1]), max(most[2], most[3]));
   Vec sum = {};
   VecU elements = head.elementsFrom(i, j0 + from);
@@ -57,9 +56,9 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index from, Ind
     store(weights + j * blockQueries, head.drops() ? where(head.keeps(elements), weight, Vec{}) : weight);
     elements += 1;
   };
-  for (j = from; j < checked; j++) keep(j, where(seesChecked(j), weigh(j), Vec{}));
+  for (j = from; j < checked; j++) keep(j, where(seen.see(j0 + j), weigh(j), Vec{}));
   for (; j < common; j++) keep(j, weigh(j));
-  for (; j < keys; j++) keep(j, where(sees(i, j0 + j), weigh(j), Vec{}));
+  for (; j < keys; j++) keep(j, where(seen.endAfter(j0 + j), weigh(j), Vec{}));
   const Vec correction = exp2(state.maximum - maximum);
   state = {maximum, fma(state.sum, correction, sum)};
   return correction;
@@ -75,15 +74,15 @@ struct HeadForward {
   DenominatorLogs<float> lse;  // or null
 
   void run() const {
-    gatherRows(from.key, head.strides.key, head.t, head.rows, head.hs, scratch.keyRows, head.width);
-    gatherRows(from.value, head.strides.key, head.t, head.rows, head.hs, scratch.valueRows, head.width);
-    for (Index i0 = first; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
+    gatherRows(from.key, head.strides.key, head.tk, head.rows, head.hs, scratch.keyRows, head.width);
+    gatherRows(from.value, head.strides.key, head.tk, head.rows, head.hs, scratch.valueRows, head.width);
+    for (Index i0 = first; i0 < head.tq; i0 += head.queriesFrom(i0)) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
     const Index queries = head.queriesFrom(i0), stride = head.strides.query;
-    const Index keysMost = i0 + queries, firstKey = head.firstKey(i0, rowsUnit);
-    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
+    const Index keysMost = head.keysEnd(i0, queries, rowsUnit), firstKey = head.firstKey(i0, queries, rowsUnit);
+    Prefetcher prefetcher = fetchAhead(i0, queries, keysMost - firstKey);
     State states[blockQueries / W];
     transposeRows(from.query + (i0 - first) * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
@@ -117,15 +116,14 @@ struct HeadForward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index keys) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
     const Index row = i0 - first;
     Prefetcher prefetcher;
     fetchHead(prefetcher, next, head, row, queries);
-    prefetcher.add(from.query + (row + queries) * stride, stride * size, smaller(queries, head.t - end), bytes);
+    prefetcher.add(from.query + (row + queries) * stride, stride * size, smaller(queries, head.tq - end), bytes);
     prefetcher.add(out + row * c, c * size, queries, bytes, true);
-    const Index keys = end - firstKey;
     prefetcher.spread(keys / Narrow::rows + ceilDiv(keys, blockKeys) * queries / Narrow::rows);
     return prefetcher;
   }
@@ -149,7 +147,7 @@ bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p, Index se
   const float* qkv = p.qkv + sequence * p.t * p.heads.qkvWidth();
   float* out = p.out + sequence * p.t * p.heads.c();
   AttentionForwardArguments whole = {};
-  whole.t = cache.position + p.t;
+  whole.tq = whole.tk = cache.position + p.t;
   whole.heads = p.heads;
   whole.strides = {p.heads.qkvWidth(), p.heads.kvWidth()};
   Carver size = {nullptr};

@@ -17,7 +17,7 @@ struct Scratch {
   float* factors;             // [32]
 
   Scratch(Carver& carver, const Head& head) {
-    const Index channels = blocksOf(head.hs), all = blocksOf(head.t) * channels * blockFloats;
+    const Index channels = blocksOf(head.hs), all = blocksOf(head.tk) * channels * blockFloats;
     for (uint16_t** panels : {&keyRows, &valueColumns}) *panels = takeBf16(carver, all);
     queryColumns = takeBf16(carver, channels * blockFloats);
     scores = carver.take(blockKeys * side);
@@ -42,15 +42,15 @@ struct HeadForward {
   DenominatorLogs<float> lse;
 
   void run() const {
-    packRowsOf(from.key, head.strides.key, head.t, head.hs, scratch.keyRows);
-    packRowsTransposed(from.value, head.strides.key, head.t, head.hs, scratch.valueColumns);
-    for (Index i0 = 0; i0 < head.t; i0 += side) queriesFrom(i0);
+    packRowsOf(from.key, head.strides.key, head.tk, head.hs, scratch.keyRows);
+    packRowsTransposed(from.value, head.strides.key, head.tk, head.hs, scratch.valueColumns);
+    for (Index i0 = 0; i0 < head.tq; i0 += side) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
-    const Index queries = smaller(side, head.t - i0), stride = head.strides.query, channels = blocksOf(head.hs), keysMost = i0 + side;
-    const Index firstKey = head.firstKey(i0, side);
-    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
+    const Index queries = smaller(side, head.tq - i0), stride = head.strides.query, channels = blocksOf(head.hs);
+    const Index keysMost = roundUp(head.keysEnd(i0, queries, side), side), firstKey = head.firstKey(i0, queries, side);
+    Prefetcher prefetcher = fetchAhead(i0, queries, keysMost - firstKey);
     State states[side / W];
     packColumnsOf(from.query + i0 * stride, stride, queries, head.hs, scratch.queryColumns);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
@@ -62,7 +62,7 @@ struct HeadForward {
       }
       for (Index q = 0; q < side; q += W) softmax(q, i0 + q, j0, keys, j0 == firstKey, states[q / W]);
       for (Index x = 0; x < channels; x++) {
-        const uint16_t* columns = scratch.valueColumns + (x * blocksOf(head.t) + j0 / side) * blockFloats;
+        const uint16_t* columns = scratch.valueColumns + (x * blocksOf(head.tk) + j0 / side) * blockFloats;
         multiply({columns, side, blockFloats, scratch.weights, int(keys / side), scratch.sums + x * blockFloats, j0 > firstKey});
       }
     }
@@ -79,18 +79,17 @@ struct HeadForward {
   void softmax(Index q, Index i, Index j0, Index keys, bool isFirst, State& state) const {
     float* scores = scratch.scores + q;
     uint16_t* weights = scratch.weights + 2 * q;
-    const Documents documents(head, i);
-    const Index checked = roundUp(documents.keysToCheck(j0, keys), 4);
-    const auto seesChecked = [&](Index j) { return sees(i, j0 + j) & documents.reach(j0 + j); };
-    // The end of the keys before the block of the queries.
-    const Index common = larger(checked, smaller(keys, i / side * side - j0));
+    const SeenKeys seen(head, i);
+    const Index checked = roundUp(seen.keysToCheck(j0, keys), 4);
+    // The end of the keys before the block of the queries, or of four keys at a time that all queries see.
+    const Index common = larger(checked, smaller(keys, head.isRanged() ? (seen.common - j0) / 4 * 4 : i / side * side - j0));
     Vec most[4] = {splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff())};
-    for (Index j = 0; j < checked; j++) most[0] = max(most[0], where(seesChecked(j), load(scores + j * side), most[0]));
+    for (Index j = 0; j < checked; j++) most[0] = max(most[0], where(seen.see(j0 + j), load(scores + j * side), most[0]));
     for (Index j = checked; j < common; j += 4) {
 #pragma GCC unroll 4
       for (int n = 0; n < 4; n++) most[n] = max(most[n], load(scores + (j + n) * side));
     }
-    for (Index j = common; j < keys; j++) most[0] = max(most[0], where(sees(i, j0 + j), load(scores + j * side), most[0]));
+    for (Index j = common; j < keys; j++) most[0] = max(most[0], where(seen.endAfter(j0 + j), load(scores + j * side), most[0]));
     const Vec scale = splat(head.scale * log2e);
     const Vec maximum = max(state.maximum, max(max(most[0], most[1]), max(most[2], most[3])) * scale);
     VecU elements = head.elementsFrom(i, j0);
@@ -106,9 +105,9 @@ struct HeadForward {
       const VecU lower = weigh(j, onlySeen), upper = weigh(j + 1, onlySeen);
       storePairs(weights + j * side, pairOf(lower, upper));
     };
-    for (Index j = 0; j < checked; j += 2) keep(j, [&](Vec x, Index key) { return where(seesChecked(key), x, Vec{}); });
+    for (Index j = 0; j < checked; j += 2) keep(j, [&](Vec x, Index key) { return where(seen.see(j0 + key), x, Vec{}); });
     for (Index j = checked; j < common; j += 2) keep(j, [](Vec x, Index) { return x; });
-    for (Index j = common; j < keys; j += 2) keep(j, [&](Vec x, Index key) { return where(sees(i, j0 + key), x, Vec{}); });
+    for (Index j = common; j < keys; j += 2) keep(j, [&](Vec x, Index key) { return where(seen.endAfter(j0 + key), x, Vec{}); });
     const Vec correction = exp2(state.maximum - maximum);
     state = {maximum, fma(state.sum, correction, sum)};
     if (isFirst) return;
@@ -117,14 +116,14 @@ struct HeadForward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index keys) const {
     constexpr Index size = sizeof(uint16_t);
     const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
     Prefetcher prefetcher;
     fetchHead(prefetcher, next, head, i0, queries);
-    prefetcher.add(from.query + end * stride, stride * size, smaller(queries, head.t - end), bytes);
+    prefetcher.add(from.query + end * stride, stride * size, smaller(queries, head.tq - end), bytes);
     prefetcher.add(out + i0 * c, c * size, queries, bytes, true);
-    prefetcher.spread(blocksOf(end - firstKey));
+    prefetcher.spread(blocksOf(keys));
     return prefetcher;
   }
 };

@@ -69,32 +69,40 @@ struct AttentionHeads {
 };
 
 // All tensors except lse have the same type, which is that of the products.
-// Rows of queries [B, T, C], of keys and of values [B, T, NKV HS] begin these numbers of elements apart: they are parts of wider rows.
+// Rows of queries [B, Tq, C], of keys and of values [B, Tk, NKV HS] begin these numbers of elements apart: they are parts of wider rows.
 struct AttentionStrides {
   Index query, key;
 };
 
+// The keys [start, end) that each query sees, [B, Tq]; both less than or equal to Tk, and none empty.
+struct KeyRanges {
+  // Null: from the first key on. Without `ends`, ascending and none after its query.
+  const int32_t* starts;
+  // Null: up to the key of the query's own position, where Tq is Tk.
+  const int32_t* ends;
+};
+
 struct AttentionForwardArguments {
-  Index b, t;
+  Index b, tq, tk;
   AttentionHeads heads;
   AttentionStrides strides;
-  FloatArray out;  // [B, T, C]
-  float* lse;      // [2, B, NH, T]: the logs, then what rounding took from them
+  FloatArray out;  // [B, Tq, C]
+  float* lse;      // [2, B, NH, Tq]: the logs, then what rounding took from them
   FloatArray query, key, value;
-  const int32_t* starts;  // [B, T] or null: the first key that each query sees; ascending, none after its query
+  KeyRanges ranges;
   DropoutArguments dropout;
 };
 
 struct AttentionBackwardArguments {
-  Index b, t;
+  Index b, tq, tk;
   AttentionHeads heads;
   AttentionStrides strides;         // of the gradients as well
   FloatArray dquery, dkey, dvalue;  // assigned
   FloatArray dout;
   FloatArray out;
   FloatArray query, key, value;
-  const float* lse;  // [2, B, NH, T], of the forward pass
-  const int32_t* starts;  // as in the forward pass
+  const float* lse;  // [2, B, NH, Tq], of the forward pass
+  KeyRanges ranges;  // as in the forward pass
   DropoutArguments dropout;
 };
 

@@ -2,6 +2,7 @@
  * The work of one kernel call, computed from its options: floating-point operations of matrix products and attention, and bytes for all
  * kernels. Kernels without a rule of their own are measured by the size of their tensors.
  */
+import { attentionShape } from '../engine/attentionOptions.ts';
 import type { KernelOptions, Kernels, LinearOptions } from '../engine/kernels.ts';
 import { elementBytes, type Tensor, type TensorGroup } from '../engine/tensor.ts';
 
@@ -46,20 +47,24 @@ export function kernelWork(kernel: keyof Kernels, options: unknown): KernelWork 
 
 /** The same rule as the engine's: the precision of the weight's other factor, or of the queries. */
 function isOfBf16(options: unknown): boolean {
-  const { inp, dout, qkv } = options as Partial<Record<'inp' | 'dout' | 'qkv', Tensor>>;
-  return [inp, dout, qkv].some((tensor) => tensor?.dtype === 'bfloat16');
+  const { inp, dout, qkv, q } = options as Partial<Record<'inp' | 'dout' | 'qkv' | 'q', Tensor>>;
+  return [inp, dout, qkv, q].some((tensor) => tensor?.dtype === 'bfloat16');
 }
 
 /** The shapes that distinguish calls of a kernel: those of its largest tensors. */
 export function kernelShape(options: unknown): string {
-  const { inp, weight, qkv, nHead, nKvHead, weightTransposed } = options as Partial<Record<string, Tensor & number>>;
+  const { inp, weight, qkv, q, kv, nHead, nKvHead, weightTransposed } = options as Partial<
+    Record<string, Tensor & number>
+  >;
   if (inp !== undefined && weight !== undefined && weight.shape.length === 2) {
     const ic = inp.shape.at(-1)!;
     return `${inp.size / ic}×${ic}×${weight.size / ic}${weightTransposed ? ' transposed' : ''}`;
   }
-  if (qkv !== undefined) {
+  const queries = qkv ?? q;
+  if (queries !== undefined) {
     const shared = nKvHead === undefined || nKvHead === nHead ? '' : ` NKV ${nKvHead}`;
-    return `${qkv.shape.join('×')} NH ${nHead}${shared}`;
+    const keys = kv === undefined ? '' : ` to ${kv.shape.join('×')}`;
+    return `${queries.shape.join('×')}${keys} NH ${nHead}${shared}`;
   }
   const largest = tensorsIn(options).toSorted((a, b) => b.size - a.size)[0];
   return largest === undefined ? '' : largest.shape.join('×');
@@ -75,9 +80,10 @@ function productFlops({ inp, weight }: LinearOptions): number {
   return (2 * inp.size * weight.size) / inp.shape.at(-1)!;
 }
 
-/** B·T·T·C: one product over the causal half of all heads' scores. */
-function attentionFlops({ qkv, nHead, nKvHead = nHead, lse }: KernelOptions<'attentionForward'>): number {
-  return ((qkv.size * nHead) / (nHead + 2 * nKvHead)) * lse.shape.at(-1)!;
+/** B·T·T·C: one product over the causal half of all heads' scores; or 2·B·Tq·Tk·C: over all of them, where queries have ranges of keys. */
+function attentionFlops(options: KernelOptions<'attentionForward'>): number {
+  const { b, tq, tk, c } = attentionShape(options);
+  return (options.ends === undefined ? 1 : 2) * b * tq * tk * c;
 }
 
 function bytesIn(options: unknown): number {

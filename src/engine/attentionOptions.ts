@@ -1,11 +1,15 @@
 /** What every backend makes of the options of the attention kernels. */
 import { InvariantError, invariant } from '../base/errors.ts';
-import type { AttentionOptions, CachedKeys } from './kernels.ts';
+import type { AttentionHeads, CachedKeys, FusedOperands, OperandGradients, SeparateOperands } from './kernels.ts';
+import type { Tensor } from './tensor.ts';
 
-/** The heads of an attention: `c` channels of queries and results, `kvWidth` of keys and of values. */
+/** The shape of an attention: `c` channels of queries and results, `kvWidth` of keys and of values. */
 export interface AttentionShape {
   readonly b: number;
-  readonly t: number;
+  /** Tq: queries of a sample. */
+  readonly tq: number;
+  /** Tk: keys of a sample. */
+  readonly tk: number;
   readonly nHead: number;
   readonly nKvHead: number;
   readonly headSize: number;
@@ -13,17 +17,76 @@ export interface AttentionShape {
   readonly kvWidth: number;
 }
 
-/** The shape of qkv [B, T, (NH + 2 NKV)·HS]. */
-export function attentionShape(options: Pick<AttentionOptions, 'qkv' | 'nHead' | 'nKvHead'>): AttentionShape {
-  const { qkv, nHead, nKvHead = nHead } = options;
-  const [b, t, width] = qkv.shape;
+type Operands = AttentionHeads & (FusedOperands | SeparateOperands);
+
+/** The shape that the operands have. @throws InvariantError for operands that do not fit each other */
+export function attentionShape(options: Operands): AttentionShape {
+  const { nHead, nKvHead = nHead } = options;
   if (nHead % nKvHead !== 0) throw new InvariantError(`nKvHead = ${nKvHead} does not divide nHead = ${nHead}`);
-  const headSize = (width ?? 0) / (nHead + 2 * nKvHead);
-  if (qkv.shape.length !== 3 || b === undefined || t === undefined || !Number.isInteger(headSize)) {
-    const heads = `nHead = ${nHead} and nKvHead = ${nKvHead}`;
-    throw new InvariantError(`qkv is [${qkv.shape}]; expected [B, T, (NH + 2 NKV)·HS] with ${heads}`);
+  const { qkv } = options;
+  const q = qkv ?? options.q;
+  const kv = qkv ?? options.kv;
+  const heads = qkv === undefined ? nHead : nHead + 2 * nKvHead;
+  const [b, tq, width] = q.shape;
+  const headSize = (width ?? 0) / heads;
+  const [samples, tk, kvWidth] = kv.shape;
+  const fits = qkv !== undefined || (kv.shape.length === 3 && samples === b && kvWidth === 2 * nKvHead * headSize);
+  if (
+    q.shape.length !== 3 ||
+    b === undefined ||
+    tq === undefined ||
+    tk === undefined ||
+    !Number.isInteger(headSize) ||
+    !fits
+  ) {
+    const what =
+      qkv === undefined
+        ? `q is [${q.shape}] and kv [${kv.shape}]; expected [B, Tq, NH·HS] and [B, Tk, 2 NKV·HS]`
+        : `qkv is [${qkv.shape}]; expected [B, T, (NH + 2 NKV)·HS]`;
+    throw new InvariantError(`${what} with nHead = ${nHead} and nKvHead = ${nKvHead}`);
   }
-  return { b, t, nHead, nKvHead, headSize, c: nHead * headSize, kvWidth: nKvHead * headSize };
+  return { b, tq, tk, nHead, nKvHead, headSize, c: nHead * headSize, kvWidth: nKvHead * headSize };
+}
+
+/** The tensors that queries, and that keys and values are in, and the elements at which rows begin and that they are apart. */
+export interface OperandRows<T> {
+  readonly q: T;
+  readonly kv: T;
+  readonly queryStride: number;
+  readonly keyStride: number;
+  /** Element of a row of `kv` where the keys begin. */
+  readonly keyFrom: number;
+  readonly valueFrom: number;
+}
+
+/** Where the operands or their gradients are. */
+export function operandRows<T>(
+  { qkv, q, kv }: { readonly qkv?: T | undefined; readonly q?: T | undefined; readonly kv?: T | undefined },
+  { c, kvWidth }: AttentionShape,
+): OperandRows<T> {
+  if (qkv !== undefined) {
+    const width = c + 2 * kvWidth;
+    return { q: qkv, kv: qkv, queryStride: width, keyStride: width, keyFrom: c, valueFrom: c + kvWidth };
+  }
+  if (q === undefined || kv === undefined) throw new InvariantError('attention: expected q and kv, or qkv');
+  return { q, kv, queryStride: c, keyStride: 2 * kvWidth, keyFrom: 0, valueFrom: kvWidth };
+}
+
+/** The gradients of operands, which are in tensors like theirs. @throws InvariantError for others */
+export function gradientRows(options: Operands & OperandGradients, shape: AttentionShape): OperandRows<Tensor> {
+  const { dqkv, dq, dkv } = options;
+  const rows = operandRows({ qkv: dqkv, q: dq, kv: dkv }, shape);
+  const operands = operandRows<Tensor>(options, shape);
+  for (const [name, gradient, operand] of [
+    ['q', rows.q, operands.q],
+    ['kv', rows.kv, operands.kv],
+  ] as const) {
+    invariant(
+      gradient.size === operand.size,
+      `attentionBackward: expected a gradient of ${name} [${operand.shape}], received [${gradient.shape}]`,
+    );
+  }
+  return rows;
 }
 
 /** What `attentionDecode` gets: a cache for each of B sequences. */

@@ -30,6 +30,21 @@ export function expectStarts(kernel: string, starts: Int32Array, time: number): 
   }
 }
 
+/** Each of `queries` queries of a sample sees some of `keys` keys: those from its start, 0 without starts, to before its end. */
+export function expectRanges(
+  kernel: string,
+  { starts, ends }: { readonly starts: Int32Array | undefined; readonly ends: Int32Array },
+  { queries, keys }: { readonly queries: number; readonly keys: number },
+): void {
+  for (const [i, end] of ends.entries()) {
+    const start = starts?.[i] ?? 0;
+    invariant(
+      start >= 0 && start < end && end <= keys,
+      `${kernel}: expected a range of some of ${keys} keys at query ${i % queries}, received ${start} to ${end}`,
+    );
+  }
+}
+
 /** For each row of the samples its position in its document, by the starts of documents. */
 export function positionsOf(starts: Int32Array, time: number): Int32Array {
   return starts.map((start, i) => (i % time) - start);

@@ -1,7 +1,7 @@
 /**
  * The kernels that a GPT needs, forward and backward side by side, and their options. They know nothing of models, tapes or workers.
  *
- * Dimension letters: B batch, T time, C channels (nEmbd), NH heads, NKV heads of keys and values, HS head size, V vocabulary,
+ * Dimension letters: B batch, T time (Tq queries, Tk keys), C channels (nEmbd), NH heads, NKV heads of keys and values, HS head size, V vocabulary,
  * N rows (B·T), IC / OC input and output channels.
  *
  * Contract of every kernel:
@@ -9,7 +9,7 @@
  * - A tensor "or bfloat16" may be of either type, whatever the others are: numbers are rounded to nearest even as they are written,
  *   and computed with in float32. The native engine alone has bfloat16.
  * - Gradients of *parameters* (`dweight`, `dbias`, `dwte`, `dwpe`) are accumulated (`+=`).
- * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`. A
+ * - Gradients of *activations* (`dinp`, `dqkv`, `dq`, `dkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`. A
  *   bfloat16 one is accumulated in float32 and rounded, at each kernel that adds to it.
  * - A gradient that is absent from the options is not computed, and costs nothing; at least one must be there.
  * - Kernels enqueue: the order of calls is that of their effects, and results are read through the device (`Device`).
@@ -114,14 +114,8 @@ export interface Documents {
   readonly starts?: Tensor;
 }
 
-/** Causal multi-head attention. A query sees the keys of its own document up to its own. */
-export interface AttentionOptions extends Documents {
-  /**
-   * [B, T, (NH + 2 NKV)·HS]: queries, keys and values of all heads, as GPT-2's c_attn gives them: q|k|v, NH·HS wide and twice NKV·HS. Or
-   * bfloat16: then so are `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in
-   * float32.
-   */
-  readonly qkv: Tensor;
+/** The heads of an attention. */
+export interface AttentionHeads {
   /** NH: heads of queries, of results and of attention weights. */
   readonly nHead: number;
   /**
@@ -129,14 +123,56 @@ export interface AttentionOptions extends Documents {
    * values (grouped-query attention: https://arxiv.org/abs/2305.13245).
    */
   readonly nKvHead?: number;
-  /**
-   * (2, B, NH, T), saved for the backward pass: the log of the softmax denominator (with the maximum), and what its rounding left out.
-   * Large scores need both: at 10^6 float32 rounds to 0.06.
-   */
-  readonly lse: Tensor;
-  /** On the attention weights; element index inside a sample is (h·T + i)·T + j for query i, key j. */
-  readonly dropout?: Dropout;
 }
+
+/** The keys that each query sees: from its start to before its end. */
+export interface KeyRanges {
+  /** [B, Tq] int32: the first key. Absent: key 0. Without `ends` as in `Documents`, else any. */
+  readonly starts?: Tensor;
+  /**
+   * [B, Tq] int32: one past the last key; greater than the start and at most Tk. Absent: attention is causal, the last key is that of the
+   * query's own position, and Tq = Tk.
+   */
+  readonly ends?: Tensor;
+}
+
+/**
+ * Queries, keys and values of all heads in one tensor. It may be bfloat16: then so are `out`, `dout` and `dqkv`, and the products are of
+ * bfloat16 numbers, weights and their gradients rounded, summed in float32.
+ */
+export interface FusedOperands {
+  /** [B, T, (NH + 2 NKV)·HS], as GPT-2's c_attn gives them: q|k|v, NH·HS wide and twice NKV·HS. */
+  readonly qkv: Tensor;
+  readonly q?: undefined;
+  readonly kv?: undefined;
+}
+
+/** Queries apart from keys and values, for attention to another sequence; or bfloat16, as `FusedOperands`. */
+export interface SeparateOperands {
+  readonly qkv?: undefined;
+  /** [B, Tq, NH·HS]. */
+  readonly q: Tensor;
+  /** [B, Tk, 2 NKV·HS]: k|v. */
+  readonly kv: Tensor;
+}
+
+/** The gradients of `FusedOperands` or of `SeparateOperands`, of their shapes. */
+export type OperandGradients =
+  | { readonly dqkv: Tensor; readonly dq?: undefined; readonly dkv?: undefined }
+  | { readonly dqkv?: undefined; readonly dq: Tensor; readonly dkv: Tensor };
+
+/** Multi-head attention with scale 1/sqrt(HS). */
+export type AttentionOptions = AttentionHeads &
+  KeyRanges &
+  (FusedOperands | SeparateOperands) & {
+    /**
+     * (2, B, NH, Tq), saved for the backward pass: the log of the softmax denominator (with the maximum), and what its rounding left out.
+     * Large scores need both: at 10^6 float32 rounds to 0.06.
+     */
+    readonly lse: Tensor;
+    /** On the attention weights; element index inside a sample is (h·Tq + i)·Tk + j for query i, key j. */
+    readonly dropout?: Dropout;
+  };
 
 /**
  * Rotary position embedding (Su et al., 2021, https://arxiv.org/abs/2104.09864), as in Hugging Face's Llama: in each head, number i
@@ -281,22 +317,16 @@ export interface Kernels {
   /** dinp [N, 2I] is assigned, from dout [N, I]; it may be `inp`. All three of one type, which may be bfloat16. */
   gatedActivationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
 
-  /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, NH·HS]. */
+  /** out [B, Tq, NH·HS]. */
   attentionForward(options: AttentionOptions & { out: Tensor }): void;
-  /** dqkv, of the shape of `qkv`, is assigned. */
-  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void;
+  /** The gradients of the operands are assigned. */
+  attentionBackward(options: AttentionOptions & OperandGradients & { dout: Tensor; out: Tensor }): void;
   /**
-   * The next T tokens of each of B sequences: writes the keys and values of `qkv` (see `AttentionOptions`) to the rows from `position` on of
+   * The next T tokens of each of B sequences: writes the keys and values of `qkv` (see `FusedOperands`) to the rows from `position` on of
    * the sequence's keys and values, and each token attends over the rows up to its own. out [B, T, NH·HS]. The bits of a sequence do not
    * depend on the others.
    */
-  attentionDecode(options: {
-    out: Tensor;
-    qkv: Tensor;
-    sequences: readonly CachedKeys[];
-    nHead: number;
-    nKvHead?: number;
-  }): void;
+  attentionDecode(options: AttentionHeads & { out: Tensor; qkv: Tensor; sequences: readonly CachedKeys[] }): void;
 
   /**
    * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is

@@ -138,7 +138,7 @@ export class Pass implements Ops<Variable> {
     const heads = { nHead, nKvHead };
     const index = this.#places.attention++;
     const masks = this.#dropoutOf(dropout);
-    if (contexts === undefined) return this.#tape.attention(qkv, heads, masks, starts);
+    if (contexts === undefined) return this.#tape.attention(qkv, heads, masks, starts && { starts });
     const width = (qkv.shape.at(-1)! * nKvHead) / (nHead + 2 * nKvHead);
     const sequences = contexts.map(({ cache, position }) => ({ ...cache.layer(index, width), position }));
     return this.#tape.attentionDecode(qkv, sequences, heads);

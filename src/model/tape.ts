@@ -13,7 +13,7 @@ import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames } from '../base/optionNames.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { AttentionOptions, CachedKeys, Dropout } from '../engine/kernels.ts';
+import type { AttentionHeads, CachedKeys, Dropout, KeyRanges } from '../engine/kernels.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
@@ -31,9 +31,6 @@ import {
   use,
   Variable,
 } from './variable.ts';
-
-/** The heads of an attention. */
-export type Heads = Pick<AttentionOptions, 'nHead' | 'nKvHead'>;
 
 /** Runs one or more operations on x and returns the result of the last one. */
 export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
@@ -247,13 +244,14 @@ export class Tape {
   }
 
   /**
-   * Causal multi-head attention: qkv [B, T, (NH + 2 NKV)·HS] to [B, T, NH·HS]. With the starts of documents [B, T], each document by itself.
+   * Multi-head attention: qkv [B, T, (NH + 2 NKV)·HS] to [B, T, NH·HS]. It is causal: with the starts of documents [B, T], each document by
+   * itself. With ends [B, T], a position sees the keys from its start to before its end instead.
    */
-  attention(qkv: Variable, heads: Heads, dropout?: Dropout, starts?: Tensor): Variable {
+  attention(qkv: Variable, heads: AttentionHeads, dropout?: Dropout, ranges: KeyRanges = {}): Variable {
     const [B, T] = qkv.shape as [number, number, number];
     const lse = this.#recording.buffers.alloc([2, B, heads.nHead, T]);
     const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)], this.#operandType);
-    const shared = { qkv: save(qkv), ...heads, lse, ...(dropout && { dropout }), ...(starts && { starts }) };
+    const shared = { qkv: save(qkv), ...heads, lse, ...(dropout && { dropout }), ...ranges };
     this.#engine.attentionForward({ ...shared, out: out.value });
     const result = out.value;
     out.saved = true;
@@ -262,6 +260,40 @@ export class Tape {
         this.#engine.attentionBackward({ ...shared, dqkv, dout, out: result }),
       ),
     );
+  }
+
+  /**
+   * Attention of one sequence's positions to another's: q [B, Tq, NH·HS] and kv [B, Tk, 2 NKV·HS], which is k|v, to [B, Tq, NH·HS]. Query i
+   * sees the keys from its start, 0 without `starts`, to before its end.
+   */
+  crossAttention(
+    q: Variable,
+    kv: Variable,
+    heads: AttentionHeads,
+    ranges: Required<Pick<KeyRanges, 'ends'>> & KeyRanges,
+    dropout?: Dropout,
+  ): Variable {
+    const [B, Tq] = q.shape as [number, number, number];
+    const lse = this.#recording.buffers.alloc([2, B, heads.nHead, Tq]);
+    const out = this.#recording.variable(q.shape, this.#operandType);
+    const shared = { q: save(q), kv: save(kv), ...heads, lse, ...(dropout && { dropout }), ...ranges };
+    this.#engine.attentionForward({ ...shared, out: out.value });
+    const result = out.value;
+    out.saved = true;
+    return this.#recording.record(out, [lse], { variables: [q, kv] }, (dout) => {
+      const [dq, dkv] = [q, kv].map(({ shape, dtype }) => this.#recording.buffers.alloc(shape, dtype)) as [
+        Tensor,
+        Tensor,
+      ];
+      this.#engine.attentionBackward({ ...shared, dq, dkv, dout, out: result });
+      for (const [x, gradient] of [
+        [q, dq],
+        [kv, dkv],
+      ] as const) {
+        if (x.needsGrad) this.#recording.give(x, gradient);
+        else this.#recording.buffers.release(gradient);
+      }
+    });
   }
 
   /** Drops elements of `x`; `undefined` returns `x` itself. */
@@ -342,7 +374,7 @@ export class Tape {
   }
 
   /** `attention` of tokens of B sequences against their caches (see Kernels.attentionDecode). It has no backward. */
-  attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], heads: Heads): Variable {
+  attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], heads: AttentionHeads): Variable {
     const [B, T] = qkv.shape as [number, number, number];
     const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)]);
     this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), sequences, ...heads });
@@ -392,7 +424,7 @@ export class Tape {
 }
 
 /** The width of the result of attention. */
-function attendedWidth(qkv: Variable, { nHead, nKvHead = nHead }: Heads): number {
+function attendedWidth(qkv: Variable, { nHead, nKvHead = nHead }: AttentionHeads): number {
   return (qkv.shape.at(-1)! * nHead) / (nHead + 2 * nKvHead);
 }
 

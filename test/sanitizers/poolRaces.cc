@@ -77,12 +77,12 @@ void attention(ThreadPool& pool, std::vector<float>& results) {
   std::vector<float> dqkv(qkv.size());
   const auto part = [](std::vector<float>& rows, Index from) { return floats(rows).from(from); };
   AttentionForwardArguments forward = {};
-  forward.b = b, forward.t = t, forward.heads = heads, forward.strides = {width, width};
+  forward.b = b, forward.tq = forward.tk = t, forward.heads = heads, forward.strides = {width, width};
   forward.query = floats(qkv), forward.key = part(qkv, c), forward.value = part(qkv, c + heads.kvWidth());
   forward.out = floats(out), forward.lse = lse.data(), forward.dropout = {nullptr, 0, 1};
   expect(kernels.attentionForward(pool, forward), "attentionForward to have memory");
   AttentionBackwardArguments backward = {};
-  backward.b = b, backward.t = t, backward.heads = heads, backward.strides = forward.strides;
+  backward.b = b, backward.tq = backward.tk = t, backward.heads = heads, backward.strides = forward.strides;
   backward.query = forward.query, backward.key = forward.key, backward.value = forward.value;
   backward.dquery = floats(dqkv), backward.dkey = part(dqkv, c), backward.dvalue = part(dqkv, c + heads.kvWidth());
   backward.dout = floats(dout), backward.out = floats(out);

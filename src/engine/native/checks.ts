@@ -1,8 +1,8 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import { expectStarts } from '../hostIntegers.ts';
-import type { Documents, Dropout } from '../kernels.ts';
+import { expectRanges, expectStarts } from '../hostIntegers.ts';
+import type { Documents, Dropout, KeyRanges } from '../kernels.ts';
 import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
@@ -41,6 +41,21 @@ export function startsOf(kernel: string, { starts }: Documents, b: number, t: nu
   const values = ints(starts, 'starts', b * t);
   expectStarts(kernel, values, t);
   return values;
+}
+
+/** The key ranges of an attention, each [B, Tq] or null; see `KeyRanges` in kernels.ts. */
+export function rangesOf(
+  kernel: string,
+  options: KeyRanges,
+  { b, tq, tk }: { readonly b: number; readonly tq: number; readonly tk: number },
+): { readonly starts: Int32Array | null; readonly ends: Int32Array | null } {
+  if (options.ends === undefined) {
+    if (tq !== tk) throw new InvariantError(`${kernel}: ${tq} queries of ${tk} keys need the ends of their ranges`);
+    return { starts: startsOf(kernel, options, b, tq), ends: null };
+  }
+  const [starts, ends] = [options.starts && ints(options.starts, 'starts', b * tq), ints(options.ends, 'ends', b * tq)];
+  expectRanges(kernel, { starts, ends }, { queries: tq, keys: tk });
+  return { starts: starts ?? null, ends };
 }
 
 export function floatsOfGroup(group: TensorGroup): Float32Array {

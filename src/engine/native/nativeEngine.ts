@@ -7,7 +7,7 @@ import { availableCores } from '../../base/cores.ts';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
-import { attentionShape, expectSequences } from '../attentionOptions.ts';
+import { attentionShape, expectSequences, gradientRows } from '../attentionOptions.ts';
 import type { Engine } from '../engine.ts';
 import { gatedShape } from '../gatedOptions.ts';
 import type { KernelOptions } from '../kernels.ts';
@@ -22,7 +22,7 @@ import {
 import { expectPositions, ropeShape } from '../ropeOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
-import { anyFloats, floats, floatsOfGroup, ints, keysOf, nativeTensor, startsOf } from './checks.ts';
+import { anyFloats, floats, floatsOfGroup, ints, keysOf, nativeTensor, rangesOf, startsOf } from './checks.ts';
 import { loadNative, unavailable } from './loadNative.ts';
 import { NativeTensors } from './nativeTensors.ts';
 
@@ -362,38 +362,50 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   attentionForward(options: KernelOptions<'attentionForward'>): void {
-    const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
+    const shape = attentionShape(options);
+    const { b, tq, tk, nHead, nKvHead, headSize, c } = shape;
+    const { starts, ends } = rangesOf('attentionForward', options, shape);
     this.#addon.attentionForward(
       this.#handle,
       b,
-      t,
+      tq,
+      tk,
       nHead,
       nKvHead,
       headSize,
-      anyFloats(options.out, 'out', b * t * c),
-      floats(options.lse, 'lse', 2 * b * nHead * t),
-      anyFloats(options.qkv, 'qkv'),
-      startsOf('attentionForward', options, b, t),
+      anyFloats(options.out, 'out', b * tq * c),
+      floats(options.lse, 'lse', 2 * b * nHead * tq),
+      options.kv ? anyFloats(options.kv, 'kv') : null,
+      anyFloats(options.qkv ?? options.q, 'q'),
+      starts,
+      ends,
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
     );
   }
 
   attentionBackward(options: KernelOptions<'attentionBackward'>): void {
-    const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
+    const shape = attentionShape(options);
+    const { b, tq, tk, nHead, nKvHead, headSize, c } = shape;
+    const { starts, ends } = rangesOf('attentionBackward', options, shape);
+    const gradients = gradientRows(options, shape);
     this.#addon.attentionBackward(
       this.#handle,
       b,
-      t,
+      tq,
+      tk,
       nHead,
       nKvHead,
       headSize,
-      anyFloats(options.dqkv, 'dqkv', options.qkv.size),
-      anyFloats(options.dout, 'dout', b * t * c),
-      anyFloats(options.out, 'out', b * t * c),
-      anyFloats(options.qkv, 'qkv'),
-      floats(options.lse, 'lse', 2 * b * nHead * t),
-      startsOf('attentionBackward', options, b, t),
+      options.kv ? anyFloats(gradients.kv, 'dkv') : null,
+      anyFloats(gradients.q, 'dq'),
+      anyFloats(options.dout, 'dout', b * tq * c),
+      anyFloats(options.out, 'out', b * tq * c),
+      options.kv ? anyFloats(options.kv, 'kv') : null,
+      anyFloats(options.qkv ?? options.q, 'q'),
+      floats(options.lse, 'lse', 2 * b * nHead * tq),
+      starts,
+      ends,
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
     );
@@ -401,7 +413,7 @@ export class NativeEngine extends NativeTensors implements Engine {
 
   attentionDecode(options: KernelOptions<'attentionDecode'>): void {
     const { out, qkv, sequences } = options;
-    const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
+    const { b, tq: t, nHead, nKvHead, headSize, c } = attentionShape(options);
     expectSequences(sequences, b);
     this.#addon.attentionDecode(
       this.#handle,

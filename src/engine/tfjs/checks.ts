@@ -1,22 +1,32 @@
 /** What the tfjs engine's kernels take: shapes that fit each other. Anything else is an InvariantError. */
+import { InvariantError } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
 import { attentionShape } from '../attentionOptions.ts';
+import { expectRanges, expectStarts } from '../hostIntegers.ts';
 import type { AttentionOptions } from '../kernels.ts';
 import type { Tensor } from '../tensor.ts';
 import type { AttentionDims } from './attention.ts';
 import { expectSizes } from './deviceTensor.ts';
 
-/** The extents that `qkv` means, which the others fit. */
+/** The extents that the operands mean, which the others fit. */
 export function attentionDims(
   kernel: string,
   options: AttentionOptions,
-  starts: Int32Array | null,
   outs: Record<string, Tensor>,
+  integers: (tensor: Tensor) => Int32Array,
 ): AttentionDims {
-  const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
-  expectSizes(kernel, { lse: [options.lse, 2 * b * nHead * t] });
-  for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, b * t * c] });
-  return { batchSize: b, time: t, nHead, nKvHead, headSize, starts };
+  const { b, tq, tk, nHead, nKvHead, headSize, c } = attentionShape(options);
+  expectSizes(kernel, {
+    lse: [options.lse, 2 * b * nHead * tq],
+    starts: [options.starts, b * tq],
+    ends: [options.ends, b * tq],
+  });
+  for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, b * tq * c] });
+  const [starts, ends] = [options.starts && integers(options.starts), options.ends && integers(options.ends)];
+  if (ends !== undefined) expectRanges(kernel, { starts, ends }, { queries: tq, keys: tk });
+  else if (tq !== tk) throw new InvariantError(`${kernel}: ${tq} queries of ${tk} keys need the ends of their ranges`);
+  else if (starts !== undefined) expectStarts(kernel, starts, tq);
+  return { batchSize: b, queries: tq, keys: tk, nHead, nKvHead, headSize, starts: starts ?? null, ends: ends ?? null };
 }
 
 /** The operands of a norm fit each other. */

@@ -5,18 +5,18 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
-import { attentionShape, expectCache, expectSequences } from '../attentionOptions.ts';
+import { attentionShape, expectCache, expectSequences, gradientRows } from '../attentionOptions.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import { gatedShape } from '../gatedOptions.ts';
 import { expectStarts, expectTargets, expectTokens, positionsOf } from '../hostIntegers.ts';
-import type { Documents, Dropout, KernelOptions } from '../kernels.ts';
+import type { Documents, Dropout, FusedOperands, KernelOptions, SeparateOperands } from '../kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, linearShape, logitsRows } from '../linearOptions.ts';
 import { expectPositions, ropeShape, rowPositions } from '../ropeOptions.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import { activation as activate, activationGradient } from './activations.ts';
-import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
+import { type AttentionDims, attendToCache, attention, attentionGradient, type Operands } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
 import { attentionDims, expectRows } from './checks.ts';
 import type { TfjsBackendName } from './deviceKinds.ts';
@@ -335,34 +335,31 @@ class TfjsEngine implements Engine {
   }
 
   attentionForward({ out, ...options }: KernelOptions<'attentionForward'>): void {
-    const { qkv, lse } = options;
-    const starts = this.startsOf('attentionForward', options, options.qkv);
-    const dims = attentionDims('attentionForward', options, starts, { out });
-    this.write([out, lse], () => {
-      const results = attention(this.ops, this.read(qkv), dims, this.attentionDropout(options.dropout, dims));
+    const dims = attentionDims('attentionForward', options, { out }, (tensor) => this.hostIntegers(tensor));
+    this.write([out, options.lse], () => {
+      const masks = this.attentionDropout(options.dropout, dims);
+      const results = attention(this.ops, this.operands(options), dims, masks);
       return [results.out, results.lse];
     });
   }
 
-  attentionBackward({ dqkv, dout, out, ...options }: KernelOptions<'attentionBackward'>): void {
-    const starts = this.startsOf('attentionBackward', options, options.qkv);
-    const dims = attentionDims('attentionBackward', options, starts, { out, dout });
-    expectSizes('attentionBackward', { dqkv: [dqkv, options.qkv.size] });
-    this.write([dqkv], () => {
-      const operands = {
-        qkv: this.read(options.qkv),
+  attentionBackward({ dout, out, ...options }: KernelOptions<'attentionBackward'>): void {
+    const dims = attentionDims('attentionBackward', options, { out, dout }, (tensor) => this.hostIntegers(tensor));
+    const gradients = gradientRows(options, attentionShape(options));
+    this.write(options.qkv ? [gradients.q] : [gradients.q, gradients.kv], () => {
+      const saved = {
         dout: this.read(dout),
-        lse: this.ops.tf.reshape(this.read(options.lse), [2, -1, dims.time, 1]),
+        lse: this.ops.tf.reshape(this.read(options.lse), [2, -1, dims.queries, 1]),
         dropout: this.attentionDropout(options.dropout, dims),
       };
-      return [attentionGradient(this.ops, operands, dims)];
+      return attentionGradient(this.ops, this.operands(options), saved, dims);
     });
   }
 
   attentionDecode({ out, ...options }: KernelOptions<'attentionDecode'>): void {
     const { tf } = this.ops;
     const { qkv, sequences } = options;
-    const { b, t, nHead, headSize, c, kvWidth } = attentionShape(options);
+    const { b, tq: t, nHead, headSize, c, kvWidth } = attentionShape(options);
     expectSequences(sequences, b);
     expectSizes('attentionDecode', { out: [out, b * t * c] });
     const part = (sequence: number, from: number, width: number) =>
@@ -492,8 +489,12 @@ class TfjsEngine implements Engine {
 
   private attentionDropout(dropout: Dropout | undefined, dims: AttentionDims): TfTensor | undefined {
     if (dropout === undefined) return undefined;
-    const { batchSize, nHead, time } = dims;
-    return this.dropoutFactors(dropout, batchSize, [batchSize * nHead, time, time]);
+    const { batchSize, nHead, queries, keys } = dims;
+    return this.dropoutFactors(dropout, batchSize, [batchSize * nHead, queries, keys]);
+  }
+
+  private operands({ qkv, q, kv }: FusedOperands | SeparateOperands): Operands {
+    return qkv === undefined ? { q: this.read(q), kv: this.read(kv) } : { qkv: this.read(qkv) };
   }
 
   /** Token ids or targets, on the host. */

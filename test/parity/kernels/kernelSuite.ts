@@ -10,6 +10,7 @@ import { KernelContext } from './harness.ts';
 import { lossCases } from './lossCases.ts';
 import { matrixCases } from './matrixCases.ts';
 import { memoryCases } from './memoryCases.ts';
+import { rangeBfloat16Cases, rangeCases } from './rangeCases.ts';
 
 export interface KernelSuiteOptions {
   /** Multiplies every tolerance of tolerances.ts, for a device whose arithmetic is looser than IEEE float32. */
@@ -40,6 +41,7 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
     attentionCases(getContext);
     documentCases(getContext);
     blockVariantCases(getContext);
+    rangeCases(getContext);
     lossCases(getContext);
     memoryCases(getContext);
     if (options.bfloat16) {
@@ -47,6 +49,7 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
       attentionBfloat16Cases(getContext);
       documentBfloat16Cases(getContext);
       blockVariantBfloat16Cases(getContext);
+      rangeBfloat16Cases(getContext);
     }
   });
 }

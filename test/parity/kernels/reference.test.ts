@@ -4,7 +4,7 @@ import { rotaryTable } from '../../../src/architecture/rotaryTable.ts';
 import { activationKinds } from '../../../src/base/activations.ts';
 import { seededDropout, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
-import { attentionBackward, attentionForward } from './referenceAttention.ts';
+import { attentionBackward, attentionForward, separateAttentionBackward } from './referenceAttention.ts';
 
 const STEP = 1e-5;
 /** Central differences with this step in float64 are good to about 1e-10 of the function's scale. */
@@ -152,6 +152,19 @@ describe('the reference against finite differences', () => {
     const input = { qkv: values(1, b * t * (nHead + 2 * nKvHead) * headSize), b, t, nHead, nKvHead, headSize, mask };
     const dout = values(2, b * t * nHead * headSize);
     expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));
+  });
+
+  it.each([0, 0.3])('attention to ranges of keys of another sequence with dropout %s', (rate) => {
+    const [b, t, keys, nHead, nKvHead, headSize] = [2, 3, 4, 4, 2, 3];
+    const mask = reference.dropoutMask(seededDropout(5, rate), b, nHead * t * keys);
+    const [q, kv] = [values(1, b * t * nHead * headSize), values(3, b * keys * 2 * nKvHead * headSize)];
+    const [starts, ends] = [Int32Array.of(0, 2, 1, 3, 0, 0), Int32Array.of(4, 3, 4, 4, 1, 2)];
+    const input = { q, kv, b, t, keys, nHead, nKvHead, headSize, mask, starts, ends };
+    const dout = values(2, q.length);
+    const { dq, dkv } = separateAttentionBackward(input, dout);
+    const loss = () => dot(attentionForward(input).out, dout);
+    expectGradient(q, dq, loss);
+    expectGradient(kv, dkv, loss);
   });
 
   it('attention of a document is that of a sample by itself', () => {

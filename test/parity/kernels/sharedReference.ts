@@ -61,4 +61,5 @@ export const reference = {
   attentionForward: shared(attention.attentionForward),
   attentionForwardTerms: shared(attention.attentionForwardTerms),
   attentionBackward: shared(attention.attentionBackward),
+  separateAttentionBackward: shared(attention.separateAttentionBackward),
 };

@@ -4,10 +4,11 @@
  * It is strict: fresh tensors are NaN, and a released tensor must not be used.
  */
 import { InvariantError, invariant } from '../../../src/base/errors.ts';
+import { attentionShape, gradientRows } from '../../../src/engine/attentionOptions.ts';
 import type { EngineMemory } from '../../../src/engine/device.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { gatedShape } from '../../../src/engine/gatedOptions.ts';
-import { expectStarts } from '../../../src/engine/hostIntegers.ts';
+import { expectRanges, expectStarts } from '../../../src/engine/hostIntegers.ts';
 import type {
   AdamwOptions,
   AttentionOptions,
@@ -24,7 +25,14 @@ import { expectPositions, ropeShape } from '../../../src/engine/ropeOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
 import * as reference from '../kernels/reference.ts';
-import { type AttentionInput, attentionBackward, attentionForward, qkvWidth } from '../kernels/referenceAttention.ts';
+import {
+  type AttentionInput,
+  attentionBackward,
+  attentionForward,
+  qkvWidth,
+  type SeparateInput,
+  separateAttentionBackward,
+} from '../kernels/referenceAttention.ts';
 
 type Kernel<Name extends keyof Kernels> = Kernels[Name] extends (options: infer Options) => unknown ? Options : never;
 
@@ -256,16 +264,24 @@ export class Float64Engine implements Engine {
     assign(dinp, reference.gatedBackward({ kind, inp: numbers(inp), ...shape }, numbers(dout)));
   }
 
-  attentionForward(options: AttentionOptions & { out: Tensor }): void {
+  attentionForward(options: Kernel<'attentionForward'>): void {
     const result = attentionForward(attentionInput(options));
     assign(options.out, result.out);
     assign(options.lse, Float64Array.of(...result.lse, ...result.lse.map(() => 0))); // nothing was rounded
   }
 
-  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void {
+  attentionBackward(options: Kernel<'attentionBackward'>): void {
     numbers(options.out); // must still be there
     numbers(options.lse);
-    assign(options.dqkv, attentionBackward(attentionInput(options), numbers(options.dout)));
+    const input = attentionInput(options);
+    const gradients = gradientRows(options, attentionShape(options));
+    const dout = numbers(options.dout);
+    if ('qkv' in input) assign(gradients.q, attentionBackward(input, dout));
+    else {
+      const { dq, dkv } = separateAttentionBackward(input, dout);
+      assign(gradients.q, dq);
+      assign(gradients.kv, dkv);
+    }
   }
 
   attentionDecode({ out, qkv, sequences, nHead, nKvHead }: Kernel<'attentionDecode'>): void {
@@ -380,11 +396,15 @@ function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Te
   };
 }
 
-function attentionInput({ qkv, nHead, nKvHead = nHead, dropout, starts }: AttentionOptions): AttentionInput {
-  const [b, t, width] = qkv.shape as [number, number, number];
-  const mask = maskOf(dropout, b, nHead * t * t);
-  const headSize = width / (nHead + 2 * nKvHead);
-  return { qkv: numbers(qkv), b, t, nHead, nKvHead, headSize, mask, starts: startsOf(starts, b, t) };
+function attentionInput(options: AttentionOptions): AttentionInput | SeparateInput {
+  const { b, tq, tk, nHead, nKvHead, headSize } = attentionShape(options);
+  const mask = maskOf(options.dropout, b, nHead * tq * tk);
+  const [starts, ends] = [options.starts, options.ends].map((tensor) => tensor && Int32Array.from(numbers(tensor)));
+  if (ends !== undefined) expectRanges('float64', { starts, ends }, { queries: tq, keys: tk });
+  else if (starts !== undefined) expectStarts('float64', starts, tq);
+  const shared = { b, t: tq, nHead, nKvHead, headSize, mask, starts, ends };
+  if (options.qkv !== undefined) return { ...shared, qkv: numbers(options.qkv) };
+  return { ...shared, q: numbers(options.q), kv: numbers(options.kv), keys: tk };
 }
 
 /** A group's numbers one after another: there is no padding. */

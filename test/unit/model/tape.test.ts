@@ -9,7 +9,7 @@ import type { LossGradient } from '../../../src/model/losses.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
-import type { Rotation, Variable } from '../../../src/model/variable.ts';
+import { type Rotation, Variable } from '../../../src/model/variable.ts';
 import { Float64Engine, numbers } from '../../parity/model/float64Engine.ts';
 import { dropoutSource, randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 
@@ -121,6 +121,37 @@ const graphs: Record<string, Graph> = {
     shapes: { w: [C, V] },
     hidden: (tape, x, p) => tape.linear(tape.attention(x, { nHead: 2 }, dropout), { weight: p['w']! }),
     width: 3 * C,
+  },
+  'attention in both directions': {
+    shapes: { w: [C, V] },
+    hidden: (tape, x, p) => {
+      const ends = tape.upload(Int32Array.of(3, 3, 3, 2, 2, 3), [2, T]);
+      return tape.linear(tape.attention(x, { nHead: 2 }, undefined, { ends }), { weight: p['w']! });
+    },
+    width: 3 * C,
+  },
+  'attention to another sequence, with dropout': {
+    shapes: { u: [V, C], v: [V, C], w: [C, V] },
+    hidden: (tape, x, p) => {
+      const [q, kv] = [tape.linear(x, { weight: p['u']! }), tape.linear(x, { weight: p['v']! })];
+      const ranges = {
+        starts: tape.upload(Int32Array.of(0, 1, 2, 0, 0, 1), [2, T]),
+        ends: tape.upload(Int32Array.of(3, 2, 3, 1, 3, 2), [2, T]),
+      };
+      return tape.linear(tape.crossAttention(q, kv, { nHead: 2, nKvHead: 1 }, ranges, dropout), { weight: p['w']! });
+    },
+    width: V,
+  },
+  'attention to what has no gradient': {
+    shapes: { u: [V, C], w: [C, V] },
+    hidden: (tape, x, p) => {
+      const fixed = Float32Array.from({ length: 2 * 4 * 2 * C }, (_, i) => Math.sin(i));
+      const kv = new Variable([2, 4, 2 * C], 'float32', tape.upload(fixed, [2, 4, 2 * C]));
+      const ends = tape.upload(Int32Array.of(4, 1, 2, 4, 4, 3), [2, T]);
+      const y = tape.crossAttention(tape.linear(x, { weight: p['u']! }), kv, { nHead: 2 }, { ends });
+      return tape.linear(y, { weight: p['w']! });
+    },
+    width: V,
   },
   dropout: { shapes: {}, hidden: (tape, x) => tape.dropout(x, dropout), width: V },
   'dropout of what is used before it and after it': {

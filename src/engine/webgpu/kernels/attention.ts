@@ -1,23 +1,25 @@
 /**
- * Causal attention in tiles of queries by keys. The softmax is a running maximum and sum, so no [T, T] matrix exists (FlashAttention-2:
+ * Attention in tiles of queries by keys. The softmax is a running maximum and sum, so no [T, T] matrix exists (FlashAttention-2:
  * https://arxiv.org/abs/2307.08691). Tiles that no query of the workgroup sees are not read.
  */
+import { operandRows } from '../../attentionOptions.ts';
 import type { KernelOptions } from '../../kernels.ts';
+import type { Tensor } from '../../tensor.ts';
 import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
-import { type GpuTensor, gpuTensor } from '../memory.ts';
+import type { GpuTensor } from '../memory.ts';
 import { memoized, program } from '../program.ts';
 import { softwareLanes } from '../softwareLanes.ts';
 import { attentionForwardLanes } from '../wgsl/attentionForwardLanes.ts';
 import { attentionForwardTiles } from '../wgsl/attentionForwardTiles.ts';
 import { laneRows } from '../wgsl/attentionLanes.ts';
 import { ROWS, rowElement } from '../wgsl/attentionTiles.ts';
-import { documentBindings, documentParams } from '../wgsl/documents.ts';
 import { dropoutParams } from '../wgsl/dropout.ts';
-import { boundDocuments, startsOf } from './documents.ts';
-import { headShape } from './headSize.ts';
+import { rangeBindings, rangeName, rangeParams } from '../wgsl/keyRanges.ts';
+import { boundRanges, rangesOf } from './documents.ts';
+import { attentionRanges, gpuRows, headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
-import { rangeDropout, sampleRanges } from './sampleRanges.ts';
+import { rangeDropout } from './sampleRanges.ts';
 
 const tensors = (element: 'f32' | 'vec4f') =>
   ({
@@ -28,7 +30,9 @@ const tensors = (element: 'f32' | 'vec4f') =>
   }) as const;
 
 const params = {
+  /** Queries, and keys. */
   time: 'u32',
+  keyTime: 'u32',
   position: 'u32',
   queryFrom: 'u32',
   queryStride: 'u32',
@@ -48,24 +52,26 @@ const paramsOfTraining = {
   lseFrom: 'u32',
   restOffset: 'u32',
   zero: 'u32',
-  ...documentParams,
+  ...rangeParams,
   ...dropoutParams,
 } as const;
 
-const forward = memoized((lanes: number, headSize: number, hasDropout: boolean, hasDocuments: boolean) => {
-  const traits = { hasDropout, hasLse: true, hasDocuments };
-  const bindings = { ...tensors(lanes > 0 ? 'f32' : rowElement(headSize)), lse: 'read_write f32' } as const;
-  return program({
-    name: `attentionForward${hasDocuments ? ' of documents' : ''}${hasDropout ? ' with dropout' : ''}`,
-    bindings: documentBindings(bindings, hasDocuments),
-    params: paramsOfTraining,
-    ...(lanes > 0
-      ? { code: attentionForwardLanes(lanes, traits), enables: ['subgroups'] }
-      : { code: attentionForwardTiles(headSize, traits) }),
-  });
-});
+const forward = memoized(
+  (lanes: number, headSize: number, hasDropout: boolean, hasStarts: boolean, hasEnds: boolean) => {
+    const traits = { hasDropout, hasLse: true, hasStarts, hasEnds };
+    const bindings = { ...tensors(lanes > 0 ? 'f32' : rowElement(headSize)), lse: 'read_write f32' } as const;
+    return program({
+      name: `attentionForward${rangeName(traits)}${hasDropout ? ' with dropout' : ''}`,
+      bindings: rangeBindings(bindings, traits),
+      params: paramsOfTraining,
+      ...(lanes > 0
+        ? { code: attentionForwardLanes(lanes, traits), enables: ['subgroups'] }
+        : { code: attentionForwardTiles(headSize, traits) }),
+    });
+  },
+);
 
-const untrained = { hasDropout: false, hasLse: false, hasDocuments: false };
+const untrained = { hasDropout: false, hasLse: false, hasStarts: false, hasEnds: false };
 
 const decode = memoized((lanes: number, headSize: number) =>
   program({
@@ -85,38 +91,47 @@ export function tileGroups(t: number, lanes: number): number {
 
 export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForward'>): void {
   const { dropout } = options;
-  const { b, t, nHead, nKvHead, headSize, c, kvWidth, width } = headShape(options);
-  const qkv = gpuTensor(options.qkv, 'qkv');
-  const out = ofSize(options.out, 'out', b * t * c);
-  const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
+  const shape = headShape(options);
+  const { b, tq, tk, nHead, nKvHead, headSize, c } = shape;
+  const rows = gpuRows(operandRows<Tensor>(options, shape), 'q');
+  const out = ofSize(options.out, 'out', b * tq * c);
+  const lse = ofSize(options.lse, 'lse', 2 * b * nHead * tq);
   const lanes = softwareLanes(gpu);
-  const starts = startsOf('attentionForward', options, b, t);
-  const attend = forward(lanes, lanes > 0 ? 0 : headSize, dropout !== undefined, starts !== undefined);
-  for (const range of sampleRanges(gpu, b, t * width, 'qkv')) {
-    const rows = range.bind(qkv, t * width);
-    const to = range.bind(out, t * c);
-    const documents = boundDocuments(range, starts, t);
+  const { starts, ends } = rangesOf('attentionForward', options, shape);
+  const attend = forward(
+    lanes,
+    lanes > 0 ? 0 : headSize,
+    dropout !== undefined,
+    starts !== undefined,
+    ends !== undefined,
+  );
+  for (const range of attentionRanges(gpu, shape, rows)) {
+    const queries = range.bind(rows.q, tq * rows.queryStride);
+    const keys = range.bind(rows.kv, tk * rows.keyStride);
+    const to = range.bind(out, tq * c);
+    const bound = boundRanges(range, { starts, ends }, tq);
     gpu.run(attend, {
-      tensors: { out: to.bound, queries: rows.bound, keys: rows.bound, values: rows.bound, lse, ...documents.tensors },
+      tensors: { out: to.bound, queries: queries.bound, keys: keys.bound, values: keys.bound, lse, ...bound.tensors },
       params: {
-        time: t,
+        time: tq,
+        keyTime: tk,
         position: 0,
-        queryFrom: rows.from,
-        queryStride: width,
-        keyFrom: rows.from + c,
-        valueFrom: rows.from + c + kvWidth,
-        keyStride: width,
+        queryFrom: queries.from,
+        queryStride: rows.queryStride,
+        keyFrom: keys.from + rows.keyFrom,
+        valueFrom: keys.from + rows.valueFrom,
+        keyStride: rows.keyStride,
         outFrom: to.from,
         headsPerKv: nHead / nKvHead,
         headSize,
         scale: 1 / Math.sqrt(headSize),
-        lseFrom: range.first * nHead * t,
-        restOffset: b * nHead * t,
+        lseFrom: range.first * nHead * tq,
+        restOffset: b * nHead * tq,
         zero: 0,
-        ...documents.params,
+        ...bound.params,
         ...rangeDropout(dropout, range.first),
       },
-      groups: [tileGroups(t, lanes), nHead, range.count],
+      groups: [tileGroups(tq, lanes), nHead, range.count],
     });
   }
 }
@@ -136,11 +151,12 @@ export interface CacheQueries {
 /** Attention over the rows of a cache, where the queries' own keys and values already are, up to each query's own. */
 export function attendInTiles(gpu: Gpu, { out, qkv, keys, values, position, shape }: CacheQueries): void {
   const lanes = softwareLanes(gpu);
-  const { t, nHead, nKvHead, headSize, kvWidth, width } = shape;
+  const { tq: t, nHead, nKvHead, headSize, kvWidth, width } = shape;
   gpu.run(decode(lanes, lanes > 0 ? 0 : headSize), {
     tensors: { out: out.bound, queries: qkv.bound, keys, values },
     params: {
       time: t,
+      keyTime: position + t,
       position,
       queryFrom: qkv.from,
       queryStride: width,

@@ -129,7 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 export function attentionDecode(gpu: Gpu, options: KernelOptions<'attentionDecode'>): void {
   const { sequences } = options;
   const shape = headShape(options);
-  const { b, t, c, kvWidth, width } = shape;
+  const { b, tq: t, c, kvWidth, width } = shape;
   const [qkv, out] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.out, 'out', b * t * c)];
   expectSequences(sequences, b);
   for (const cache of sequences) expectCache(cache, t, kvWidth);
@@ -154,7 +154,7 @@ function gpuCache({ keys, values, position }: CachedKeys) {
 }
 
 function attendInBlocks(gpu: Gpu, { out, qkv, keys, values, position, shape }: CacheQueries) {
-  const { t, nHead, nKvHead, headSize, c, kvWidth, width } = shape;
+  const { tq: t, nHead, nKvHead, headSize, c, kvWidth, width } = shape;
   const count = Math.ceil((position + t) / BLOCK);
   const headsPerKv = nHead / nKvHead;
   gpu.withTemporary([t, nHead, count, headSize + 2], (parts) => {

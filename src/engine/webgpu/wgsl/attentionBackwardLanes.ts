@@ -11,27 +11,21 @@ import {
   ownPlaces,
 } from './attentionLanes.ts';
 import { forEach, rounded } from './attentionTiles.ts';
-import { startOf } from './documents.ts';
 import { dropoutFunctions } from './dropout.ts';
+import { endOf, groupRange, type RangeTraits, startOf } from './keyRanges.ts';
 
-const startOfHead = (from: string, width: string, part: string, head: string) =>
-  `params.${from} + sample * params.time * params.${width}${part} + ${head} * params.headSize`;
-const query = {
-  binding: 'qkv',
-  start: startOfHead('qkvFrom', 'width', '', 'head'),
-  stride: 'params.width',
-  scale: 'params.scale',
-};
-const dquery = { binding: 'dqkv', start: startOfHead('dqkvFrom', 'width', '', 'head'), stride: 'params.width' };
-const dout = { binding: 'dout', start: startOfHead('outFrom', 'queryWidth', '', 'head'), stride: 'params.queryWidth' };
-/** Rows of the head of keys and values that `head` uses. */
-const [key, dkey, value, dvalue] = ['', ' + params.keyWidth'].flatMap((part) =>
-  (['qkv', 'dqkv'] as const).map((binding) => ({
-    binding,
-    start: startOfHead(`${binding}From`, 'width', ` + params.queryWidth${part}`, 'kvHead'),
-    stride: 'params.width',
-  })),
-) as [typeof dquery, typeof dquery, typeof dquery, typeof dquery];
+const rowsOf = (binding: string, from: string, time: string, stride: string, head: string) => ({
+  binding,
+  start: `params.${from} + sample * params.${time} * params.${stride} + ${head} * params.headSize`,
+  stride: `params.${stride}`,
+});
+const query = { ...rowsOf('queries', 'queryFrom', 'time', 'queryStride', 'head'), scale: 'params.scale' };
+const dquery = rowsOf('dqueries', 'dqueryFrom', 'time', 'queryStride', 'head');
+const dout = rowsOf('dout', 'outFrom', 'time', 'outStride', 'head');
+const key = rowsOf('keys', 'keyFrom', 'keyTime', 'keyStride', 'kvHead');
+const value = rowsOf('keys', 'valueFrom', 'keyTime', 'keyStride', 'kvHead');
+const dkey = rowsOf('dkeys', 'dkeyFrom', 'keyTime', 'keyStride', 'kvHead');
+const dvalue = rowsOf('dkeys', 'dvalueFrom', 'keyTime', 'keyStride', 'kvHead');
 
 const weightFunction = `
 ${rounded}
@@ -39,15 +33,14 @@ fn weightOf(score: f32, logSum: f32, rest: f32) -> f32 {
   return exp(min(rounded(score - logSum) - rest, 0.0));
 }`;
 
-export interface BackwardTraits {
+export interface BackwardTraits extends RangeTraits {
   readonly hasDropout: boolean;
-  readonly hasDocuments: boolean;
 }
 
 /** The pass whose lanes have queries. */
-export function attentionQueryLanes(lanes: number, { hasDropout, hasDocuments }: BackwardTraits): string {
+export function attentionQueryLanes(lanes: number, traits: BackwardTraits): string {
+  const { hasDropout, hasStarts, hasEnds } = traits;
   const row = (r: number) => `(i0 + ${r * lanes}u + lane)`;
-  const firstKey = hasDocuments ? 'first' : '0u';
   return `
 ${hasDropout ? dropoutFunctions : ''}
 ${weightFunction}
@@ -56,7 +49,7 @@ ${laneMain(lanes)}
   let nHead = groups.y;
   // The last queries see most keys, and begin first.
   let i0 = (groups.x - 1u - group.x) * ${laneRows(lanes)}u;
-  let keysMost = min(i0 + ${laneRows(lanes)}u, params.time);
+  ${groupRange(traits, laneRows(lanes), `min(i0 + ${laneRows(lanes)}u, params.time)`)}
   ${ownPlaces(lanes, 'query', query, 'i0', 'params.time')}
   ${ownPlaces(lanes, 'dquery', dquery, 'i0', 'params.time')}
   ${ownPlaces(lanes, 'dout', dout, 'i0', 'params.time')}
@@ -73,9 +66,10 @@ ${laneMain(lanes)}
   let rest${r} = lse[at${r} + params.lseFrom + params.restOffset];
   if (${row(r)} < params.time) { meanGradients[at${r}] = mean${r}; }`,
   )}
-  ${hasDropout ? `let dropped = dropoutKey(sample); ${forEach(OWN, (r) => `let elements${r} = (head * params.time + ${row(r)}) * params.time;`)}` : ''}
-  ${hasDocuments ? `let first = ${startOf('i0')}; ${forEach(OWN, (r) => `let start${r} = ${startOf(row(r))};`)}` : ''}
-  for (var j0 = ${firstKey}; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
+  ${hasDropout ? `let dropped = dropoutKey(sample); ${forEach(OWN, (r) => `let elements${r} = (head * params.time + ${row(r)}) * params.keyTime;`)}` : ''}
+  ${hasStarts ? forEach(OWN, (r) => `let start${r} = ${startOf(row(r))};`) : ''}
+  ${hasEnds ? forEach(OWN, (r) => `let end${r} = ${endOf(row(r))};`) : ''}
+  for (var j0 = begin; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'key', key, 'j0', 'keysMost')}
     ${broughtPlaces(lanes, 'value', value, 'j0', 'keysMost')}
     ${laneProducts(lanes, [
@@ -85,14 +79,15 @@ ${laneMain(lanes)}
     ${forPairs(lanes, (id, m, r) => {
       const gradient = hasDropout ? `keep(dropped, elements${r} + j0 + ${m}u, w${id})` : `w${id}`;
       const product = `weightOf(s${id}, log${r}, rest${r}) * (${gradient} - mean${r})`;
-      const inDocument = hasDocuments ? ` && j0 + ${m}u >= start${r}` : '';
-      return `s${id} = select(0.0, ${product}, j0 + ${m}u <= ${row(r)}${inDocument});`;
+      const inTime = hasEnds ? `j0 + ${m}u < end${r}` : `j0 + ${m}u <= ${row(r)}`;
+      const begun = hasStarts ? ` && j0 + ${m}u >= start${r}` : '';
+      return `s${id} = select(0.0, ${product}, ${inTime}${begun});`;
     })}
     let factor = select(1.0, params.scale, j0 + ${laneColumns(lanes)}u >= keysMost);
     ${laneSums(
       lanes,
       [{ weights: 's', columns: key, columnPlace: 'key', to: dquery, toPlace: 'dquery', after: () => 'factor' }],
-      `j0 == ${firstKey}`,
+      'j0 == begin',
       (r) => `${row(r)} < params.time`,
     )}
   }
@@ -100,7 +95,9 @@ ${laneMain(lanes)}
 }
 
 /** The pass whose lanes have keys and values. */
-export function attentionKeyLanes(lanes: number, { hasDropout, hasDocuments }: BackwardTraits): string {
+export function attentionKeyLanes(lanes: number, { hasDropout, hasStarts, hasEnds }: BackwardTraits): string {
+  const from = hasEnds ? '0u' : 'j0';
+  const isMet = hasStarts && !hasEnds ? ` && ${startOf('i0')} < j0 + ${laneRows(lanes)}u` : '';
   const row = (r: number) => `(j0 + ${r * lanes}u + lane)`;
   const numbersOf = (name: string, value: string) => `
     ${forEach(laneColumns(lanes) / lanes, (b) => `let ${name}${b} = ${value.replace('AT', `(numbers + min(i0 + ${b * lanes}u + lane, params.time - 1u))`)};`)}
@@ -111,21 +108,22 @@ ${weightFunction}
 ${laneMain(lanes, 'kvHead')}
   let nHead = groups.y * params.headsPerKv;
   let j0 = group.x * ${laneRows(lanes)}u;
-  ${ownPlaces(lanes, 'key', key, 'j0', 'params.time')}
-  ${ownPlaces(lanes, 'value', value, 'j0', 'params.time')}
-  ${ownPlaces(lanes, 'dkey', dkey, 'j0', 'params.time')}
-  ${ownPlaces(lanes, 'dvalue', dvalue, 'j0', 'params.time')}
+  ${ownPlaces(lanes, 'key', key, 'j0', 'params.keyTime')}
+  ${ownPlaces(lanes, 'value', value, 'j0', 'params.keyTime')}
+  ${ownPlaces(lanes, 'dkey', dkey, 'j0', 'params.keyTime')}
+  ${ownPlaces(lanes, 'dvalue', dvalue, 'j0', 'params.keyTime')}
   ${hasDropout ? 'let dropped = dropoutKey(sample);' : ''}
   let headsFrom = kvHead * params.headsPerKv;
   for (var head = headsFrom; head < headsFrom + params.headsPerKv; head++) {
   let numbers = (sample * nHead + head) * params.time;
-  for (var i0 = j0; i0 < params.time${hasDocuments ? ` && ${startOf('i0')} < j0 + ${laneRows(lanes)}u` : ''}; i0 += ${laneColumns(lanes)}u) {
+  for (var i0 = ${from}; i0 < params.time${isMet}; i0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'query', query, 'i0', 'params.time')}
     ${broughtPlaces(lanes, 'dout', dout, 'i0', 'params.time')}
     ${numbersOf('log', 'lse[params.lseFrom + AT]')}
     ${numbersOf('rest', 'lse[params.lseFrom + params.restOffset + AT]')}
     ${numbersOf('mean', 'meanGradients[AT]')}
-    ${hasDocuments ? forEach(laneColumns(lanes), (m) => `let start${m} = ${startOf(`i0 + ${m}u`)};`) : ''}
+    ${hasStarts ? forEach(laneColumns(lanes), (m) => `let start${m} = ${startOf(`i0 + ${m}u`)};`) : ''}
+    ${hasEnds ? forEach(laneColumns(lanes), (m) => `let end${m} = ${endOf(`i0 + ${m}u`)};`) : ''}
     ${laneProducts(lanes, [
       { name: 's', own: key, ownPlace: 'key', other: query, otherPlace: 'query' },
       { name: 'w', own: value, ownPlace: 'value', other: dout, otherPlace: 'dout' },
@@ -133,10 +131,11 @@ ${laneMain(lanes, 'kvHead')}
     ${forPairs(lanes, (id, m, r) => {
       const i = `(i0 + ${m}u)`;
       const weight = `weightOf(s${id}, logm${m}, restm${m})`;
-      const element = `(head * params.time + ${i}) * params.time + ${row(r)}`;
+      const element = `(head * params.time + ${i}) * params.keyTime + ${row(r)}`;
       const keeps = (x: string) => (hasDropout ? `keep(dropped, ${element}, ${x})` : x);
-      const inDocument = hasDocuments ? ` && ${row(r)} >= start${m}` : '';
-      return `s${id} = select(0.0, ${weight}, ${row(r)} <= ${i} && ${i} < params.time${inDocument});
+      const inTime = hasEnds ? `${row(r)} < end${m}` : `${row(r)} <= ${i}`;
+      const begun = hasStarts ? ` && ${row(r)} >= start${m}` : '';
+      return `s${id} = select(0.0, ${weight}, ${inTime} && ${i} < params.time${begun});
       w${id} = s${id} * (${keeps(`w${id}`)} - meanm${m});
       ${hasDropout ? `s${id} = ${keeps(`s${id}`)};` : ''}`;
     })}
@@ -146,8 +145,8 @@ ${laneMain(lanes, 'kvHead')}
         { weights: 's', columns: dout, columnPlace: 'dout', to: dvalue, toPlace: 'dvalue' },
         { weights: 'w', columns: query, columnPlace: 'query', to: dkey, toPlace: 'dkey' },
       ],
-      'i0 == j0 && head == headsFrom',
-      (r) => `${row(r)} < params.time`,
+      `i0 == ${from} && head == headsFrom`,
+      (r) => `${row(r)} < params.keyTime`,
     )}
   }
   }

@@ -11,8 +11,8 @@ import {
   ownPlaces,
 } from './attentionLanes.ts';
 import { forEach, rounded, scoreMin } from './attentionTiles.ts';
-import { startOf } from './documents.ts';
 import { dropoutFunctions } from './dropout.ts';
+import { endOf, groupRange, mayBeBlind, type RangeTraits, startOf } from './keyRanges.ts';
 
 /** A balanced expression of `max` or + over the tile of row r. */
 function overColumns(names: readonly string[], join: (a: string, b: string) => string): string {
@@ -21,13 +21,13 @@ function overColumns(names: readonly string[], join: (a: string, b: string) => s
   return join(overColumns(names.slice(0, half), join), overColumns(names.slice(half), join));
 }
 
-export interface ForwardTraits {
+export interface ForwardTraits extends RangeTraits {
   readonly hasDropout: boolean;
   readonly hasLse: boolean;
-  readonly hasDocuments: boolean;
 }
 
-export function attentionForwardLanes(lanes: number, { hasDropout, hasLse, hasDocuments }: ForwardTraits): string {
+export function attentionForwardLanes(lanes: number, traits: ForwardTraits): string {
+  const { hasDropout, hasLse, hasStarts, hasEnds } = traits;
   const x0 = 'head * params.headSize';
   const queries = {
     binding: 'queries',
@@ -37,7 +37,7 @@ export function attentionForwardLanes(lanes: number, { hasDropout, hasLse, hasDo
   };
   const [keys, values] = (['key', 'value'] as const).map((name) => ({
     binding: `${name}s`,
-    start: `params.${name}From + sample * params.time * params.keyStride + head / params.headsPerKv * params.headSize`,
+    start: `params.${name}From + sample * params.keyTime * params.keyStride + head / params.headsPerKv * params.headSize`,
     stride: 'params.keyStride',
   })) as [typeof queries, typeof queries];
   const out = {
@@ -47,24 +47,27 @@ export function attentionForwardLanes(lanes: number, { hasDropout, hasLse, hasDo
   };
   const columns = (r: number) => Array.from({ length: laneColumns(lanes) }, (_, m) => `s${m}_${r}`);
   const row = (r: number) => `(i0 + ${r * lanes}u + lane)`;
-  const firstKey = hasDocuments ? 'first' : '0u';
-  const isSeen = (m: number, r: number) => `j0 + ${m}u <= last${r}${hasDocuments ? ` && j0 + ${m}u >= start${r}` : ''}`;
+  const isSeen = (m: number, r: number) => {
+    const end = hasEnds ? `j0 + ${m}u < end${r}` : `j0 + ${m}u <= last${r}`;
+    return hasStarts ? `${end} && j0 + ${m}u >= start${r}` : end;
+  };
   // While a query has seen no key, its maximum is that of masked scores.
   const weight = (id: string, m: number, r: number) =>
-    hasDocuments ? `select(0.0, exp(s${id} - most${r}), ${isSeen(m, r)})` : `exp(s${id} - most${r})`;
+    mayBeBlind(traits) ? `select(0.0, exp(s${id} - most${r}), ${isSeen(m, r)})` : `exp(s${id} - most${r})`;
   return `
 ${hasDropout ? dropoutFunctions : ''}
 ${hasLse ? rounded : ''}
 ${laneMain(lanes)}
   // The last queries see most keys, and begin first.
   let i0 = (groups.x - 1u - group.x) * ${laneRows(lanes)}u;
-  let keysMost = params.position + min(i0 + ${laneRows(lanes)}u, params.time);
+  ${groupRange(traits, laneRows(lanes), `params.position + min(i0 + ${laneRows(lanes)}u, params.time)`)}
   ${ownPlaces(lanes, 'query', queries, 'i0', 'params.time')}
   ${ownPlaces(lanes, 'to', out, 'i0', 'params.time')}
   ${forEach(OWN, (r) => `let last${r} = params.position + ${row(r)}; var maximum${r} = ${scoreMin}; var sum${r} = 0.0;`)}
-  ${hasDropout ? `let dropped = dropoutKey(sample); ${forEach(OWN, (r) => `let elements${r} = (head * params.time + ${row(r)}) * params.time;`)}` : ''}
-  ${hasDocuments ? `let first = ${startOf('i0')}; ${forEach(OWN, (r) => `let start${r} = ${startOf(row(r))};`)}` : ''}
-  for (var j0 = ${firstKey}; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
+  ${hasDropout ? `let dropped = dropoutKey(sample); ${forEach(OWN, (r) => `let elements${r} = (head * params.time + ${row(r)}) * params.keyTime;`)}` : ''}
+  ${hasStarts ? forEach(OWN, (r) => `let start${r} = ${startOf(row(r))};`) : ''}
+  ${hasEnds ? forEach(OWN, (r) => `let end${r} = ${endOf(row(r))};`) : ''}
+  for (var j0 = begin; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'key', keys, 'j0', 'keysMost')}
     ${broughtPlaces(lanes, 'value', values, 'j0', 'keysMost')}
     ${laneProducts(lanes, [{ name: 's', own: queries, ownPlace: 'query', other: keys, otherPlace: 'key' }])}
@@ -94,7 +97,7 @@ ${laneMain(lanes)}
           after: (r) => `share${r}`,
         },
       ],
-      `j0 == ${firstKey}`,
+      'j0 == begin',
       (r) => `${row(r)} < params.time`,
     )}
   }

@@ -18,18 +18,17 @@ import {
   tileFunctions,
   tileMain,
 } from './attentionTiles.ts';
-import { firstBegin, keyBegins } from './documents.ts';
 import { dropoutVectorFunctions } from './dropout.ts';
+import { groupRange, mayBeBlind } from './keyRanges.ts';
+import { lastKey, rowRanges, sawKey, seesKey, skippedKeys } from './tileRanges.ts';
 
 /** Turns the scores of a tile into weights before they are divided by their sum. */
-function softmax({ hasDropout, hasDocuments }: ForwardTraits): string {
-  const isSeen = (j: number, h: number) => {
-    const key = `vec4u(j0 + 4u * x + ${j}u)`;
-    return hasDocuments ? `(rows${h} >= ${key}) & (begins${h} <= ${key})` : `rows${h} >= ${key}`;
-  };
+function softmax(traits: ForwardTraits): string {
+  const { hasDropout } = traits;
+  const isSeen = (j: number, h: number) => seesKey(traits, h, `vec4u(j0 + 4u * x + ${j}u)`);
   // While a query has seen no key, its maximum is that of masked scores.
   const weight = (id: string, j: number, h: number) =>
-    hasDocuments ? `select(vec4f(), exp(s${id} - most${h}), ${isSeen(j, h)})` : `exp(s${id} - most${h})`;
+    mayBeBlind(traits) ? `select(vec4f(), exp(s${id} - most${h}), ${isSeen(j, h)})` : `exp(s${id} - most${h})`;
   return `
     ${forProducts((id, j, h) => `s${id} = select(vec4f(${scoreMin}), s${id}, ${isSeen(j, h)});`)}
     workgroupBarrier();
@@ -64,10 +63,11 @@ const storeLse = `
   }`;
 
 export function attentionForwardTiles(headSize: number, traits: ForwardTraits): string {
-  const { hasDropout, hasLse, hasDocuments } = traits;
+  const { hasDropout, hasLse } = traits;
   const x0 = `head * ${headSize}u`;
   const kvX0 = `head / params.headsPerKv * ${headSize}u`;
   const sampleRow = 'sample * params.time *';
+  const sampleKey = 'sample * params.keyTime *';
   const queries = {
     binding: 'queries',
     start: `(params.queryFrom + ${sampleRow} params.queryStride + ${x0})`,
@@ -78,7 +78,7 @@ export function attentionForwardTiles(headSize: number, traits: ForwardTraits): 
   };
   const keys = {
     binding: 'keys',
-    start: `(params.keyFrom + ${sampleRow} params.keyStride + ${kvX0})`,
+    start: `(params.keyFrom + ${sampleKey} params.keyStride + ${kvX0})`,
     stride: 'params.keyStride',
     first: 'j0',
     limit: 'keysMost',
@@ -86,7 +86,7 @@ export function attentionForwardTiles(headSize: number, traits: ForwardTraits): 
   const values = {
     ...keys,
     binding: 'values',
-    start: `(params.valueFrom + ${sampleRow} params.keyStride + ${kvX0})`,
+    start: `(params.valueFrom + ${sampleKey} params.keyStride + ${kvX0})`,
   };
   const out = {
     binding: 'out',
@@ -102,10 +102,8 @@ ${hasLse ? rounded : ''}
 ${tileMain()}
   // The last queries see most keys, and begin first.
   let i0 = (groups.x - 1u - group.x) * ${ROWS}u;
-  let keysMost = params.position + min(i0 + ${ROWS}u, params.time);
-  /** Number of keys that some of the invocation's queries see. */
-  let seen = params.position + i0 + 8u * y + 8u;
-  let rows0 = vec4u(seen - 8u) + vec4u(0u, 1u, 2u, 3u);
+  ${groupRange(traits, ROWS, `params.position + min(i0 + ${ROWS}u, params.time)`)}
+  let rows0 = vec4u(params.position + i0 + 8u * y) + vec4u(0u, 1u, 2u, 3u);
   let rows1 = rows0 + 4u;
   var maximum0 = vec4f(${scoreMin});
   var maximum1 = maximum0;
@@ -113,13 +111,15 @@ ${tileMain()}
   var sum1 = vec4f();
   ${declareSums(headSize, 'o')}
   ${hasDropout ? droppedElements : ''}
-  ${hasDocuments ? keyBegins : ''}
-  for (var j0 = ${hasDocuments ? 'begin' : '0u'}; j0 < keysMost; j0 += ${COLUMNS}u) {
-    ${products(headSize, 's', queries, keys, `j0 < seen${hasDocuments ? ` && j0 + ${COLUMNS}u > begins0.x` : ''}`)}
+  ${rowRanges(traits)}
+  /** The end of the keys that some of the invocation's queries see. */
+  let seen = ${lastKey(traits)};
+  for (var j0 = begin; j0 < keysMost; j0 += ${COLUMNS}u) {
+    ${products(headSize, 's', queries, keys, `j0 < seen${sawKey(traits)}`)}
     ${softmax(traits)}
     ${storeWeights('s')}
     ${forSums(headSize, (r, u) => `o${r}_${u} *= factor${r >> 2}.${'xyzw'[r % 4]};`)}
-    ${addWeighted(headSize, 'o', values, hasDocuments ? firstBegin : '0u', 'seen - min(seen, j0)')}
+    ${addWeighted(headSize, 'o', values, skippedKeys(traits), 'seen - min(seen, j0)')}
   }
   workgroupBarrier();
   ${forEach(2, (h) => `operands[x * ${ROWS / 4}u + 2u * y + ${h}u] = sum${h}; sum${h} = vec4f();`)}

@@ -215,5 +215,5 @@ export function storeSums(headSize: number, name: string, rows: Rows, factor: (r
 /** The sample's key, and the elements of the dropout's mask at which the invocation's rows begin. */
 export const droppedElements = `
   let dropped = dropoutKey(sample);
-  let elements0 = (head * params.time + rows0) * params.time;
-  let elements1 = (head * params.time + rows1) * params.time;`;
+  let elements0 = (head * params.time + rows0) * params.keyTime;
+  let elements1 = (head * params.time + rows1) * params.keyTime;`;
