@@ -152,7 +152,7 @@ export interface SeparateOperands {
   readonly qkv?: undefined;
   /** [B, Tq, NH·HS]. */
   readonly q: Tensor;
-  /** [B, Tk, 2 NKV·HS]: k|v. */
+  /** (B, Tk, 2 NKV·HS): k|v. */
   readonly kv: Tensor;
 }
 
@@ -183,7 +183,7 @@ export interface RopeOptions extends Documents {
   readonly inp: Tensor;
   /** [B, T, W], of the type of `inp`; may be `inp`. */
   readonly out: Tensor;
-  /** [positions, 2, HS/2]: for each position the cosines of its angles, then the sines. */
+  /** (positions, 2, HS/2): for each position the cosines of its angles, then the sines. */
   readonly table: Tensor;
   /** How many heads are rotated: the first `heads` · HS numbers of each row. */
   readonly heads: number;
