@@ -23,9 +23,11 @@ import {
   type Affine,
   affineNames,
   type FloatType,
+  headNames,
   type LinearLayer,
   linearNames,
   type Rotation,
+  rangeNames,
   rotationNames,
   save,
   use,
@@ -248,6 +250,8 @@ export class Tape {
    * itself. With ends [B, T], a position sees the keys from its start to before its end instead.
    */
   attention(qkv: Variable, heads: AttentionHeads, dropout?: Dropout, ranges: KeyRanges = {}): Variable {
+    checkOptionNames('attention', heads, headNames);
+    checkOptionNames('attention', ranges, rangeNames);
     const [B, T] = qkv.shape as [number, number, number];
     const lse = this.#recording.buffers.alloc([2, B, heads.nHead, T]);
     const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)], this.#operandType);
@@ -273,6 +277,8 @@ export class Tape {
     ranges: Required<Pick<KeyRanges, 'ends'>> & KeyRanges,
     dropout?: Dropout,
   ): Variable {
+    checkOptionNames('crossAttention', heads, headNames);
+    checkOptionNames('crossAttention', ranges, rangeNames);
     const [B, Tq] = q.shape as [number, number, number];
     const lse = this.#recording.buffers.alloc([2, B, heads.nHead, Tq]);
     const out = this.#recording.variable(q.shape, this.#operandType);
@@ -375,6 +381,7 @@ export class Tape {
 
   /** `attention` of tokens of B sequences against their caches (see Kernels.attentionDecode). It has no backward. */
   attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], heads: AttentionHeads): Variable {
+    checkOptionNames('attentionDecode', heads, headNames);
     const [B, T] = qkv.shape as [number, number, number];
     const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)]);
     this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), sequences, ...heads });

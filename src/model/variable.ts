@@ -2,7 +2,7 @@
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import type { OptionNames } from '../base/optionNames.ts';
-import type { Dropout, RopeOptions } from '../engine/kernels.ts';
+import type { AttentionHeads, Dropout, KeyRanges, RopeOptions } from '../engine/kernels.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 
@@ -100,6 +100,8 @@ export const rotationNames = {
   starts: true,
 } satisfies OptionNames<Rotation>;
 
+export const headNames = { nHead: true, nKvHead: true } satisfies OptionNames<AttentionHeads>;
+export const rangeNames = { starts: true, ends: true } satisfies OptionNames<KeyRanges>;
 export const affineNames = { weight: true, bias: true } satisfies OptionNames<Affine>;
 export const linearNames = {
   ...affineNames,

@@ -32,7 +32,18 @@ const checked: Readonly<Record<string, Call>> = {
   'Parameters: ParametersOptions': (options) => new Parameters(absent, absent, options),
   'Model.forward: ForwardOptions': (options) => Model.prototype.forward.call(absent, absent, absent, options),
   'Model.losses: LossOptions': (options) => Model.prototype.losses.call(absent, absent, absent, absent, options),
+  'Model.values: ForwardOptions': (options) => Model.prototype.values.call(absent, absent, absent, options),
+  'Model.lossesAndValues: ForwardOptions': (options) =>
+    Model.prototype.lossesAndValues.call(absent, absent, absent, absent, options),
   'Tape.layerNorm: Affine': (options) => Tape.prototype.layerNorm.call(absent, {} as never, options, 1),
+  'Tape.attention: AttentionHeads': (options) => Tape.prototype.attention.call(absent, absent, options),
+  'Tape.attention: KeyRanges': (options) => Tape.prototype.attention.call(absent, absent, {} as never, absent, options),
+  'Tape.crossAttention: AttentionHeads': (options) =>
+    Tape.prototype.crossAttention.call(absent, absent, absent, options, {} as never),
+  "Tape.crossAttention: Required<Pick<KeyRanges, 'ends'>> & KeyRanges": (options) =>
+    Tape.prototype.crossAttention.call(absent, absent, absent, {} as never, options),
+  'Tape.attentionDecode: AttentionHeads': (options) => Tape.prototype.attentionDecode.call(absent, absent, [], options),
+  'Tape.rope: Rotation': (options) => Tape.prototype.rope.call(absent, absent, options),
   'Tape.linear: LinearLayer': (options) => Tape.prototype.linear.call(absent, absent, options),
   'Tape.linearCrossEntropy: Head': (options) => new Tape(absent).linearCrossEntropy(absent, options, absent),
   'Tape.linearCrossEntropy: LossGradient': (options) =>
@@ -42,8 +53,28 @@ const checked: Readonly<Record<string, Call>> = {
 
 /** Types of parameters that hold no options: things that something exported made, data, and names. The keys of a ModelConfig are checked with its values. */
 const values = new Set([
-  ...['Batch', 'CachedContext', 'CachedKeys', 'CheckpointBody', 'Dropout', 'Engine', 'EngineTable', 'Float32Array'],
-  ...['HostArray', 'Int32Array', 'LoadedModel', 'ModelConfig', 'Parameter', 'ParameterSpec', 'Parameters', 'Precision'],
+  ...[
+    'ActivationKind',
+    'Batch',
+    'CachedContext',
+    'CachedKeys',
+    'CheckpointBody',
+    'Dropout',
+    'Engine',
+    'EngineTable',
+    'Float32Array',
+  ],
+  ...[
+    'HostArray',
+    'Int32Array',
+    'LoadedModel',
+    'ModelConfig',
+    'ModelParameters',
+    'Parameter',
+    'ParameterSpec',
+    'Parameters',
+    'Precision',
+  ],
   ...['Seed', 'Shape', "StatePart | 'grads'", 'Sums', 'Tape', 'Tensor', 'TextSource', 'TokenSequence', 'TokenizerKind'],
   ...['Trainer', 'TrainingSplit', 'Variable'],
 ]);
