@@ -68,14 +68,15 @@ export type {
   Documents,
   Dropout,
   ForwardActivation,
+  FusedGradient,
   FusedOperands,
   KeyRanges,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
-  OperandGradients,
   RopeOptions,
+  SeparateGradients,
   SeparateOperands,
 } from './engine/kernels.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';

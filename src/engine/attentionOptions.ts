@@ -1,6 +1,13 @@
 /** What every backend makes of the options of the attention kernels. */
 import { InvariantError, invariant } from '../base/errors.ts';
-import type { AttentionHeads, CachedKeys, FusedOperands, OperandGradients, SeparateOperands } from './kernels.ts';
+import type {
+  AttentionHeads,
+  CachedKeys,
+  FusedGradient,
+  FusedOperands,
+  SeparateGradients,
+  SeparateOperands,
+} from './kernels.ts';
 import type { Tensor } from './tensor.ts';
 
 /** The shape of an attention: `c` channels of queries and results, `kvWidth` of keys and of values. */
@@ -73,7 +80,10 @@ export function operandRows<T>(
 }
 
 /** The gradients of operands, which are in tensors like theirs. @throws InvariantError for others */
-export function gradientRows(options: Operands & OperandGradients, shape: AttentionShape): OperandRows<Tensor> {
+export function gradientRows(
+  options: Operands & (FusedGradient | SeparateGradients),
+  shape: AttentionShape,
+): OperandRows<Tensor> {
   const { dqkv, dq, dkv } = options;
   const rows = operandRows({ qkv: dqkv, q: dq, kv: dkv }, shape);
   const operands = operandRows<Tensor>(options, shape);

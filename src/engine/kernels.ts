@@ -143,12 +143,15 @@ export interface KeyRanges {
 export interface FusedOperands {
   /** [B, T, (NH + 2 NKV)·HS], as GPT-2's c_attn gives them: q|k|v, NH·HS wide and twice NKV·HS. */
   readonly qkv: Tensor;
+  /** Excluded by `qkv`. */
   readonly q?: undefined;
+  /** Excluded by `qkv`. */
   readonly kv?: undefined;
 }
 
 /** Queries apart from keys and values, for attention to another sequence; or bfloat16, as `FusedOperands`. */
 export interface SeparateOperands {
+  /** Excluded by `q` and `kv`. */
   readonly qkv?: undefined;
   /** [B, Tq, NH·HS]. */
   readonly q: Tensor;
@@ -156,10 +159,25 @@ export interface SeparateOperands {
   readonly kv: Tensor;
 }
 
-/** The gradients of `FusedOperands` or of `SeparateOperands`, of their shapes. */
-export type OperandGradients =
-  | { readonly dqkv: Tensor; readonly dq?: undefined; readonly dkv?: undefined }
-  | { readonly dqkv?: undefined; readonly dq: Tensor; readonly dkv: Tensor };
+/** The gradient of `FusedOperands`. */
+export interface FusedGradient {
+  /** The shape of `qkv`. */
+  readonly dqkv: Tensor;
+  /** Excluded by `dqkv`. */
+  readonly dq?: undefined;
+  /** Excluded by `dqkv`. */
+  readonly dkv?: undefined;
+}
+
+/** The gradients of `SeparateOperands`. */
+export interface SeparateGradients {
+  /** Excluded by `dq` and `dkv`. */
+  readonly dqkv?: undefined;
+  /** The shape of `q`. */
+  readonly dq: Tensor;
+  /** The shape of `kv`. */
+  readonly dkv: Tensor;
+}
 
 /** Multi-head attention with scale 1/sqrt(HS). */
 export type AttentionOptions = AttentionHeads &
@@ -320,7 +338,9 @@ export interface Kernels {
   /** out [B, Tq, NH·HS]. */
   attentionForward(options: AttentionOptions & { out: Tensor }): void;
   /** The gradients of the operands are assigned. */
-  attentionBackward(options: AttentionOptions & OperandGradients & { dout: Tensor; out: Tensor }): void;
+  attentionBackward(
+    options: AttentionOptions & (FusedGradient | SeparateGradients) & { dout: Tensor; out: Tensor },
+  ): void;
   /**
    * The next T tokens of each of B sequences: writes the keys and values of `qkv` (see `FusedOperands`) to the rows from `position` on of
    * the sequence's keys and values, and each token attends over the rows up to its own. out [B, T, NH·HS]. The bits of a sequence do not

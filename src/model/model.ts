@@ -107,7 +107,12 @@ export class Model {
     tokens: Tensor,
     targets: Tensor,
     options: ForwardOptions = {},
-  ): { readonly losses: Variable; readonly values: Variable } {
+  ): {
+    /** [B·T]. */
+    readonly losses: Variable;
+    /** [B, T, 1]. */
+    readonly values: Variable;
+  } {
     checkOptionNames('lossesAndValues', options, forwardNames);
     const hidden = this.#hidden(tape, tokens, passOf(options)); // (B, T, C)
     return { losses: this.#losses(tape, hidden, targets, {}), values: this.#values(tape, hidden) };
