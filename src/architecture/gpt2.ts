@@ -6,10 +6,10 @@
  */
 import { z } from 'zod';
 import { activationKinds, activations } from '../base/activations.ts';
-import { choice, flag, names, real, whole } from '../base/keyTypes.ts';
-import { labelsMax } from '../base/labelLimits.ts';
+import { choice, flag, real, whole } from '../base/keyTypes.ts';
 import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
-import { declareAdapter, isTarget, loraKeys, loraOf, loraSummary } from './lora.ts';
+import { declareHead, declareLayerNorm, declareLinear, labelsKey, labelsSummary, residualStd, std } from './layers.ts';
+import { loraKeys, loraOf, loraSummary } from './lora.ts';
 import type { Linear, Module, Ops } from './ops.ts';
 import type { Declarations } from './parameters.ts';
 import { declareValueHead, valueHeadKey } from './valueHead.ts';
@@ -37,10 +37,7 @@ const keys = z.strictObject({
     doc: `The MLP's non-linearity. ${activations.map(({ kind, doc }) => `${kind}: ${doc}.`).join(' ')}`,
   }),
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection, as in GPT-2.' }),
-  labels: names({
-    max: labelsMax,
-    doc: 'Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`.',
-  }),
+  labels: labelsKey,
   valueHead: valueHeadKey,
   ...loraKeys,
 });
@@ -53,8 +50,6 @@ type Keys = z.output<typeof keys>;
 /** The sizes and options of a GPT-2. */
 export type Gpt2Config = Readonly<Omit<Keys, AddedKey> & Partial<Pick<Keys, AddedKey>>>;
 
-/** The standard deviation of initial weights. */
-export const std = 0.02;
 /** GPT-2's, and PyTorch's default. */
 export const layerNormEps = 1e-5;
 
@@ -74,13 +69,12 @@ export const gpt2 = {
 } satisfies Architecture<Gpt2Config>;
 
 function summary(config: Gpt2Config): string {
-  const { nLayer, nHead, nEmbd, labels = [] } = config;
-  const classes = labels.length > 0 ? `, labels ${labels.join(', ')}` : '';
-  return `${nLayer} layers, ${nHead} heads, ${nEmbd} wide${classes}${loraSummary(config)}`;
+  const { nLayer, nHead, nEmbd, labels } = config;
+  return `${nLayer} layers, ${nHead} heads, ${nEmbd} wide${labelsSummary(labels)}${loraSummary(config)}`;
 }
 
 function transformer(config: Gpt2Config, declare: Declarations): Network {
-  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead, labels = [], valueHead = false } = config;
+  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead, labels, valueHead = false } = config;
   const base = loraOf(config) ? declare.marked({ trainable: 'ifNamed' }) : declare;
   const inside = base.in('transformer');
   const wte = inside.parameter('wte.weight', [V, C], { std });
@@ -89,19 +83,13 @@ function transformer(config: Gpt2Config, declare: Declarations): Network {
     block(config, inside.in(`h.${layer}`, { fromEnd: nLayer - layer })),
   );
   const lnF = layerNorm(config, inside.in('ln_f', { fromEnd: 0 }));
-  const headOf = (part: string, outputs: number, into = base) =>
-    into.in(part, { fromEnd: 0, isHead: true }).parameter('weight', [outputs, C], { std });
-  const isClassifier = labels.length > 0;
-  const head = isClassifier ? headOf('score', labels.length, declare) : tiedHead ? wte : headOf('lm_head', V);
-
   return {
     forward(ops, tokens) {
       let x = ops.dropout(ops.embedding(tokens, wte, wpe), dropout); // (B, T, C)
       for (const each of blocks) x = ops.block(x, each);
       return lnF(ops, x);
     },
-    head: { weight: head, weightTransposed: true },
-    ...(isClassifier && { labels }),
+    ...declareHead(declare, base, { labels, tiedHead, embedding: wte }),
     ...(valueHead && { valueHead: declareValueHead(declare, C) }),
   };
 }
@@ -124,7 +112,7 @@ type Branch = <V>(ops: Ops<V>, x: V, residual: V) => V;
 function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
   const { nHead, nEmbd: C, dropout } = config;
   const cAttn = linear(config, declare, 'attn.c_attn', [C, 3 * C]);
-  const cProj = linear(config, declare, 'attn.c_proj', [C, C], residualStd(config));
+  const cProj = linear(config, declare, 'attn.c_proj', [C, C], residualStd(config.nLayer));
 
   return (ops, x, residual) => {
     const qkv = ops.linear(x, cAttn); // (B, T, 3C)
@@ -136,7 +124,7 @@ function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
 function feedForward(config: Gpt2Config, declare: Declarations): Branch {
   const { nEmbd: C, activation, dropout } = config;
   const cFc = linear(config, declare, 'mlp.c_fc', [C, 4 * C]);
-  const cProj = linear(config, declare, 'mlp.c_proj', [4 * C, C], residualStd(config));
+  const cProj = linear(config, declare, 'mlp.c_proj', [4 * C, C], residualStd(config.nLayer));
 
   return (ops, x, residual) => {
     const active = ops.linear(x, cFc, { activation }); // (B, T, 4C)
@@ -148,29 +136,14 @@ function linear(
   config: Gpt2Config,
   declare: Declarations,
   name: string,
-  shape: readonly [inputs: number, outputs: number],
+  [inputs, outputs]: readonly [inputs: number, outputs: number],
   weightStd = std,
 ): Linear {
-  const inside = declare.in(name);
-  const lora = loraOf(config);
-  const adapter = lora && isTarget(name, lora.loraTargets) ? declareAdapter(inside, shape, lora) : undefined;
-  return {
-    weight: inside.parameter('weight', shape, { std: weightStd }, adapter),
-    bias: config.bias ? inside.parameter('bias', [shape[1]], { constant: 0 }) : undefined,
-  };
+  return declareLinear(declare, name, { inputs, outputs, bias: config.bias, lora: loraOf(config), weightStd });
 }
 
-function layerNorm({ bias, nEmbd: C }: Gpt2Config, declare: Declarations): Module {
-  const norm = {
-    weight: declare.parameter('weight', [C], { constant: 1 }),
-    bias: bias ? declare.parameter('bias', [C], { constant: 0 }) : undefined,
-  };
-  return (ops, x) => ops.layerNorm(x, norm, layerNormEps);
-}
-
-/** Each block adds two branches to the residual stream; this keeps the stream's variance independent of depth (GPT-2). */
-function residualStd({ nLayer }: Gpt2Config): number {
-  return std / Math.sqrt(2 * nLayer);
+function layerNorm({ bias, nEmbd }: Gpt2Config, declare: Declarations): Module {
+  return declareLayerNorm(declare, { width: nEmbd, bias, eps: layerNormEps });
 }
 
 function tokenWork(config: Gpt2Config, parameterCount: number): TokenWork {

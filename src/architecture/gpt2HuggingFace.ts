@@ -9,7 +9,8 @@ import { UserError } from '../base/errors.ts';
 import { labelsMax } from '../base/labelLimits.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
-import { type Gpt2Config, layerNormEps, std } from './gpt2.ts';
+import { type Gpt2Config, layerNormEps } from './gpt2.ts';
+import { std } from './layers.ts';
 import { loraOf } from './lora.ts';
 import { hasValueHead } from './valueHead.ts';
 

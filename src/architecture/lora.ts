@@ -61,12 +61,16 @@ export function isTarget(layer: string, targets: readonly string[]): boolean {
 }
 
 /**
- * Declares the adapter of a weight [inputs, outputs]: A normal with the variance 1 / (3 · inputs) of PyTorch's linear layers, which PEFT
+ * Declares the adapter of a weight [inputs, outputs] or its transpose: A normal with the variance 1 / (3 · inputs) of PyTorch's linear layers, which PEFT
  * uses too, and B zero, so that the first step computes with the weight itself.
  */
 export function declareAdapter(
   declare: Declarations,
-  [inputs, outputs]: readonly [number, number],
+  {
+    inputs,
+    outputs,
+    weightTransposed,
+  }: { readonly inputs: number; readonly outputs: number; readonly weightTransposed: boolean },
   { loraRank: rank, loraAlpha: alpha }: Lora,
 ): Adapter {
   const factors = declare.marked({ isAdapter: true, trainable: true });
@@ -74,5 +78,6 @@ export function declareAdapter(
     a: factors.parameter('lora_A.weight', [rank, inputs], { std: 1 / Math.sqrt(3 * inputs) }),
     b: factors.parameter('lora_B.weight', [outputs, rank], { constant: 0 }),
     scale: alpha / rank,
+    ...(weightTransposed && { weightTransposed }),
   };
 }

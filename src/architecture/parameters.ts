@@ -15,7 +15,7 @@ export interface NormalInit {
 
 /**
  * A low-rank addition to a weight W [inputs, outputs] (Hu et al., "LoRA", 2021): the model multiplies with W + scale · (B·A)ᵀ, which is
- * exactly W while B is 0.
+ * exactly W while B is 0. A W that is stored as [outputs, inputs] gets the transpose of the addition.
  */
 export interface Adapter {
   /** A [rank, inputs]. */
@@ -24,6 +24,8 @@ export interface Adapter {
   readonly b: ParameterSpec;
   /** alpha / rank. */
   readonly scale: number;
+  /** W is [outputs, inputs]. */
+  readonly weightTransposed?: boolean;
 }
 
 /** Properties of a parameter before it has memory. */

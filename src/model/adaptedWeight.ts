@@ -11,9 +11,10 @@ import type { Buffers } from './buffers.ts';
 
 /** The tensors of an adapted weight. */
 export interface AdaptedTensors {
-  /** W [inputs, outputs]. */
+  /** W [inputs, outputs], or [outputs, inputs] if `weightTransposed`. */
   readonly weight: Tensor;
-  /** Receives W + scale · (B·A)ᵀ. */
+  readonly weightTransposed: boolean;
+  /** Receives W + scale · (B·A)ᵀ, or W + scale · B·A if `weightTransposed`. */
   readonly effective: Tensor;
   /** Receives scale · Bᵀ [r, outputs]. */
   readonly scaledB: Tensor;
@@ -43,7 +44,7 @@ export class AdaptedWeight<F extends Factor = Factor> {
     this.#tensors = tensors;
   }
 
-  /** W + scale · (B·A)ᵀ [inputs, outputs], since the last `rebuild`. */
+  /** W with the addition, in its shape, since the last `rebuild`. */
   get effective(): Tensor {
     return this.#tensors.effective;
   }
@@ -55,20 +56,26 @@ export class AdaptedWeight<F extends Factor = Factor> {
 
   /** W, A or B has changed. */
   rebuild(): void {
-    const { weight, effective, scaledB, scaledIdentity } = this.#tensors;
+    const { weight, weightTransposed, effective, scaledB, scaledIdentity } = this.#tensors;
     this.#engine.linearForward({ inp: scaledIdentity, weight: this.b.value, weightTransposed: true, out: scaledB });
     this.#engine.copy({ out: effective, inp: weight });
-    this.#engine.linearBackward({ inp: this.a.value, weight, dout: scaledB, dweight: effective });
+    this.#engine.linearBackward({
+      inp: this.a.value,
+      weight,
+      weightTransposed,
+      dout: scaledB,
+      dweight: effective,
+    });
   }
 
   /** Adds to the gradients of A and B what follows from `gradient`, that of `effective`. */
   project(gradient: Tensor, buffers: Buffers): void {
-    const { scaledB, scaledIdentity } = this.#tensors;
+    const { scaledB, scaledIdentity, weightTransposed } = this.#tensors;
     const { a, b } = this;
     if (b.grad !== undefined) {
       // A·G [r, outputs]: the transposed gradient of B, not yet scaled.
       const product = buffers.alloc(scaledB.shape);
-      this.#engine.linearForward({ inp: a.value, weight: gradient, out: product });
+      this.#engine.linearForward({ inp: a.value, weight: gradient, weightTransposed, out: product });
       this.#engine.linearBackward({
         inp: scaledIdentity,
         weight: b.value,
@@ -82,7 +89,7 @@ export class AdaptedWeight<F extends Factor = Factor> {
       this.#engine.linearForward({
         inp: scaledB,
         weight: gradient,
-        weightTransposed: true,
+        weightTransposed: !weightTransposed,
         out: a.grad,
         residual: a.grad,
       });

@@ -111,6 +111,7 @@ export class Parameters implements ModelParameters {
         const weight = list[index]!;
         weight.adapted = new AdaptedWeight(engine, a, b, {
           weight: weight.value,
+          weightTransposed: adapter.weightTransposed ?? false,
           effective,
           scaledB,
           scaledIdentity: identity,
