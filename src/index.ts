@@ -5,7 +5,14 @@
  * @packageDocumentation
  */
 
-export type { Adapter, ConstantInit, IsTrained, NormalInit, ParameterSpec } from './architecture/parameters.ts';
+export type {
+  Adapter,
+  ConstantInit,
+  IsTrained,
+  NormalInit,
+  ParameterSpec,
+  SinusoidalInit,
+} from './architecture/parameters.ts';
 export type { ModelConfig } from './architecture/registry.ts';
 export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';

@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import type { Linear, Ops, Tokens } from './ops.ts';
-import type { Declarations } from './parameters.ts';
+import type { Declarations, ParameterSpec } from './parameters.ts';
 
 /** The keys of every model's config, for any architecture. */
 export interface Sizes {
@@ -46,10 +46,13 @@ export interface KeyRule<Config> {
   holds(config: Config): boolean;
 }
 
+/** Name and dimensions of a tensor. */
+export type NamedShape = Pick<ParameterSpec, 'name' | 'shape'>;
+
 /** The format of another library's checkpoints. */
 export interface HuggingFaceFormat<Config> {
-  /** `model_type` in its config.json. */
-  readonly modelType: string;
+  /** Values of `model_type` in its config.json. */
+  readonly modelTypes: readonly [string, ...string[]];
   /**
    * The contents of config.json for a model, in the order of its lines; undefined for one that the format cannot express, whose config.json
    * then has `model_type: lockstep`.
@@ -66,8 +69,13 @@ export interface HuggingFaceFormat<Config> {
    * nothing.
    */
   ofTensors?(config: Config, names: readonly string[]): Config;
-  /** Our name for a tensor in a file of that format; undefined if the tensor is not a parameter. */
-  parameterName(name: string, config: Config): string | undefined;
+  /** The usual name of a tensor in a file of that format; undefined if the tensor is not a parameter, nor a part of one. */
+  tensorName(name: string, config: Config): string | undefined;
+  /**
+   * The tensors that hold a parameter in files of that format, which have its numbers one after another. Absent: one with its name and
+   * shape.
+   */
+  tensorsOf?(parameter: NamedShape, config: Config): readonly NamedShape[];
   /** The published tokenizer of a folder that has none. */
   tokenizer?(config: Config): 'gpt2' | undefined;
 }
@@ -82,6 +90,8 @@ export interface Architecture<Config extends Sizes = Sizes> {
   readonly keys: z.ZodObject;
   /** Keys that do not change the parameters: a resumed run may change them. */
   readonly trainingKeys: readonly string[];
+  /** Further keys that a run may choose for the weights of a model, because no parameter depends on them. */
+  freeKeys?(config: Config): readonly string[];
   /**
    * Keys that add parameters to those of a model's weights. A run may choose them for weights that have nothing of the kind; the new
    * parameters are then initialised by the seed, and those that the new model lacks are dropped.

@@ -9,7 +9,7 @@ import { activationKinds, activations } from '../base/activations.ts';
 import { choice, flag, real, whole } from '../base/keyTypes.ts';
 import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
 import { declareHead, declareLayerNorm, declareLinear, labelsKey, labelsSummary, residualStd, std } from './layers.ts';
-import { loraKeys, loraOf, loraSummary } from './lora.ts';
+import { gpt2LoraTargets, loraKeys, loraOf, loraSummary } from './lora.ts';
 import type { Linear, Module, Ops } from './ops.ts';
 import type { Declarations } from './parameters.ts';
 import { declareValueHead, valueHeadKey } from './valueHead.ts';
@@ -39,7 +39,7 @@ const keys = z.strictObject({
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection, as in GPT-2.' }),
   labels: labelsKey,
   valueHead: valueHeadKey,
-  ...loraKeys,
+  ...loraKeys(gpt2LoraTargets, 'A name without attn or mlp means both.'),
 });
 
 /** Keys that may be missing: then nothing is added. */

@@ -6,10 +6,10 @@
 import { z } from 'zod';
 import { activationOfHuggingFace, huggingFaceActivation, huggingFaceActivations } from '../base/activations.ts';
 import { UserError } from '../base/errors.ts';
-import { labelsMax } from '../base/labelLimits.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
 import { type Gpt2Config, layerNormEps } from './gpt2.ts';
+import { decodeLabels, encodeLabels, labelFields } from './huggingFaceLabels.ts';
 import { std } from './layers.ts';
 import { loraOf } from './lora.ts';
 import { hasValueHead } from './valueHead.ts';
@@ -37,9 +37,7 @@ const hfConfigSchema = z.object({
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   add_cross_attention: z.boolean().default(false),
-  id2label: z.record(z.string(), z.string()).optional(),
-  num_labels: z.number().int().min(1).max(labelsMax).optional(),
-  problem_type: z.string().nullish(),
+  ...labelFields,
   lockstep: z.object({ version: z.number(), bias: z.boolean() }).optional(),
 });
 
@@ -53,7 +51,7 @@ const MASK_BUFFER = /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/;
 const HEADS = ['lm_head.weight', 'score.weight', 'value.weight'];
 
 export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
-  modelType: 'gpt2',
+  modelTypes: ['gpt2'],
   encode: encodeConfig,
   decode: decodeConfig,
   ofTensors: (config, names) => ({
@@ -61,7 +59,7 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
     bias: names.some((name) => name.endsWith('.bias') && !MASK_BUFFER.test(name)),
   }),
   /** OpenAI's own export lacks the prefix `transformer.`; a tied head may be stored twice. */
-  parameterName(name, { tiedHead }) {
+  tensorName(name, { tiedHead }) {
     if (MASK_BUFFER.test(name) || (name === 'lm_head.weight' && tiedHead)) return undefined;
     return name.startsWith('transformer.') || HEADS.includes(name) ? name : `transformer.${name}`;
   },
@@ -97,26 +95,6 @@ function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record
   };
 }
 
-/**
- * transformers takes the logits at the last token that is not `pad_token_id`, so this must not be the last token of a text. A classified
- * text does not contain the end-of-text token, but one that is scored ends with it: null then allows only one text at a time.
- */
-function encodeLabels(labels: readonly string[], endOfText: number | undefined): Record<string, unknown> {
-  return {
-    id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
-    label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
-    pad_token_id: (labels.length > 1 ? endOfText : undefined) ?? null,
-  };
-}
-
-/** Without names they are those of transformers, which has two labels by default. */
-function decodeLabels({ id2label, num_labels: count = 2 }: z.output<typeof hfConfigSchema>, path: string): string[] {
-  if (id2label === undefined) return Array.from({ length: count }, (_, id) => `LABEL_${id}`);
-  const labels = Object.keys(id2label).map((_, id) => id2label[id]);
-  if (labels.includes(undefined)) throw damaged(path, 'the keys of id2label are not the numbers from 0');
-  return labels as string[];
-}
-
 /** Reads the residual dropout; GPT-2's own configs have the same value three times. */
 function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): Gpt2Config {
   const architectures = value['architectures'];
@@ -146,9 +124,6 @@ function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): G
   if (!hf.scale_attn_weights) throw unsupported('scale_attn_weights', false, 'true');
   if (hf.scale_attn_by_inverse_layer_idx) throw unsupported('scale_attn_by_inverse_layer_idx', true, 'false');
   if (hf.add_cross_attention) throw unsupported('add_cross_attention', true, 'false');
-  if (isClassifier && hf.problem_type === 'multi_label_classification') {
-    throw unsupported('problem_type', hf.problem_type, 'single_label_classification, one label per text');
-  }
   const activation = activationOfHuggingFace(hf.activation_function);
   if (activation === undefined) {
     throw unsupported('activation_function', hf.activation_function, huggingFaceActivations.join(' or '));

@@ -6,40 +6,55 @@ import { choices, real, whole } from '../base/keyTypes.ts';
 import type { Adapter, Declarations } from './parameters.ts';
 
 /** Names of linear layers of GPT-2, as in PEFT's `target_modules`. */
-export const loraTargetNames = ['c_attn', 'c_proj', 'attn.c_proj', 'c_fc', 'mlp.c_proj'] as const;
+export const gpt2LoraTargets = ['c_attn', 'c_proj', 'attn.c_proj', 'c_fc', 'mlp.c_proj'] as const;
+/** Those of a transformer. PEFT has the parts of merged layers: q_proj, k_proj and v_proj for qkv_proj. */
+export const transformerLoraTargets = ['qkv_proj', 'o_proj', 'gate_up_proj', 'up_proj', 'down_proj'] as const;
 
-/** The keys of a model that can have adapters. */
-export const loraKeys = {
-  loraRank: whole({
-    default: 0,
-    max: 65_536,
-    doc: 'Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`.',
-  }),
-  loraAlpha: real({
-    default: 16,
-    min: 0,
-    max: 1e6,
-    doc: 'Scale of what LoRA adds, multiplied by 1 / loraRank.',
-  }),
-  loraTargets: choices(loraTargetNames, {
-    default: ['c_attn'],
-    doc: 'Linear layers that LoRA adapts, in every block. A name without attn or mlp means both.',
-  }),
+/** What adapters adapt by default, by architecture. */
+const defaultTargets: Readonly<Record<string, string>> = {
+  gpt2: gpt2LoraTargets[0],
+  transformer: transformerLoraTargets[0],
 };
+
+/**
+ * The keys of a model that can have adapters.
+ * @param targets names of its linear layers; the first is adapted by default
+ * @param doc more about the names, for the documentation of the config
+ */
+export function loraKeys<const T extends readonly [string, ...string[]]>(targets: T, doc: string) {
+  return {
+    loraRank: whole({
+      default: 0,
+      max: 65_536,
+      doc: 'Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`.',
+    }),
+    loraAlpha: real({
+      default: 16,
+      min: 0,
+      max: 1e6,
+      doc: 'Scale of what LoRA adds, multiplied by 1 / loraRank.',
+    }),
+    loraTargets: choices(targets, {
+      default: [targets[0] as T[number]],
+      doc: `Linear layers that LoRA adapts, in every block. ${doc}`,
+    }),
+  };
+}
 
 /** What the adapters of a model are. */
 export interface Lora {
   readonly loraRank: number;
   readonly loraAlpha: number;
-  readonly loraTargets: (typeof loraTargetNames)[number][];
+  readonly loraTargets: readonly string[];
 }
 
 /** The keys of a model, in which those of adapters may be missing. */
 export type MaybeLora = { readonly architecture: string } & Partial<Lora>;
 
 /** The adapters of a model; undefined if it has none. */
-export function loraOf({ loraRank = 0, loraAlpha = 16, loraTargets = ['c_attn'] }: MaybeLora): Lora | undefined {
-  return loraRank > 0 ? { loraRank, loraAlpha, loraTargets } : undefined;
+export function loraOf({ architecture, loraRank = 0, loraAlpha = 16, loraTargets }: MaybeLora): Lora | undefined {
+  if (loraRank === 0) return undefined;
+  return { loraRank, loraAlpha, loraTargets: loraTargets ?? [defaultTargets[architecture] ?? []].flat() };
 }
 
 /** The model that remains when adapters are added to their weights. */

@@ -49,6 +49,8 @@ export interface Rope {
   readonly headSize: number;
   /** The base of the angles: number i of the first half of a head turns by position · theta^(-2i/HS). */
   readonly theta: number;
+  /** Stretches the wavelengths (`model.ropeScaling`). Default [], without. */
+  readonly scaling?: readonly number[];
   /** The number of positions that the model has: blockSize. */
   readonly positions: number;
 }

@@ -13,6 +13,11 @@ export interface NormalInit {
   readonly std: number;
 }
 
+/** The fixed table of positions [T, C] of the first Transformer: sines in the first half of the channels, cosines in the second. */
+export interface SinusoidalInit {
+  readonly sinusoidal: true;
+}
+
 /**
  * A low-rank addition to a weight W [inputs, outputs] (Hu et al., "LoRA", 2021): the model multiplies with W + scale · (B·A)ᵀ, which is
  * exactly W while B is 0. A W that is stored as [outputs, inputs] gets the transpose of the addition.
@@ -47,8 +52,8 @@ export interface ParameterSpec {
   readonly fromEnd?: number | undefined;
   /** Whether it belongs to the head and to nothing else. */
   readonly isHead?: boolean | undefined;
-  /** Initial values: a constant, or normal with this standard deviation. */
-  readonly init: ConstantInit | NormalInit;
+  /** Initial values: a constant, normal with this standard deviation, or the fixed table of positions. */
+  readonly init: ConstantInit | NormalInit | SinusoidalInit;
   /** What is added to this weight wherever it is used. */
   readonly adapter?: Adapter | undefined;
   /** Whether it is a factor of an adapter. */

@@ -6,12 +6,15 @@ import type { Architecture, Network, Sizes } from './architecture.ts';
 import { bigram } from './bigram.ts';
 import { gpt2 } from './gpt2.ts';
 import { gpt2HuggingFace } from './gpt2HuggingFace.ts';
+import { llamaHuggingFace } from './llamaHuggingFace.ts';
 import { Declarations, type ParameterSpec } from './parameters.ts';
+import { transformer } from './transformer.ts';
 
 /** One line each; the first is the default. */
 const all = [
   { ...gpt2, huggingFace: gpt2HuggingFace }, //
   bigram,
+  { ...transformer, huggingFace: llamaHuggingFace },
 ] as const satisfies readonly Architecture[];
 
 export const architectures: readonly Architecture[] = all;

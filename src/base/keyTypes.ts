@@ -56,6 +56,16 @@ export function string({ doc, max, ...rest }: KeyDoc & { default: string; max: n
   return z.string().min(1).max(max).default(rest.default).meta({ description: doc, expects });
 }
 
+/** A list of positive numbers, whose length is one of `lengths`. */
+export function positives({ doc, lengths, max }: KeyDoc & { lengths: readonly number[]; max: number }) {
+  const expects = `a list of ${lengths.join(' or ')} numbers above 0, at most ${max}`;
+  return z
+    .array(z.number().positive().max(max))
+    .refine((list) => lengths.includes(list.length), 'another number of numbers')
+    .default([])
+    .meta({ description: doc, expects });
+}
+
 /** A list of different values of these, at least one. */
 export function choices<const T extends readonly [string, ...string[]]>(
   values: T,

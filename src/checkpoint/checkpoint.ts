@@ -1,12 +1,12 @@
 /**
  * Opens and reads one checkpoint folder: one written by Lockstep (with `manifest.json`: every size and sha256 is verified before
- * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors` or its shards, tokenizer files:
+ * anything is used) or a folder in Hugging Face's layout (`config.json`, `model.safetensors` or its shards, tokenizer files:
  * only the structure is verified, because it has no hashes). Tensors are streamed; no tensor is ever held in memory as a unit.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
-import { labelsOf, type ModelConfig, networkOf } from '../architecture/registry.ts';
+import { labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
@@ -25,7 +25,7 @@ import {
   type TrainerState,
   tokenizerFileNames,
 } from './manifest.ts';
-import { decodeModelConfig, matchTensors, modelConfigOf } from './modelConfig.ts';
+import { decodeModelConfig, type Matched, matchTensors, modelConfigOf } from './modelConfig.ts';
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_FILE,
@@ -47,7 +47,7 @@ export interface OpenOptions {
 const CONFIG_BYTES_MAX = 2 ** 20;
 const STREAM_CHUNK_BYTES = 4 * 2 ** 20;
 
-/** The tokenizer files that Hugging Face's GPT-2 folders may contain; those present are read. */
+/** The tokenizer files that Hugging Face's folders may contain; those present are read. */
 const HF_TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -61,7 +61,8 @@ const HF_TOKENIZER_FILES = [
 /** A tensor and the file that contains it, in the checkpoint's folder unless its path is absolute. */
 type PlacedTensor = SafetensorsEntry & { readonly file: string };
 
-type TensorTable = ReadonlyMap<string, PlacedTensor>;
+/** By the name of the parameter. */
+type TensorTable = ReadonlyMap<string, Matched<PlacedTensor>>;
 
 /** A verified checkpoint. It holds tables and small files in memory; the tensors stay on disk. */
 export class Checkpoint {
@@ -125,16 +126,11 @@ export class Checkpoint {
       for (const name of inOrder) {
         const entry = table.get(name);
         if (entry === undefined) throw new InvariantError(`${this.path} has no tensor ${name} for part ${part}`);
-        const path = resolve(this.path, entry.file);
-        const handle = handles.get(path) ?? (await openToRead(path));
-        handles.set(path, handle);
-        const widen = WIDEN[entry.dtype as keyof typeof WIDEN];
-        const step = widen === undefined ? STREAM_CHUNK_BYTES : STREAM_CHUNK_BYTES / 2;
-        for (let at = entry.begin; at < entry.end; ) {
-          const chunk = new Uint8Array(Math.min(step, entry.end - at));
-          await readFully(handle, chunk, at, path);
-          at += chunk.length;
-          yield widen === undefined ? chunk : widen(chunk);
+        for (const each of entry.parts) {
+          const path = resolve(this.path, each.file);
+          const handle = handles.get(path) ?? (await openToRead(path));
+          handles.set(path, handle);
+          yield* readTensor(handle, each, path);
         }
       }
     } finally {
@@ -145,13 +141,27 @@ export class Checkpoint {
   /** @internal The parameters and their absolute files. */
   get placedTensors(): TensorTable {
     const params = [...(this.#tables.params ?? [])];
-    return new Map(params.map(([name, entry]) => [name, { ...entry, file: resolve(this.path, entry.file) }]));
+    const placed = (each: PlacedTensor) => ({ ...each, file: resolve(this.path, each.file) });
+    return new Map(params.map(([name, { shape, parts }]) => [name, { shape, parts: parts.map(placed) }]));
   }
 
   /** The files that hold the parameters, absolute. */
   get weightFiles(): readonly string[] {
-    const names = new Set([...(this.#tables.params?.values() ?? [])].map(({ file }) => file));
+    const parts = [...(this.#tables.params?.values() ?? [])].flatMap((each) => each.parts);
+    const names = new Set(parts.map(({ file }) => file));
     return [...names].sort().map((name) => resolve(this.path, name));
+  }
+}
+
+/** The numbers of a tensor as float32. */
+async function* readTensor(handle: FileHandle, { dtype, begin, end }: SafetensorsEntry, path: string) {
+  const widen = WIDEN[dtype as keyof typeof WIDEN];
+  const step = widen === undefined ? STREAM_CHUNK_BYTES : STREAM_CHUNK_BYTES / 2;
+  for (let at = begin; at < end; ) {
+    const chunk = new Uint8Array(Math.min(step, end - at));
+    await readFully(handle, chunk, at, path);
+    at += chunk.length;
+    yield widen === undefined ? chunk : widen(chunk);
   }
 }
 
@@ -243,14 +253,23 @@ async function openAdapter(path: string): Promise<Checkpoint> {
   const base = await openBase(adapter, path);
   const filePath = join(path, ADAPTER_FILE);
   const own = (await readTensors(path, ADAPTER_FILE)).map((entry) => ({
-    ...entry,
     name: parameterOfPeft(entry.name, filePath),
+    shape: entry.shape,
+    parts: [entry],
   }));
-  const modelConfig = { ...base.modelConfig, ...adapter.lora, ...labelsOfAdapter(adapter, base, own, filePath) };
+  const { lora } = adapter;
+  const modelConfig = modelKeys.parse({
+    ...base.modelConfig,
+    ...lora,
+    ...labelsOfAdapter(adapter, base, own, filePath),
+  });
   const expected = new Set(networkOf(modelConfig).specs.map(({ name }) => name));
   const ownNames = new Set(own.map(({ name }) => name));
   const kept = [...base.placedTensors].filter(([name]) => expected.has(name) && !ownNames.has(name));
-  const params = matchTensors([...kept.map(([name, entry]) => ({ ...entry, name })), ...own], modelConfig, filePath);
+  const matched = matchTensors([...kept.map(([name, each]) => ({ ...each, name })), ...own], modelConfig, filePath);
+  const params = new Map(
+    [...matched].map(([name, { shape, parts }]) => [name, { shape, parts: parts.flatMap((each) => each.parts) }]),
+  );
   checkDtypes(params, path);
   const { dropout } = adapter;
   return new Checkpoint({
@@ -277,7 +296,7 @@ async function openBase({ base: named }: PeftAdapter, adapterPath: string): Prom
     const base = await openCheckpoint(path, { verify: 'model' });
     if (base.modelConfig.architecture !== 'gpt2') {
       throw new UserError(
-        `${configPath}: its base ${path} is a ${base.modelConfig.architecture}, which has no adapters`,
+        `${configPath}: its base ${path} is a ${base.modelConfig.architecture}: Lockstep reads adapters of PEFT only for gpt2. Merge this one with PEFT (merge_and_unload)`,
       );
     }
     if (loraOf(base.modelConfig) === undefined) return base;
@@ -330,7 +349,7 @@ async function readModelTable(
 }
 
 function checkDtypes(params: TensorTable, folder: string): void {
-  for (const { name, dtype, file } of params.values()) {
+  for (const { name, dtype, file } of [...params.values()].flatMap(({ parts }) => parts)) {
     if (FLOAT_DTYPES.includes(dtype)) continue;
     throw new UserError(`${resolve(folder, file)}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
   }
@@ -371,14 +390,14 @@ async function readOptimizerTables(folder: string, params: TensorTable): Promise
     );
   }
   const pick = (moment: string): TensorTable => {
-    const table = new Map<string, PlacedTensor>();
+    const table = new Map<string, Matched<PlacedTensor>>();
     for (const [name, { shape }] of trained) {
       const entry = byName.get(`${moment}.${name}`);
       if (entry === undefined) throw damaged(path, `tensor ${moment}.${name} is missing`);
       if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {
         throw damaged(path, `${entry.name} is ${entry.dtype} [${entry.shape}]: expected F32 [${shape}]`);
       }
-      table.set(name, entry);
+      table.set(name, { shape, parts: [entry] });
     }
     return table;
   };

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { HuggingFaceFormat, Sizes } from '../architecture/architecture.ts';
+import type { ParameterSpec } from '../architecture/parameters.ts';
 import {
   architectureOf,
   architectures,
@@ -79,10 +80,10 @@ function ownModel(json: Readonly<Record<string, unknown>>, path: string): unknow
 
 function foreignModel(json: Readonly<Record<string, unknown>>, path: string): Sizes {
   const { model_type: modelType, architectures: classes } = json;
-  const format = formats.find((each) => each.modelType === modelType);
+  const format = formats.find(({ modelTypes }) => modelTypes.some((type) => type === modelType));
   if (format !== undefined) return format.decode(json, path);
   const came = JSON.stringify({ model_type: modelType, architectures: classes }).slice(0, 300);
-  const known = [...formats.map((each) => each.modelType), ownModelType].join(' or ');
+  const known = [...formats.flatMap(({ modelTypes }) => modelTypes), ownModelType].join(' or ');
   throw new UserError(`${path} describes another architecture: ${came}; supported: model_type ${known}`);
 }
 
@@ -99,20 +100,43 @@ export function modelConfigOf(entries: readonly TensorShape[], config: ModelConf
 }
 
 /**
+ * The tensors of a model's file with these parameters, in their order. Hugging Face's format may have several for a parameter: the
+ * numbers are the same.
+ */
+export function fileTensorsOf(parameters: readonly TensorShape[], config: ModelConfig): readonly TensorShape[] {
+  const { huggingFace } = architectureOf(config);
+  const isOwn = huggingFace?.tensorsOf === undefined || huggingFace.encode(config, undefined) === undefined;
+  return isOwn ? parameters : parameters.flatMap((parameter) => partsOf(parameter, config));
+}
+
+function partsOf({ name, shape }: TensorShape, config: ModelConfig): readonly TensorShape[] {
+  return architectureOf(config).huggingFace?.tensorsOf?.({ name, shape }, config) ?? [{ name, shape }];
+}
+
+/** A parameter, and the entries of a file that hold its numbers, one after another. */
+export interface Matched<Entry> {
+  readonly shape: readonly number[];
+  readonly parts: readonly Entry[];
+}
+
+/**
  * Checks a file's tensors against the config and maps them to Lockstep's names; another library's export may use different ones.
- * @returns Lockstep's name → the file's entry
+ * @returns Lockstep's name → the file's entries
  * @throws UserError naming the tensor that is missing, unknown or has a different shape
  */
 export function matchTensors<Entry extends TensorShape>(
   entries: readonly Entry[],
   config: ModelConfig,
   path: string,
-): Map<string, Entry> {
+): Map<string, Matched<Entry>> {
   const { huggingFace } = architectureOf(config);
-  const expected = new Map(networkOf(config).specs.map(({ name, shape }) => [name, shape]));
-  const matched = new Map<string, Entry>();
+  const { specs } = networkOf(config);
+  const expected = new Map(
+    specs.flatMap((spec) => [spec, ...partsOf(spec, config)]).map(({ name, shape }) => [name, shape]),
+  );
+  const found = new Map<string, Entry>();
   for (const entry of entries) {
-    const name = huggingFace === undefined ? entry.name : huggingFace.parameterName(entry.name, config);
+    const name = huggingFace === undefined ? entry.name : huggingFace.tensorName(entry.name, config);
     if (name === undefined) continue;
     const shape = expected.get(name);
     if (shape === undefined) {
@@ -120,14 +144,42 @@ export function matchTensors<Entry extends TensorShape>(
         `${path} has tensor ${JSON.stringify(entry.name.slice(0, 200))}, which the model in its config.json does not have`,
       );
     }
-    if (matched.has(name)) throw damaged(path, `tensor ${name} appears twice, with and without its prefix`);
+    if (found.has(name)) throw damaged(path, `tensor ${name} appears twice, with and without its prefix`);
     if (shape.length !== entry.shape.length || shape.some((length, axis) => length !== entry.shape[axis])) {
       throw new UserError(`${path}: tensor ${name} has shape [${entry.shape}], but its config.json implies [${shape}]`);
     }
-    matched.set(name, entry);
+    found.set(name, entry);
   }
-  for (const name of expected.keys()) {
-    if (!matched.has(name)) throw new UserError(`${path} lacks tensor ${name}, which its config.json requires`);
+  const matched = new Map<string, Matched<Entry>>();
+  for (const spec of inFileOrder(specs, config, [...found.keys()])) {
+    matched.set(spec.name, matchParameter(spec, config, { found, path }));
   }
+  const used = [...matched.values()].reduce((sum, { parts }) => sum + parts.length, 0);
+  if (used < found.size) throw damaged(path, 'it has a tensor both in one piece and in parts');
   return matched;
+}
+
+/** Those of which the file has nothing come last. */
+function inFileOrder(specs: readonly ParameterSpec[], config: ModelConfig, names: readonly string[]) {
+  const owners = new Map(
+    specs.flatMap((spec) => [spec, ...partsOf(spec, config)].map(({ name }) => [name, spec] as const)),
+  );
+  return new Set([...names.flatMap((name) => owners.get(name) ?? []), ...specs]);
+}
+
+/** A parameter may be in one piece, as Lockstep writes it with adapters, or in the parts of another library's format. */
+function matchParameter<Entry>(
+  spec: TensorShape,
+  config: ModelConfig,
+  { found, path }: { found: ReadonlyMap<string, Entry>; path: string },
+): Matched<Entry> {
+  const { name, shape } = spec;
+  const complete = found.get(name);
+  if (complete !== undefined) return { shape, parts: [complete] };
+  const parts = partsOf(spec, config).map((part) => {
+    const entry = found.get(part.name);
+    if (entry === undefined) throw new UserError(`${path} lacks tensor ${part.name}, which its config.json requires`);
+    return entry;
+  });
+  return { shape, parts };
 }

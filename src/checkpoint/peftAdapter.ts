@@ -4,7 +4,7 @@
  * base. What an adapter of PEFT may have and Lockstep does not compute is refused by name, never ignored.
  */
 import { z } from 'zod';
-import { type Lora, loraTargetNames } from '../architecture/lora.ts';
+import { gpt2LoraTargets, type Lora } from '../architecture/lora.ts';
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
 
@@ -85,9 +85,9 @@ export function decodeAdapterConfig(json: Readonly<Record<string, unknown>>, pat
     throw unsupported('modules_to_save', peft.modules_to_save, isClassifier ? `["${HEAD}"]` : 'null');
   const targets = [peft.target_modules ?? []].flat();
   // PEFT writes a set, in any order.
-  const known = loraTargetNames.filter((name) => targets.includes(name));
+  const known = gpt2LoraTargets.filter((name) => targets.includes(name));
   if (known.length === 0 || known.length < new Set(targets).size) {
-    throw unsupported('target_modules', peft.target_modules, `a list of ${loraTargetNames.join(', ')}`);
+    throw unsupported('target_modules', peft.target_modules, `a list of ${gpt2LoraTargets.join(', ')}`);
   }
   return {
     lora: { loraRank: peft.r, loraAlpha: peft.lora_alpha, loraTargets: known },

@@ -25,7 +25,7 @@ import {
   TRAINER_FILE,
   type TrainerState,
 } from './manifest.ts';
-import { encodeModelConfig, matchTensors } from './modelConfig.ts';
+import { encodeModelConfig, fileTensorsOf, matchTensors } from './modelConfig.ts';
 import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safetensors.ts';
 
 /** The contents of a checkpoint, without the tensors' bytes. */
@@ -121,7 +121,8 @@ export class CheckpointWriter {
       await this.#writeSmallFile(CONFIG_FILE, encodeModelConfig(modelConfig, endOfText));
       await this.#writeSmallFile(TRAINER_FILE, encodeTrainer(trainer));
       await this.#openFile(MODEL_FILE);
-      await this.#append(encodeSafetensorsHeader(tensors, { format: 'pt' })); // from_pretrained asks for this key
+      // from_pretrained asks for this key
+      await this.#append(encodeSafetensorsHeader(fileTensorsOf(tensors, modelConfig), { format: 'pt' }));
     });
   }
 

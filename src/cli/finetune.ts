@@ -37,7 +37,7 @@ export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
       .positional('model', {
         type: 'string',
         demandOption: true,
-        describe: 'Weights to start from: a run, a checkpoint or a GPT-2 folder',
+        describe: 'Weights to start from: a run, a checkpoint or a GPT-2 or Llama folder',
       })
       .positional('rows', {
         type: 'string',

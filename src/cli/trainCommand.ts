@@ -39,6 +39,10 @@ const fullCommand: TrainCommand = {
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 workers to join')
       .example('$0 --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555', 'workers join at that name')
       .example('$0 --config lora --init-from gpt2/ --set data.text=book.txt', 'train only LoRA adapters of weights')
+      .example(
+        '$0 --config lora --init-from SmolLM2-135M/ --set model.blockSize=512 data.text=book.txt',
+        'the same for a Llama, with a shorter context',
+      )
       .example('$0 --config grpo --init-from runs/sft', 'learn from rewards of its own answers')
       .example('$0 --dashboard', 'serve a page with live curves')
       .example('$0 --trace 20', 'record a timeline of 20 steps')

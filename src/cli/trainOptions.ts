@@ -12,7 +12,7 @@ export const trainOptions = {
   'init-from': {
     type: 'string',
     requiresArg: true,
-    describe: 'Start from the weights of a run, checkpoint or GPT-2 folder',
+    describe: 'Start from the weights of a run, checkpoint or GPT-2 or Llama folder',
   },
   workers: {
     alias: 'w',

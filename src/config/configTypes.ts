@@ -6,9 +6,9 @@ import type { TokenizerKind } from '../base/tokenizerKind.ts';
 
 /** A GPT-2 with these sizes. */
 export interface Gpt2Keys {
-  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer. */
   architecture: 'gpt2';
-  /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
+  /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;
   /** Transformer blocks. Default `4`, a whole number from 1 to 512. */
   nLayer: number;
@@ -42,9 +42,9 @@ export interface Gpt2Keys {
 
 /** A table of logits in which each token predicts the next. */
 export interface BigramKeys {
-  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer. */
   architecture: 'bigram';
-  /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
+  /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;
   /** Tokens per sequence; each is predicted from the one before. Default `64`, a whole number from 1 to 65536. */
   blockSize: number;
@@ -52,8 +52,58 @@ export interface BigramKeys {
   vocabSize: number;
 }
 
+/** A decoder with these parts, by default those of Llama. */
+export interface TransformerKeys {
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer. */
+  architecture: 'transformer';
+  /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
+  from: string;
+  /** Transformer blocks. Default `4`, a whole number from 1 to 512. */
+  nLayer: number;
+  /** Query heads of attention per block; must divide nEmbd. Default `4`, a whole number from 1 to 1024. */
+  nHead: number;
+  /** Heads of keys and values, each for nHead / nKvHead query heads (grouped queries); must divide nHead. 0 is nHead. Default `0`, a whole number from 0 to 1024. */
+  nKvHead: number;
+  /** Width of the residual stream (channels). Default `128`, a whole number from 1 to 65536. */
+  nEmbd: number;
+  /** Inner width of the MLP. 0 is 4 · nEmbd, and for a gated MLP 8/3 · nEmbd, rounded up to a multiple of 32. Default `0`, a whole number from 0 to 262144. */
+  nInner: number;
+  /** Context length in tokens. Default `64`, a whole number from 1 to 1048576. */
+  blockSize: number;
+  /** Rows of the token embedding; 0 uses the tokenizer size, a larger number pads it. Default `0`, a whole number from 0 to 16777216. */
+  vocabSize: number;
+  /** How tokens know their positions. rope: queries and keys are rotated, as in Llama. learned: a trained table, as in GPT-2. sinusoidal: the fixed table of the first Transformer. none: only the causal mask shows the order. Default `"rope"`, one of rope, learned, sinusoidal, none. */
+  positions: 'rope' | 'learned' | 'sinusoidal' | 'none';
+  /** Base of the wavelengths of rope. Default `10000`, a number from 1 to 1000000000000. */
+  ropeTheta: number;
+  /** Stretches the wavelengths of rope, for longer contexts. [] is without. [factor] stretches all. [factor, lowFrequencyFactor, highFrequencyFactor, originalContext] stretches only the long ones, as in Llama 3.1. Default `[]`, a list of 0 or 1 or 4 numbers above 0, at most 1000000000. */
+  ropeScaling: number[];
+  /** rms: x / RMS(x) · weight, as in Llama. layer: layer norm, as in GPT-2. Default `"rms"`, one of rms, layer. */
+  norm: 'rms' | 'layer';
+  /** pre: before attention and MLP, and at the end. post: after each is added to the residual stream, as in the first Transformer. Default `"pre"`, one of pre, post. */
+  normPlace: 'pre' | 'post';
+  /** Added to the variance or mean square that a norm divides by. Default `0.00001`, a number from 1e-12 to 1. */
+  normEps: number;
+  /** swiglu: silu(gate) · up, as in Llama. geglu: gelu(gate) · up. The others are an activation between two linear layers. Default `"swiglu"`, one of swiglu, geglu, gelu, relu, silu. */
+  mlp: 'swiglu' | 'geglu' | 'gelu' | 'relu' | 'silu';
+  /** Layers with a bias. none: no layer. qkv: queries, keys and values. attention: these and the output of attention. all: every layer and layer norm, but no rms norm. Default `"none"`, one of none, qkv, attention, all. */
+  bias: 'none' | 'qkv' | 'attention' | 'all';
+  /** Share the token embedding with the output projection. Default `true`, true or false. */
+  tiedHead: boolean;
+  /** Probability of dropping an element after attention weights, projections and embeddings. Default `0`, a number from 0 to 0.95. */
+  dropout: number;
+  /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
+  labels: string[];
+  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
+  loraRank: number;
+  /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
+  loraAlpha: number;
+  /** Linear layers that LoRA adapts, in every block. gate_up_proj is the first layer of a gated MLP, up_proj that of the others. Default `["qkv_proj"]`, a list of different names, each one of qkv_proj, o_proj, gate_up_proj, up_proj, down_proj. */
+  loraTargets: ('qkv_proj' | 'o_proj' | 'gate_up_proj' | 'up_proj' | 'down_proj')[];
+}
+
 /** The network. */
-export type ModelKeys = Gpt2Keys | BigramKeys;
+export type ModelKeys = Gpt2Keys | BigramKeys | TransformerKeys;
 
 /** The training data. */
 export interface DataKeys {

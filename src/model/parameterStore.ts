@@ -12,6 +12,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Shape, Tensor, TensorGroup } from '../engine/tensor.ts';
 import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
 import { fillNormal } from './normalRandom.ts';
+import { fillSinusoidal } from './sinusoidal.ts';
 
 /** What is allocated besides the values. */
 export interface ParametersOptions {
@@ -293,8 +294,9 @@ function sizeOf(specs: readonly ParameterSpec[]): number {
 }
 
 /** Fills `into`, of the parameter's size, with its initial values. They do not depend on the other parameters. */
-export function fillInitial(into: Float32Array, { name, init }: ParameterSpec, seed: number): void {
+export function fillInitial(into: Float32Array, { name, shape, init }: ParameterSpec, seed: number): void {
   if ('constant' in init) into.fill(init.constant);
+  else if ('sinusoidal' in init) fillSinusoidal(into, shape.at(-1)!);
   else fillNormal(into, streamKey(seed, name), init.std);
 }
 

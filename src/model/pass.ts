@@ -105,10 +105,10 @@ export class Pass implements Ops<Variable> {
     return this.#tape.rmsNorm(x, this.#parameter(weight), eps);
   }
 
-  rope(qkv: Variable, { heads, headSize, theta, positions: rows }: Rope): Variable {
-    const name = `rotary table of ${rows} positions, ${headSize} numbers, theta ${theta}`;
+  rope(qkv: Variable, { heads, headSize, theta, scaling = [], positions: rows }: Rope): Variable {
+    const name = `rotary table of ${rows} positions, ${headSize} numbers, theta ${theta}, scaling [${scaling}]`;
     const shape = [rows, 2, headSize / 2];
-    const table = this.#parameters.constant(name, shape, () => rotaryTable(rows, headSize, theta));
+    const table = this.#parameters.constant(name, shape, () => rotaryTable(rows, headSize, theta, scaling));
     const { contexts, starts } = this.#options;
     return this.#tape.rope(qkv, {
       table,

@@ -12,7 +12,7 @@ import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder } from '../checkpoint/checkpoint.ts';
 import { CONFIG_FILE, MODEL_FILE } from '../checkpoint/manifest.ts';
-import { encodeModelConfig } from '../checkpoint/modelConfig.ts';
+import { encodeModelConfig, fileTensorsOf } from '../checkpoint/modelConfig.ts';
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, encodeAdapterConfig, peftName } from '../checkpoint/peftAdapter.ts';
 import { encodeSafetensorsHeader } from '../checkpoint/safetensors.ts';
 import type { EngineOptions } from '../engine/registry.ts';
@@ -59,7 +59,7 @@ function* mergedFiles(
   for (const [name, text] of Object.entries(texts)) yield textFile(name, text);
   const { specs } = networkOf(config);
   async function* content() {
-    yield encodeSafetensorsHeader(specs, { format: 'pt' });
+    yield encodeSafetensorsHeader(fileTensorsOf(specs, config), { format: 'pt' });
     for (const { name, size } of specs) {
       const values = new Float32Array(size);
       await parameters.readMerged(parameters.indexOf(name), values);
@@ -85,6 +85,12 @@ export async function exportAdapter(
   await refuseExisting(path);
   const checkpoint = await findCheckpoint({ ...choice, verify: 'all' });
   const lora = adaptersOf(checkpoint);
+  const { architecture } = checkpoint.modelConfig;
+  if (architecture !== 'gpt2') {
+    throw new UserError(
+      `${shortPath(checkpoint.path)} is a ${architecture}, whose adapters PEFT cannot hold: it has one for each of q_proj, k_proj and v_proj, and Lockstep one for all. Write the complete model with ${ownCommand('merge')}`,
+    );
+  }
   noteValueHead(checkpoint, choice);
   const valueHead = valueHeadOf(checkpoint.modelConfig);
   const { specs } = networkOf(checkpoint.modelConfig);

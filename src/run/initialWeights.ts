@@ -131,7 +131,8 @@ function withSizes(
   { chosen, suggested }: { chosen: readonly string[]; suggested: readonly string[] },
 ): Config['model'] {
   const [wanted, has] = [{ ...given } as Readonly<Record<string, unknown>>, withAddedKeys(sizes)];
-  const { trainingKeys, addedKeys, keys } = architectureOf(sizes);
+  const { trainingKeys, freeKeys, addedKeys, keys } = architectureOf(sizes);
+  const ownKeys = [...trainingKeys, ...(freeKeys?.(sizes) ?? [])];
   const isAbsent = (key: string, value: unknown) => isSameValue(value, keys.shape[key]?.safeParse(undefined).data);
   const lora: Readonly<Record<string, unknown>> = { ...loraOf(sizes) };
   const own: Record<string, unknown> = {};
@@ -140,7 +141,7 @@ function withSizes(
     const value = wanted[key];
     const applies = chosen.includes(`model.${key}`) || (suggested.includes(`model.${key}`) && isFree(key));
     if (key === 'from' || key === 'valueHead' || !applies) continue;
-    if (trainingKeys.includes(key)) own[key] = value;
+    if (ownKeys.includes(key)) own[key] = value;
     else if (key in lora && !isSameValue(value, lora[key])) {
       throw new UserError(
         `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} have adapters with ${JSON.stringify(lora[key])}: ` +

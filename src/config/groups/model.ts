@@ -5,7 +5,7 @@ import { pathMax } from '../../base/keyTypes.ts';
 
 const from = z.string().max(pathMax).default('').meta({
   description:
-    "Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors. Steps, schedule and optimizer start from scratch.",
+    "Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch.",
   expects: 'a path, or "" for random weights',
 });
 

@@ -18,9 +18,14 @@ const tolerance = 1e-6;
 
 const smallLora = { ...loraConfig, vocabSize: 7, blockSize: 5, nLayer: 1, nEmbd: 8 };
 
+/** One layer of the other transformers has all their operations. */
+const small = variants.map(({ name, config }) =>
+  config.architecture === 'gpt2' ? { name, config } : { name, config: { ...config, nLayer: 1, vocabSize: 11 } },
+);
+
 describe('complete model, every parameter', () => {
   it.each([
-    ...variants,
+    ...small,
     { name: 'lora', config: smallLora },
     { name: 'value head', config: { ...tinyConfig, valueHead: true } },
   ])('$name', ({ config }) => {

@@ -1,5 +1,6 @@
 /** The common suite: generation on one engine. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import type { Tensor } from '../../../src/engine/tensor.ts';
 import { DecodeBatch, type Sequence } from '../../../src/model/decodeBatch.ts';
@@ -11,7 +12,7 @@ import { tokenProbabilities } from '../../../src/model/sampling.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import type { Variable } from '../../../src/model/variable.ts';
 import { relativeError } from '../kernels/harness.ts';
-import { tinyConfig, variants } from './tinyModels.ts';
+import { decodedVariants, tinyConfig } from './tinyModels.ts';
 
 const all = { temperature: 1, topK: 0, topP: 1 };
 const greedy = { temperature: 0, topK: 0, topP: 1 };
@@ -22,7 +23,7 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
   describe(`${name}: generation`, () => {
     let engine: Engine;
     let model: Model;
-    const modelOf = async (config = tinyConfig): Promise<Model> => {
+    const modelOf = async (config: ModelConfig = tinyConfig): Promise<Model> => {
       const parameters = new Parameters(engine, parameterSpecs(config), { training: false });
       parameters.initialise(4);
       for (const [index, { size, decay }] of parameters.specs.entries()) {
@@ -59,7 +60,7 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
       expect(await tokensOf({ seed: 8 })).not.toEqual(first);
     });
 
-    it.each(variants)(
+    it.each(decodedVariants)(
       'gives the same tokens with and without the cache, past blockSize too: $name',
       async ({ config }) => {
         const of = await modelOf(config);

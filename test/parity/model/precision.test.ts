@@ -1,6 +1,5 @@
 /** Training with precision bf16 beside float32: gradients within the rounding of bfloat16, and loss curves that stay together. */
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { Tensor } from '../../../src/engine/tensor.ts';
@@ -23,7 +22,7 @@ interface Options {
   readonly activationRecompute?: 'none' | 'block';
 }
 
-function trainerOf(config: Gpt2Config, precision: Precision, { threads = 2, activationRecompute }: Options = {}) {
+function trainerOf(config: ModelConfig, precision: Precision, { threads = 2, activationRecompute }: Options = {}) {
   const engine = createNativeEngine({ threads });
   engines.push(engine);
   return new Trainer(engine, config, { seed: 5, precision, ...(activationRecompute && { activationRecompute }) });

@@ -94,7 +94,7 @@ describe('config.json', () => {
   });
 
   test.each<[Record<string, unknown>, string]>([
-    [{ model_type: 'llama', architectures: ['LlamaForCausalLM'] }, 'another architecture: {"model_type":"llama"'],
+    [{ model_type: 'gemma', architectures: ['GemmaForCausalLM'] }, 'another architecture: {"model_type":"gemma"'],
     [{ architectures: ['GPT2ForTokenClassification'] }, 'another architecture'],
     [{ architectures: ['GPT2ForSequenceClassification', 'GPT2LMHeadModel'] }, 'another architecture'],
     [{ ...published, ...classifier, id2label: { 1: 'spam' } }, 'id2label'],

@@ -149,13 +149,13 @@ describe('what is wrong, and where', () => {
   it('says which architecture a key of another one belongs to, and where the architecture was chosen', () => {
     const keys = 'model:\n  architecture: bigram\n  nLayer: 4\n';
     expect(refused(keys)).toBe(
-      'my.yaml:3: model.nLayer needs model.architecture: gpt2, but it is "bigram" (my.yaml:2).',
+      'my.yaml:3: model.nLayer needs model.architecture: gpt2 or transformer, but it is "bigram" (my.yaml:2).',
     );
     expect(refused('model:\n  nHead: 2\n', ['model.architecture=bigram'])).toBe(
-      'my.yaml:2: model.nHead needs model.architecture: gpt2, but it is "bigram" (--set model.architecture=bigram).',
+      'my.yaml:2: model.nHead needs model.architecture: gpt2 or transformer, but it is "bigram" (--set model.architecture=bigram).',
     );
     expect(refused('model:\n  architecture: bigrams\n')).toBe(
-      'my.yaml:2: model.architecture: expected one of gpt2, bigram, got "bigrams".',
+      'my.yaml:2: model.architecture: expected one of gpt2, bigram, transformer, got "bigrams".',
     );
     expect(refused('model:\n  architecture: bigram\n  block_size: 4\n')).toBe(
       'my.yaml:3: unknown key model.block_size. Did you mean model.blockSize?',
