@@ -6,7 +6,7 @@ import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { userPath } from '../base/userPath.ts';
-import { countTokens, lengthOf, type RowTask } from '../data/examples/exampleSamples.ts';
+import { countTokens, lengthOf, placesOf, type RowTask } from '../data/examples/exampleSamples.ts';
 import { exampleTask } from '../data/examples/exampleTask.ts';
 import { readRows, withHeaderAdvice } from '../data/examples/readRows.ts';
 import { permutation } from '../data/permutation.ts';
@@ -66,6 +66,8 @@ interface Counts {
   readonly longest: { readonly tokens: number; readonly at: string };
   /** Samples of conversations that do not end with the end token. */
   readonly unended: number;
+  /** Places of pairs whose answers are equal. */
+  readonly equal: readonly string[];
   /** Rows of each class. */
   readonly labels: ReadonlyMap<string, number>;
 }
@@ -139,6 +141,7 @@ async function count(rows: readonly PlacedRow[], { task, labels, endToken }: Cou
   const progress = statusLine('reading the rows');
   let [tokens, targets, unended] = [0, 0, 0];
   let longest = { tokens: 0, at: '' };
+  const equal: string[] = [];
   const byLabel = new Map(labels.map((label) => [label, 0]));
   for (const [index, { row, at }] of rows.entries()) {
     const { sample } = task.open(row, at);
@@ -147,6 +150,7 @@ async function count(rows: readonly PlacedRow[], { task, labels, endToken }: Cou
     targets += counted.targets;
     const length = lengthOf(form.fields, sample);
     if (length > longest.tokens) longest = { tokens: length, at };
+    if (task.hasEqualAnswers(sample)) equal.push(at);
     if (!textsOf(sample).every((text) => lastOf(text) === endToken)) unended++;
     const label = form.objective === 'classes' ? labels[sample['targets']![sample['targets']!.length - 1]!] : undefined;
     if (label !== undefined) byLabel.set(label, byLabel.get(label)! + 1);
@@ -155,7 +159,7 @@ async function count(rows: readonly PlacedRow[], { task, labels, endToken }: Cou
       await new Promise((resume) => setImmediate(resume));
     }
   }
-  return { tokens, targets, longest, unended, labels: form.objective === 'classes' ? byLabel : new Map() };
+  return { tokens, targets, longest, unended, equal, labels: form.objective === 'classes' ? byLabel : new Map() };
 }
 
 /** In the arrays of a batch, which counting expects. */
@@ -253,11 +257,14 @@ function toText({ kind, tokenizer, examples, end }: Facts, counts: Counts, rows:
   if (rows.length > 0 && ['lm', 'sft', 'dpo'].includes(kind)) {
     lines.push(isColored ? `targets are ${paint('green', 'green')}` : 'targets are between « and »');
   }
-  const { longest, unended, labels } = counts;
+  const { longest, unended, equal, labels } = counts;
   lines.push(
     `${grouped(examples)} examples, ${grouped(counts.targets)} of ${grouped(counts.tokens)} tokens are targets${endText(end, unended)}`,
     `task ${kind}, ${tokenizer} tokenizer; the longest example has ${grouped(longest.tokens)} tokens (${longest.at})`,
   );
+  if (equal.length > 0) {
+    lines.push(`answers are equal in ${grouped(equal.length)} pairs (${placesOf(equal)}): task.equalPairs`);
+  }
   if (labels.size > 0) {
     lines.push(`labels: ${[...labels].map(([label, number]) => `${label} ${grouped(number)}`).join(', ')}`);
   }
@@ -278,7 +285,7 @@ function shownText({ name, parts, label }: ShownText, isColored: boolean): strin
 }
 
 function toJson({ kind, tokenizer, examples, end }: Facts, counts: Counts, rows: readonly ShownRow[]): string {
-  const { tokens, targets, longest, unended, labels } = counts;
+  const { tokens, targets, longest, unended, equal, labels } = counts;
   return JSON.stringify({
     task: kind,
     tokenizer,
@@ -287,6 +294,7 @@ function toJson({ kind, tokenizer, examples, end }: Facts, counts: Counts, rows:
     targets,
     longest,
     ...(end !== undefined && { endToken: end, unended }),
+    ...(equal.length > 0 && { equalPairs: equal }),
     ...(labels.size > 0 && { labels: Object.fromEntries(labels) }),
     samples: rows,
   });

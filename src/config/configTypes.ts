@@ -141,6 +141,8 @@ export interface TaskKeys {
   template: string;
   /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened. Default `"error"`, one of error, drop, truncatePrompt. */
   tooLong: 'error' | 'drop' | 'truncatePrompt';
+  /** dpo and reward: what to do with pairs whose chosen and rejected answers are equal, which prefer neither. error: end before training, with their number and the first places. drop: leave them out, with a notice. Default `"error"`, one of error, drop. */
+  equalPairs: 'error' | 'drop';
   /** Put several short rows into one sequence, so that less of a batch is padding. Rows in a sequence do not see each other. For lm and sft. Default `false`, true or false. */
   pack: boolean;
   /** dpo, grpo and ppo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes. For grpo and ppo the weight of the divergence (KL) from that model, in units of reward per nat; 0 does not limit it. Default `0.1`, a number from 0 to 1000. */

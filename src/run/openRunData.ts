@@ -49,6 +49,7 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
     data,
     builtinPath: builtinRows(task.kind),
     tooLong: task.tooLong,
+    equalPairs: task.equalPairs,
     seed: train.seed,
     blockSize: model.blockSize,
     canLengthen: model.from === '',

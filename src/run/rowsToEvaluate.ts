@@ -58,7 +58,7 @@ export async function openRowsToEvaluate(loaded: LoadedModel, options: RowsToEva
   return readOwn(loaded, kind, { ...options, runConfig });
 }
 
-/** Rows that are too long lose tokens of their prompt, or are left out: their number is a notice. */
+/** Rows that are too long lose tokens of their prompt, or are left out, and so are pairs of equal answers: their number is a notice. */
 async function readGiven(
   loaded: LoadedModel,
   kind: TaskKind,
@@ -79,12 +79,17 @@ async function readGiven(
     task,
     blockSize,
     tooLong: 'truncateOrDrop',
+    equalPairs: 'drop',
     canLengthen: false,
     onNotice,
     onProgress: () => undefined,
   });
   if (samples.length > 0) return { kind, form: task.form, samples };
-  throw new UserError(`--data: all rows are too long: the model reads at most ${blockSize} tokens. Give shorter rows`);
+  const isPairs = kind === 'dpo' || kind === 'reward';
+  throw new UserError(
+    `--data: all rows are too long${isPairs ? ', or pairs of equal answers' : ''}: the model reads at most ${blockSize} tokens. ` +
+      `Give ${isPairs ? 'other' : 'shorter'} rows`,
+  );
 }
 
 /** Split as in the run. */
@@ -100,6 +105,7 @@ async function readOwn(
     data,
     builtinPath: builtinRows(kind),
     tooLong: task.tooLong,
+    equalPairs: task.equalPairs,
     seed: train.seed,
     blockSize,
     canLengthen: false,

@@ -3,7 +3,7 @@ import type { Batch, BatchArray, BatchNumbers } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import type { FieldRules } from './fields.ts';
 import { tokenFields, tokenSampleFields } from './nextToken.ts';
-import type { Task } from './task.ts';
+import type { Sample, Task } from './task.ts';
 
 /** The sides of a pair, in the order of their rows. */
 const sides = ['chosen', 'rejected'] as const;
@@ -22,6 +22,14 @@ export const pairSampleFields: Task<never>['fields'] = {
   rejected: tokenSampleFields['tokens']!,
   rejectedTargets: tokenSampleFields['targets']!,
 };
+
+/** Whether both sides of a pair are equal. The texts may differ: a template may remove spaces. */
+export function hasEqualAnswers(pair: Sample): boolean {
+  return ['', 'Targets'].every((part) => {
+    const [chosen, rejected] = [pair[`chosen${part}`]!, pair[`rejected${part}`]!];
+    return chosen.length === rejected.length && Array.from(chosen).every((token, i) => token === rejected[i]);
+  });
+}
 
 /** For each pair, whether it counts: it has a target on both sides. Padding has none. */
 export function countedPairs(batch: Batch): boolean[] {

@@ -13,7 +13,7 @@ export interface PairMessages {
 /**
  * Rows `{prompt, chosen, rejected}`, where each is a text or an array of messages; `{chosen, rejected}`, where both are complete
  * conversations; and `{instruction, input, output, chosen, rejected}`, whose output is not used.
- * @throws UserError for other rows, different prompts, and equal or empty answers
+ * @throws UserError for other rows, different prompts, and empty answers
  */
 export function parsePairRow(row: Row, at: string): PairMessages {
   if (!('chosen' in row) && !('rejected' in row)) {
@@ -25,9 +25,6 @@ export function parsePairRow(row: Row, at: string): PairMessages {
   const rejected = conversationOf(row, 'rejected', { prompt, at });
   if (!sameMessages(chosen.slice(0, -1), rejected.slice(0, -1))) {
     throw new UserError(`${at}: the prompts of chosen and rejected differ: expected two answers to the same prompt.`);
-  }
-  if (chosen.at(-1)?.content === rejected.at(-1)?.content) {
-    throw new UserError(`${at}: chosen and rejected are equal, so the pair prefers nothing. Remove the row.`);
   }
   return { chosen, rejected };
 }

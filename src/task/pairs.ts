@@ -4,7 +4,7 @@
  */
 import { ChatFormat, type ChatTokens } from './chatFormat.ts';
 import { labelledSample } from './classify.ts';
-import { pairSampleFields, pairWeight } from './pairBatch.ts';
+import { hasEqualAnswers, pairSampleFields, pairWeight } from './pairBatch.ts';
 import { parsePairRow } from './pairRows.ts';
 import type { Row } from './rows.ts';
 import {
@@ -60,6 +60,7 @@ export function pairsTask({
       if (from === undefined || contextStart(rejected, from) !== from) return undefined;
       return pairSample(withoutStart(chosen, from), withoutStart(rejected, from), sampleOf);
     },
+    hasEqualAnswers,
     weight: pairWeight,
   };
 }

@@ -37,6 +37,8 @@ export interface Task<Row, Example = Row> {
    * that is impossible without losing the answer. A task without this cannot shorten.
    */
   readonly shorten?: (example: Example, tokens: number) => Sample | undefined;
+  /** Whether a sample has two equal answers, so that it prefers neither. A task without this has no pairs. */
+  readonly hasEqualAnswers?: (sample: Sample) => boolean;
   /** The weight of a batch in a mean: the number of its targets, or the sum of their weights. */
   readonly weight: (batch: Batch) => number;
 }

@@ -18,6 +18,10 @@ export const task = z
       default: 'error',
       doc: 'What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened.',
     }),
+    equalPairs: choice(['error', 'drop'], {
+      default: 'error',
+      doc: 'dpo and reward: what to do with pairs whose chosen and rejected answers are equal, which prefer neither. error: end before training, with their number and the first places. drop: leave them out, with a notice.',
+    }),
     pack: flag({
       default: false,
       doc: 'Put several short rows into one sequence, so that less of a batch is padding. Rows in a sequence do not see each other. For lm and sft.',

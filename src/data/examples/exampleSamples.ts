@@ -11,12 +11,17 @@ export type TooLong = 'error' | 'drop' | 'truncatePrompt';
 /** Also without a key of a config: rows lose tokens of their prompt, and those that cannot are left out. */
 type LongRows = TooLong | 'truncateOrDrop';
 
+/** What happens to pairs whose answers are equal. */
+export type EqualPairs = 'error' | 'drop';
+
 /** The arrays of a sample, and how they are batched. */
 export type SampleForm = Pick<Task<never>, 'fields' | 'weight' | 'objective'>;
 
 /** A task, whatever its examples are. */
 export interface RowTask {
   readonly form: SampleForm;
+  /** Whether a sample is a pair of equal answers. */
+  hasEqualAnswers(sample: Sample): boolean;
   /** @param at the row's place @throws UserError for a row that the task refuses */
   open(row: Row, at: string): OpenedRow;
 }
@@ -30,6 +35,7 @@ interface OpenedRow {
 export function rowTask<Example>(task: Task<Row, Example>): RowTask {
   return {
     form: task,
+    hasEqualAnswers: (sample) => task.hasEqualAnswers?.(sample) ?? false,
     open: (row, at) => {
       const example = task.parse(row, at);
       return { sample: task.encode(example), shortened: (tokens) => task.shorten?.(example, tokens) };
@@ -37,6 +43,8 @@ export function rowTask<Example>(task: Task<Row, Example>): RowTask {
   };
 }
 
+/** Number of places listed in a message. */
+const placesShown = 5;
 /** Number of rows encoded before other work of the process. */
 const rowsAtOnce = 500;
 
@@ -45,6 +53,7 @@ export interface ExampleSampleOptions {
   /** Maximum number of tokens in a sample. */
   readonly blockSize: number;
   readonly tooLong: LongRows;
+  readonly equalPairs: EqualPairs;
   /** Whether a longer context is possible: the sizes of existing weights are fixed. */
   readonly canLengthen: boolean;
   readonly onNotice: (line: string) => void;
@@ -58,13 +67,14 @@ interface LongRow {
 
 /**
  * The samples of each group of rows, without those that are dropped.
- * @throws UserError for a row that the task refuses, that has no target, or that is too long
+ * @throws UserError for a row that the task refuses, that has no target, that is too long, or whose two answers are equal
  */
 export async function exampleSamples(
   groups: readonly (readonly PlacedRow[])[],
   options: ExampleSampleOptions,
 ): Promise<Sample[][]> {
   const { task, blockSize, tooLong, onProgress } = options;
+  const equal: string[] = [];
   const total = groups.reduce((sum, { length }) => sum + length, 0);
   const long: LongRow[] = [];
   let shortened = 0;
@@ -77,7 +87,10 @@ export async function exampleSamples(
       const opened = task.open(row, at);
       let sample: Sample | undefined = opened.sample;
       const length = lengthOf(task.form.fields, sample);
-      if (length > blockSize) {
+      if (task.hasEqualAnswers(sample)) {
+        sample = undefined;
+        equal.push(at);
+      } else if (length > blockSize) {
         sample = tooLong.startsWith('truncate') ? opened.shortened(blockSize) : undefined;
         if (sample === undefined) long.push({ at, length });
         else shortened++;
@@ -89,6 +102,7 @@ export async function exampleSamples(
       }
     }
   }
+  reportEqualPairs(equal, total, options);
   reportLongRows(long, { shortened, total }, options);
   return samples;
 }
@@ -108,6 +122,27 @@ function withTargets({ fields, weight }: SampleForm, sample: Sample, at: string)
   );
   if (weight(collate(fields, [arrays], lengthOf(fields, arrays))) > 0) return arrays;
   throw new UserError(`${at}: this row has nothing to learn: none of its tokens is a target`);
+}
+
+/** @throws UserError for pairs of equal answers, unless these are left out */
+function reportEqualPairs(
+  equal: readonly string[],
+  total: number,
+  { equalPairs, tooLong, onNotice }: ExampleSampleOptions,
+): void {
+  if (equal.length === 0) return;
+  const found = `${countOf(equal.length, total)} whose chosen and rejected answers are equal, so that they prefer neither (${placesOf(equal)})`;
+  if (equalPairs === 'error') {
+    throw new UserError(
+      `data.examples: found ${found}. Set task.equalPairs=drop to leave them out, or correct these rows`,
+    );
+  }
+  onNotice(`left out ${found}${tooLong === 'truncateOrDrop' ? '' : ' (task.equalPairs)'}`);
+}
+
+/** The first places of rows. */
+export function placesOf(places: readonly string[]): string {
+  return [...places.slice(0, placesShown), ...(places.length > placesShown ? ['…'] : [])].join(', ');
 }
 
 /** @throws UserError for rows that are too long, unless these are left out */

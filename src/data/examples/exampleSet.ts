@@ -9,6 +9,7 @@ import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { heldOut } from './exampleOrder.ts';
 import {
   countTokens,
+  type EqualPairs,
   exampleSamples,
   type RowTask,
   type SampleForm,
@@ -53,6 +54,7 @@ export interface ExampleSetOptions {
   /** The file that `builtin` stands for in `data.examples`; undefined: there is none. */
   readonly builtinPath: string | undefined;
   readonly tooLong: TooLong;
+  readonly equalPairs: EqualPairs;
   /** Chooses the validation rows. */
   readonly seed: number;
   readonly blockSize: number;
@@ -79,6 +81,8 @@ export async function openExamples(options: ExampleSetOptions): Promise<ExampleS
   }
 }
 
+const leftOut = 'left out, as too long (task.tooLong: drop) or as pairs of equal answers (task.equalPairs: drop)';
+
 /** The rows from which a task is made. */
 export interface TaskRows {
   /** Those of `data.examples`, also those that are held out to validate. */
@@ -103,18 +107,19 @@ async function encode(rows: SplitRows, options: ExampleSetOptions): Promise<Exam
     examples: [data.validation].flat().length > 0 ? rows.train : [...rows.train, ...rows.validation],
     all: [...rows.train, ...rows.validation],
   });
-  const { blockSize, tooLong, canLengthen, onNotice, onProgress } = options;
+  const { blockSize, tooLong, equalPairs, canLengthen, onNotice, onProgress } = options;
   const [train = [], validation = []] = await exampleSamples([rows.train, rows.validation], {
     task,
     blockSize,
     tooLong,
+    equalPairs,
     canLengthen,
     onNotice,
     onProgress,
   });
-  if (train.length === 0) throw new UserError('data.examples: all training rows are too long (task.tooLong: drop)');
+  if (train.length === 0) throw new UserError(`data.examples: all training rows were ${leftOut}`);
   if (options.validates && validation.length === 0) {
-    throw new UserError('data.examples: all validation rows are too long (task.tooLong: drop)');
+    throw new UserError(`data.examples: all validation rows were ${leftOut}`);
   }
   const hashes = [train, validation].map((samples) => samples.map(sampleHash));
   warnOfOverlap(hashes, options);

@@ -92,6 +92,18 @@ it('rows that are too long are shortened or left out with their number, whatever
   );
 });
 
+it('pairs of equal answers are left out with their number', async () => {
+  const rows = texts.map((text, i) => ({ prompt: 'a', chosen: text, rejected: i < 2 ? text : 'the cat' }));
+  const config = { data: { examples: 'pairs.jsonl' }, task: { kind: 'dpo' } } as const;
+  const { evaluation, notices } = await evaluate(config, { paths: [write('equal.jsonl', rows)] });
+  expect(evaluation.rows).toBe(6);
+  expect(notices).toEqual([
+    'left out 2 of 8 rows whose chosen and rejected answers are equal, so that they prefer neither (equal.jsonl:1, equal.jsonl:2)',
+  ]);
+  const none = evaluate(config, { paths: [write('noneLeft.jsonl', rows.slice(0, 2))] });
+  await expect(none).rejects.toThrow('--data: all rows are too long, or pairs of equal answers');
+});
+
 it('columns of a table are those of the run or of --columns, and messages name the option', async () => {
   const config: ConfigInput = { data: { examples: 'x.csv', columns: ['text', 'id'] }, task: { kind: 'lm' } };
   writeFileSync(join(cwd, 'headless.csv'), 'the cat,1\nthe mat,2\n');

@@ -22,6 +22,10 @@ const chats = texts.map(({ text }) => ({ prompt: text, completion: 'yes' }));
 const pairs = texts.map(({ text }) => ({ prompt: text, chosen: 'good', rejected: 'bad' }));
 const chat = (...roles: string[]) => ({ messages: roles.map((role, i) => ({ role, content: `text ${i}` })) });
 
+/** A chat template that removes spaces around messages. */
+const trimming =
+  "{% for m in messages %}{{ m.role + ': ' + (m.content | trim) + (eos_token if m.role == 'assistant' else '\\n') }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+
 type Case = readonly [what: string, name: string, content: string | Uint8Array, message: RegExp, ...set: string[]];
 const sft = 'task.kind=sft';
 const classify = 'task.kind=classify';
@@ -124,7 +128,29 @@ const cases: readonly Case[] = [
     /^x\.jsonl:10: /,
     sft,
   ],
-  ['equal answers', 'y.jsonl', lines(...pairs, { prompt: 'a', chosen: 'b', rejected: 'b' }), /^y\.jsonl:10: /, dpo],
+  [
+    'equal answers, which are counted and listed',
+    'y.jsonl',
+    lines(...pairs, ...Array.from({ length: 6 }, (_, i) => ({ prompt: `${i}`, chosen: 'b', rejected: 'b' }))),
+    /^data\.examples: found 6 of 15 rows whose chosen and rejected answers are equal, so that they prefer neither \(y\.jsonl:\d+, (?:y\.jsonl:\d+, ){4}…\)\. Set task\.equalPairs=drop to leave them out, or correct these rows/,
+    dpo,
+  ],
+  [
+    'answers that become equal, as the template removes spaces',
+    'ya.jsonl',
+    lines(...pairs, { prompt: 'a', chosen: 'b', rejected: ' b ' }),
+    /^data\.examples: found 1 of 10 rows whose chosen and rejected answers are equal, so that they prefer neither \(ya\.jsonl:10\)/,
+    dpo,
+    'task.template=chat.jinja',
+  ],
+  [
+    'only pairs of equal answers',
+    'yb.jsonl',
+    lines(...pairs.map(({ prompt }) => ({ prompt, chosen: 'b', rejected: 'b' }))),
+    /^data\.examples: all training rows were left out, as too long \(task\.tooLong: drop\) or as pairs of equal answers \(task\.equalPairs: drop\)/,
+    'task.kind=reward',
+    'task.equalPairs=drop',
+  ],
   [
     'a row that is too long',
     'z.jsonl',
@@ -162,6 +188,7 @@ it.each(named)('$what', async ({ name, content, message, set }) => {
   mkdirSync(cwd);
   writeFileSync(join(cwd, name), content);
   writeFileSync(join(cwd, 'val.jsonl'), lines({ text: 'a', label: 'other' }));
+  writeFileSync(join(cwd, 'chat.jinja'), trimming);
   const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
   const keys = ['model.blockSize=256', 'data.tokenizer=byte', `data.examples=${name}`, ...set];
   const run = prepareRun(
@@ -171,5 +198,5 @@ it.each(named)('$what', async ({ name, content, message, set }) => {
   );
   await expect(run).rejects.toThrow(UserError);
   await expect(run).rejects.toThrow(message);
-  expect(readdirSync(cwd).sort()).toEqual([name, 'val.jsonl'].sort());
+  expect(readdirSync(cwd).sort()).toEqual([name, 'chat.jinja', 'val.jsonl'].sort());
 });
