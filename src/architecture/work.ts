@@ -21,18 +21,32 @@ export interface PhaseFlops {
   readonly backward: number;
 }
 
-/** Floating-point operations of both passes over `tokens` tokens. */
-export function phaseFlops(model: ModelConfig, tokens: number, trainable: Trainable = 'all'): PhaseFlops {
+/**
+ * Floating-point operations of both passes over `tokens` tokens.
+ * @param length number of tokens in each sequence, or their mean
+ */
+export function phaseFlops(
+  model: ModelConfig,
+  tokens: number,
+  trainable: Trainable = 'all',
+  length: number = model.blockSize,
+): PhaseFlops {
   const network = networkOf(model);
   const pass = new CountedPass(isTrainedBy(trainable));
-  const hidden = network.forward(pass, { shape: [1, model.blockSize] });
+  const hidden = network.forward(pass, { shape: [1, length] });
   if (network.valueHead) pass.product(hidden, network.valueHead);
   const head = network.head && pass.product(hidden, network.head);
   return { forward: tokens * (pass.forward + (head ?? 0)), backward: tokens * (pass.backward - (head ?? 0)) };
 }
 
-export function stepFlops(model: ModelConfig, tokens: number, trainable: Trainable = 'all'): number {
-  const { forward, backward } = phaseFlops(model, tokens, trainable);
+/** The sum of `phaseFlops`. */
+export function stepFlops(
+  model: ModelConfig,
+  tokens: number,
+  trainable: Trainable = 'all',
+  length: number = model.blockSize,
+): number {
+  const { forward, backward } = phaseFlops(model, tokens, trainable, length);
   return forward + backward;
 }
 

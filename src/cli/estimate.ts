@@ -3,20 +3,19 @@ import { stepFlops } from '../architecture/work.ts';
 import { availableCores } from '../base/cores.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
+import type { RunData } from '../data/runData.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import { duration } from './progress.ts';
 
 /** Fractions of the peak that complete runs reached (docs/log.md). Small models and many workers per core are at the lower end. */
 const efficiency = { least: 0.25, most: 0.75 };
 const measureSeconds = 0.1;
+/** Number of steps whose lengths are looked at, spread over the run. */
+const stepsMeasured = 100;
 
 /** Undefined for a model without matrix products, and if the peak of the machine cannot be measured. */
-export async function estimatedTime(
-  config: Config,
-  vocabSize: number,
-  table?: EngineTable,
-): Promise<string | undefined> {
-  const { train, model, engine: wanted } = config;
+export async function estimatedTime(config: Config, data: RunData, table?: EngineTable): Promise<string | undefined> {
+  const { train, engine: wanted } = config;
   const cores = availableCores();
   const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
   const engine = await createEngine({ ...wanted, threads: Math.min(cores, perWorker * train.workers) }, table);
@@ -27,8 +26,26 @@ export async function estimatedTime(
     await engine.dispose();
   }
   if (limit === undefined) return undefined;
-  const flops = stepFlops(modelOf(model, vocabSize), train.globalBatchSize * model.blockSize, train.trainable);
+  const flops = meanStepFlops(config, data);
   return flops === 0 ? undefined : describeTime(flops, train.maxSteps, limit);
+}
+
+/** Floating-point operations of a step, a mean over the run: padding is computed too. */
+export function meanStepFlops({ train, model, data: { sampler } }: Config, data: RunData): number {
+  const { seed, globalBatchSize, epochs, maxSteps, trainable } = train;
+  const lengthOf = data.stepLengths({ seed, globalBatchSize, blockSize: model.blockSize, sampler, epochs });
+  const network = modelOf(model, data.vocabSize);
+  const measured = Math.min(maxSteps, stepsMeasured);
+  const flopsOf = new Map<number, number>();
+  let sum = 0;
+  for (let i = 0; i < measured; i++) {
+    const length = lengthOf(Math.floor((i * maxSteps) / measured));
+    const tokens = globalBatchSize * data.sequencesPerSample * length;
+    const flops = flopsOf.get(length) ?? stepFlops(network, tokens, trainable, length);
+    flopsOf.set(length, flops);
+    sum += flops / measured;
+  }
+  return sum;
 }
 
 /** @param limit floating-point operations a second */

@@ -41,7 +41,7 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   );
   const engine = await findEngine(config.engine);
   const isMissing = 'missing' in engine;
-  const time = isMissing ? `not estimated: ${engine.missing}` : await estimatedTime(config, vocabSize);
+  const time = isMissing ? `not estimated: ${engine.missing}` : await estimatedTime(config, data);
   if (time !== undefined) print(`time         ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
   if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);

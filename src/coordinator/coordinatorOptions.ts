@@ -96,8 +96,8 @@ export interface CoordinatorOptions {
   readonly reference?: ReferenceFile | undefined;
   /** The parameters that workers must train. Default: those of the config's model. */
   readonly tensors?: readonly StateTensor[];
-  /** Floating-point operations of a step's forward and backward passes, for the utilisation (mfu). */
-  readonly stepFlops?: number;
+  /** Floating-point operations of forward and backward passes per token, for the utilisation (mfu). */
+  readonly tokenFlops?: number;
   /** The text of an evaluation's targets if none is masked, for bits per byte. */
   readonly validationText?: TextSize;
   /** Number of tokens of a rank's validation samples evaluated at a time. Default 32,768. */

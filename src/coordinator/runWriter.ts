@@ -25,9 +25,9 @@ export class RunWriter {
   /** @param nowMs time on the run's monotonic clock, as everywhere below */
   constructor(options: CoordinatorOptions, nowMs: number, counted: CountedSamples) {
     this.#options = options;
-    const { config, stepFlops, rollouts } = options;
+    const { config, tokenFlops, rollouts } = options;
     const meansAt = rollouts && ((step: number) => rollouts.meansAt(step));
-    this.#steps = new StepRecords(config, nowMs, progressBefore(options), { counted, stepFlops, meansAt });
+    this.#steps = new StepRecords(config, nowMs, progressBefore(options), { counted, tokenFlops, meansAt });
   }
 
   /** The members begin the next step now. */

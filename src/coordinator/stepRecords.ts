@@ -22,8 +22,8 @@ export type CountedSamples = Pick<TrainingSamples, 'sampleLimit' | 'tokensIn'>;
 
 export interface StepFacts {
   readonly counted: CountedSamples;
-  /** Floating-point operations of a step whose samples have model.blockSize tokens each; absent: not known. */
-  readonly stepFlops?: number | undefined;
+  /** Floating-point operations of a token, in a sequence of mean length; absent: not known. */
+  readonly tokenFlops?: number | undefined;
   /** Other means of a step, by name. Default: none. */
   readonly meansAt?: ((step: number) => Readonly<Record<string, number>>) | undefined;
 }
@@ -39,7 +39,7 @@ export class StepRecords {
   /** Time of the newest step. */
   #commit: { readonly atMs: number; readonly hold: boolean } | undefined;
 
-  readonly #stepFlops: number | undefined;
+  readonly #tokenFlops: number | undefined;
   readonly #meansAt: (step: number) => Readonly<Record<string, number>>;
 
   /**
@@ -50,12 +50,12 @@ export class StepRecords {
     config: Config,
     nowMs: number,
     known: readonly Progress[],
-    { counted, stepFlops, meansAt = () => ({}) }: StepFacts,
+    { counted, tokenFlops, meansAt = () => ({}) }: StepFacts,
   ) {
     this.#meansAt = meansAt;
     this.#counted = counted;
     this.#known = known;
-    this.#stepFlops = stepFlops;
+    this.#tokenFlops = tokenFlops;
     this.#config = config;
     this.#startedMs = nowMs;
   }
@@ -109,7 +109,9 @@ export class StepRecords {
     const endMs = this.#endOf(ranks.length > 0, nowMs);
     const seconds = (endMs - this.#startedMs) / 1_000;
     const stepTokens = this.stepTokens(step);
-    const mfu = utilisation(this.#flopsOf(stepTokens), seconds, this.#config.train.peakTflops, members);
+    // Padding is not work.
+    const flops = this.#tokenFlops && this.#tokenFlops * stepTokens;
+    const mfu = utilisation(flops, seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
       step,
       ...this.#measuresOf(step, sums),
@@ -144,12 +146,6 @@ export class StepRecords {
     const { loss, means } = measuresOf(sums);
     const all = { ...means, ...this.#meansAt(step) };
     return { loss, ...(Object.keys(all).length > 0 && { means: all }) };
-  }
-
-  /** Padding is not work; the operations of attention, which grow faster than the number of tokens, are counted a little too high. */
-  #flopsOf(tokens: number): number | undefined {
-    const { train, model } = this.#config;
-    return this.#stepFlops && this.#stepFlops * (tokens / (train.globalBatchSize * model.blockSize));
   }
 }
 

@@ -27,7 +27,9 @@ export interface RunData {
   readonly sha256: string;
   /** Number of samples in one pass over the training data; a fraction where samples do not fill it evenly. */
   readonly epochSamples: number;
-  /** Mean number of tokens in a training sample. */
+  /** Number of sequences in a sample: pairs have two. */
+  readonly sequencesPerSample: 1 | 2;
+  /** Mean number of tokens in a training sample, in all its sequences. */
   readonly sampleTokens: number;
   /** The first characters of the data: of the text, or of an example. */
   readonly opening: string;
@@ -42,6 +44,11 @@ export interface RunData {
   /** Identifies the reference log probabilities with which pairs were completed. Hexadecimal. */
   readonly reference?: string | undefined;
   training(options: TrainingOptions): TrainingSamples;
+  /**
+   * For a step, counted from 0, the number of positions in each of its sequences, with the padding; for rows that do not exist yet, at most
+   * that.
+   */
+  stepLengths(options: TrainingOptions): (step: number) => number;
   validation(options: ValidationOptions): ValidationSamples;
 }
 

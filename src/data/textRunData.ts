@@ -23,12 +23,14 @@ export function textRunData(dataset: Dataset, blockSize: number): RunData {
     normalised,
     sha256,
     epochSamples: train.length / blockSize,
+    sequencesPerSample: 1,
     sampleTokens: blockSize,
     get opening() {
       return tokenizer.decode(train.subarray(0, openingTokens));
     },
     training: ({ seed, globalBatchSize, sampler, samplesBefore }) =>
       new TrainBatches(dataset, { seed, globalBatchSize, sampler, blockSize, ...(samplesBefore && { samplesBefore }) }),
+    stepLengths: () => () => blockSize,
     validation: (options) => new TextValidation(dataset, options),
   };
 }

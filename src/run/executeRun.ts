@@ -267,7 +267,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const { config, data, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
-  const stepTokens = config.train.globalBatchSize * config.model.blockSize;
+  const meanLength = data.sampleTokens / data.sequencesPerSample;
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const workerStart = {
@@ -295,7 +295,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     journal,
     evaluations: metrics.evaluations,
     ...(policy && { rollouts: policy.rollouts, reference: policy.reference, knownRollouts: policy.known }),
-    stepFlops: stepFlops(modelOf(config.model, data.vocabSize), stepTokens, config.train.trainable),
+    tokenFlops: stepFlops(modelOf(config.model, data.vocabSize), 1, config.train.trainable, meanLength),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,

@@ -196,6 +196,9 @@ function withoutEnd(sftTask: typeof sft.sftTask): typeof sft.sftTask {
 
 describe('sorting', () => {
   const sorted = (digits: string) => [...digits].sort().join('');
+  /** As in minGPT, sequences of few values occur more often: there are not many of them to learn from. */
+  const oftenFew = (sequences: readonly string[]) =>
+    sequences.flatMap((digits): string[] => Array(new Set(digits).size < 3 ? 3 : 1).fill(digits));
   const rowOf = (prompt: string) => ({ prompt, completion: sorted(prompt) });
   const questionOf = (question: string): Pair => ({ question, answer: sorted(question) });
   const configOf = (maxSteps: number, seed: number): ConfigInput => ({
@@ -210,9 +213,8 @@ describe('sorting', () => {
   nightlyIt("minGPT's demo: 6 digits of 3 values, on sequences that it has not seen", async () => {
     const all = Array.from({ length: 3 ** 6 }, (_, i) => i.toString(3).padStart(6, '0'));
     const order = shuffled(all, randomKey(0x50f7));
-    // As in minGPT, sequences of few values occur more often: there are not many of them to learn from.
-    const often = order.slice(182).flatMap((digits) => Array(new Set(digits).size < 3 ? 3 : 1).fill(digits));
-    const loaded = await trained('sort', configOf(1200, 1), writeRows('sort.jsonl', often.map(rowOf)));
+    const file = writeRows('sort.jsonl', oftenFew(order.slice(182)).map(rowOf));
+    const loaded = await trained('sort', configOf(1200, 1), file);
     const { exact, ended } = await ask(loaded, order.slice(0, 182).map(questionOf), 12);
     await loaded.engine.dispose();
     expect(exact).toBeGreaterThanOrEqual(0.999);
@@ -224,8 +226,8 @@ describe('sorting', () => {
     const shares: number[] = [];
     for (const seed of [1, 2, 3]) {
       const order = shuffled(all, randomKey(0x50f7, seed));
-      const name = `sort-${seed}`;
-      const loaded = await trained(name, configOf(1500, seed), writeRows(`${name}.jsonl`, order.slice(3000, 23_000).map(rowOf)));
+      const file = writeRows(`sort-${seed}.jsonl`, oftenFew(order.slice(3000, 23_000)).map(rowOf));
+      const loaded = await trained(`sort-${seed}`, configOf(1500, seed), file);
       const { exact, ended } = await ask(loaded, order.slice(0, 3000).map(questionOf), 12);
       await loaded.engine.dispose();
       shares.push(exact);

@@ -45,6 +45,13 @@ beforeAll(async () => {
   await run('--run-dir', 'base', ...inOne, '--workers', '1', ...set(...model, ...sft, ...steps, 'train.maxSteps=3'));
 });
 
+it.each(['dpo', 'reward'])('the plan of %s counts both answers of a pair', async (kind) => {
+  const printed = await run('--dry-run', '--workers', '2', '--run-dir', 'planned', ...set(...dpo, `task.kind=${kind}`));
+  expect(printed).toMatch(/step +about [\d,]+ tokens: 12 examples over 2 workers\n/);
+  expect(printed).toMatch(/time +estimated .* GFLOP per step/);
+  expect(existsSync(join(folder(), 'planned'))).toBe(false);
+});
+
 it('starts at log 2, records what it does to both answers, and survives kills to the bit', async () => {
   const start2 = ['--workers', '2', '--run-dir'];
   const printed = await run(...inOne, ...start2, 'whole', ...set(...dpo));

@@ -30,6 +30,7 @@ export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: s
     description,
     sha256,
     epochSamples: train.length,
+    sequencesPerSample: 'chosen' in form.fields ? 2 : 1,
     sampleTokens: tokens.reduce((a, b) => a + b, 0) / train.length,
     get opening() {
       return openingOf(set);
@@ -44,6 +45,10 @@ export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: s
       : undefined,
     reference,
     training: (options) => new ExampleBatches(set, tokens, options),
+    stepLengths: (options) => {
+      const batches = new ExampleBatches(set, tokens, options);
+      return (step) => batches.paddedLength(step);
+    },
     validation: (options) => new ExampleValidation(set, options),
   };
 }
@@ -103,6 +108,12 @@ class ExampleBatches implements TrainingSamples {
     return this.#batches.batch(step);
   }
 
+  /** The length to which the samples of a step are padded. */
+  paddedLength(step: number): number {
+    const { samplesBefore = (steps: number) => steps * this.#options.globalBatchSize } = this.#options;
+    return paddedLength(this.#set.form, this.#samples(samplesBefore(step)), this.#options.blockSize);
+  }
+
   tokensIn(samples: number): number {
     const perEpoch = this.#tokens.length;
     const epoch = Math.floor(samples / perEpoch);
@@ -111,13 +122,18 @@ class ExampleBatches implements TrainingSamples {
   }
 
   /** Places after the last epoch, in the last step, have padding: samples without a token and without a target. */
-  #make(samplesBefore: number): WeighedBatch {
+  #samples(samplesBefore: number): Sample[] {
     const { form, train } = this.#set;
     const nothing = Object.fromEntries(Object.keys(form.fields).map((name) => [name, []]));
-    const samples = Array.from({ length: this.#options.globalBatchSize }, (_, index) => {
+    return Array.from({ length: this.#options.globalBatchSize }, (_, index) => {
       const place = samplesBefore + index;
       return place < this.sampleLimit ? train[this.#order.at(place)]! : nothing;
     });
+  }
+
+  #make(samplesBefore: number): WeighedBatch {
+    const { form } = this.#set;
+    const samples = this.#samples(samplesBefore);
     const batch = collate(form.fields, samples, paddedLength(form, samples, this.#options.blockSize));
     return { ...batch, weight: form.weight(batch) };
   }

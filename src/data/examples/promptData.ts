@@ -8,6 +8,7 @@ import { grouped } from '../../base/numberText.ts';
 import type { PolicyKind } from '../../task/kinds.ts';
 import type { Prompt, PromptReader } from '../../task/prompts.ts';
 import type { PlacedRow } from '../../task/rows.ts';
+import { paddedTo } from '../../task/task.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { RunData } from '../runData.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
@@ -82,6 +83,7 @@ function runData(
   const { kind, names, tokenizer, endToken, vocabSize, group, inner, maxTokens, blockSize } = options;
   const tokens = prompts.reduce((sum, prompt) => sum + prompt.tokens.length, 0);
   const answered = prompts.filter(({ expected }) => expected !== undefined).length;
+  const longest = prompts.reduce((length, prompt) => Math.max(length, prompt.tokens.length), 0);
   const first = prompts[0]!.tokens;
   return {
     kind: 'examples',
@@ -97,6 +99,7 @@ function runData(
     // Complete iterations.
     epochSamples: Math.ceil(prompts.length / options.prompts) * options.prompts * group * inner,
     // At most: the model decides how long its answers are.
+    sequencesPerSample: 1,
     sampleTokens: Math.min(blockSize, tokens / prompts.length + maxTokens),
     opening: tokenizer.decode(first.slice(0, openingTokens)),
     samplePrompt: promptText(first, tokenizer),
@@ -104,6 +107,7 @@ function runData(
     training: () => {
       throw new InvariantError('a run on prompts has no training samples before it has written them');
     },
+    stepLengths: () => () => paddedTo(longest + maxTokens, blockSize),
     validation: () => ({ count: 0, batch: () => ({ sampleCount: 0, arrays: {} }) }),
   };
 }

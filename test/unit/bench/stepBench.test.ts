@@ -10,6 +10,13 @@ import { tinyConfig } from '../../parity/model/tinyModels.ts';
 const optimizer = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
 
 describe('stepFlops', () => {
+  it('counts the attention of sequences of another length', () => {
+    const [short, long, full] = [1, 5, tinyConfig.blockSize].map((length) => stepFlops(tinyConfig, 10, 'all', length));
+    expect(full).toBe(stepFlops(tinyConfig, 10));
+    // 6 multiply-adds for each channel of each layer and each of the other tokens.
+    expect(long! - short!).toBe(10 * 4 * 6 * tinyConfig.nEmbd * tinyConfig.nLayer);
+  });
+
   it('counts six for each weight that is multiplied, and the causal half of attention', () => {
     const { nLayer: L, nEmbd: C, blockSize: T, vocabSize: V } = tinyConfig;
     const weights = L * 12 * C * C + V * C;

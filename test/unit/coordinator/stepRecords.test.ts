@@ -125,7 +125,7 @@ describe('the time of a step', () => {
     });
     const records = new StepRecords(peak, 0, progressBefore({ config: peak } as CoordinatorOptions), {
       counted,
-      stepFlops: 0.5e12,
+      tokenFlops: 0.5e12 / tokens,
     });
     records.commit(committed(1), 1_000);
     records.metrics(finished(1), 1_900);

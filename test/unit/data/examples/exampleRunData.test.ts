@@ -88,6 +88,7 @@ describe('the batches of a run on examples', () => {
       const batch = training.batch(step);
       const longest = Math.max(...examplesIn(batch).map((example) => lengths[example - 1]!));
       expect(asTokenBatch(batch).arrays.tokens.shape).toEqual([Math.min(100, Math.ceil(longest / 32) * 32)]);
+      expect([data.stepLengths(options)(step)]).toEqual(asTokenBatch(batch).arrays.tokens.shape);
     }
   });
 
