@@ -9,15 +9,16 @@ import type { RingMember, RunListener } from '../../src/coordinator/coordinatorO
 import { decide as realDecide } from '../../src/coordinator/core/decide.ts';
 import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
 import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
-import type { Dataset } from '../../src/data/dataset.ts';
-import { textRunData } from '../../src/data/textRunData.ts';
+import type { RunData } from '../../src/data/runData.ts';
 import type { JournalRecord } from '../../src/records/journalRecords.ts';
 import type { EvaluationMetrics } from '../../src/records/metricsLog.ts';
+import { withRunLength as realRunLength } from '../../src/run/runLength.ts';
 import { Agent } from '../../src/worker/agent.ts';
 import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
 import { Network } from './network.ts';
 import { dense, hashOf, Reference, tensors } from './reference.ts';
+import { blockSize, ExampleUse, exampleData, textData } from './simData.ts';
 import type { SimDevice } from './simDevice.ts';
 import { SimReplica, type SimReplicaOptions, simulatedLoss } from './simReplica.ts';
 import { RolloutDisk, type RolloutSetting } from './simRollouts.ts';
@@ -27,10 +28,15 @@ export interface SimulationOptions {
   readonly seed: number;
   /** Which kinds of faults may come; absent: all. */
   readonly faults?: readonly Fault['kind'][];
-  /** Whether the run writes its own samples; by default it learns from a text. */
+  /** Whether the run writes its own samples; by default it learns from a text or examples. */
   readonly rollsOut?: boolean;
+  /** Whether it trains on examples, in epochs, and may resume with another batch size. */
+  readonly onExamples?: boolean;
   /** Another core, to see that the checks notice. */
   readonly decide?: typeof realDecide;
+  /** Another number of steps, or other samples, for the same reason. */
+  readonly withRunLength?: typeof realRunLength;
+  readonly spoilData?: (data: RunData) => RunData;
 }
 
 export interface SimulationResult {
@@ -74,7 +80,9 @@ interface Setting {
   readonly remote: number;
   readonly minWorkers: number;
   readonly isShared: boolean;
+  /** As the user gives it. */
   readonly config: Config;
+  readonly data: RunData;
   readonly evalPartTokens: number;
   readonly rollouts: Omit<RolloutSetting, 'seed'> | undefined;
 }
@@ -105,6 +113,10 @@ export class Simulation {
   #rewindsLogged = 0;
   readonly #failures: string[] = [];
   #runId = '';
+  #commands = 0;
+  /** That of the newest command. */
+  #config: Config;
+  readonly #use = new ExampleUse();
   /** Steps of the lines of metrics.jsonl. */
   #lines: number[] = [];
 
@@ -113,6 +125,7 @@ export class Simulation {
     this.#world = new World(options.seed);
     this.#network = new Network(this.#world);
     this.#setting = this.#drawSetting();
+    this.#config = this.#setting.config;
     this.#reference = new Reference();
     this.#journal = new JournalFile(this.#world);
     this.#checkpoints = new CheckpointDisk(this.#world, this.#reference);
@@ -145,9 +158,14 @@ export class Simulation {
     const { random } = this.#world;
     const local = random.whole(0, 3);
     const remote = random.whole(local === 0 ? 2 : 0, 2);
+    const { onExamples = false, spoilData = (given: RunData) => given } = this.#options;
+    const given = this.#options.rollsOut ? { ...textData, objective: 'grpo' } : textData;
+    const data = spoilData(onExamples ? exampleData(random.whole(8, 40)) : given);
     const config = configSchema.parse({
-      model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: this.#options.rollsOut ? 8 : 2 },
+      model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: this.#options.rollsOut ? 8 : blockSize },
+      ...(onExamples && { data: { examples: 'numbered.jsonl' } }),
       train: {
+        ...(onExamples && { epochs: random.whole(1, 3) }),
         maxSteps: random.whole(6, 16),
         globalBatchSize: random.whole(6, 9),
         microBatchSize: 1,
@@ -171,7 +189,7 @@ export class Simulation {
     const isShared = random.chance(0.5);
     const evalPartTokens = random.pick([2, 6, 2 ** 15]);
     const rollouts = this.#options.rollsOut ? this.#drawRollouts(config.train.globalBatchSize) : undefined;
-    return { local, remote, minWorkers, isShared, config, evalPartTokens, rollouts };
+    return { local, remote, minWorkers, isShared, config, data, evalPartTokens, rollouts };
   }
 
   /** Iterations of 1 to 4 steps, in up to 8 parts. */
@@ -188,19 +206,31 @@ export class Simulation {
   // The command `launch`, which is the coordinator and forks the local workers.
 
   #startCommand(): void {
+    this.#changeBatchSize();
     const process = new SimProcess(this.#world, 'coordinator', mainHost, this.#pids++);
     this.#network.watch(process);
     void this.#command(process).catch((error: unknown) => this.#world.wrong(`the command threw: ${String(error)}`));
   }
 
+  /** What a user may give beside --resume. */
+  #changeBatchSize(): void {
+    const { random } = this.#world;
+    if (this.#options.onExamples !== true || this.#commands++ === 0 || random.chance(0.5)) return;
+    this.#config = { ...this.#config, train: { ...this.#config.train, globalBatchSize: random.whole(6, 9) } };
+  }
+
   async #command(process: SimProcess): Promise<void> {
-    const { config, local, remote, minWorkers, evalPartTokens } = this.#setting;
+    const { data, local, remote, minWorkers, evalPartTokens } = this.#setting;
     const point = this.#resumePoint();
     const resume = this.#checkpoints.newest();
     const startStep = resume?.trainer?.step ?? 0;
     const rollouts = this.#rollouts?.of(process, () => [this.#checkpoints.newestStep]);
     const known = rollouts?.continued(startStep, resume?.trainer?.data.rollouts, 'restore it');
     const stepsDone = point?.step ?? startStep;
+    const fromCheckpoint = this.#lengthAt({ step: startStep, samples: resume?.trainer?.data.samplesSeen ?? 0 });
+    const atPoint = point?.samples === undefined ? undefined : { step: point.step, samples: point.samples };
+    const config = atPoint === undefined ? fromCheckpoint : this.#lengthAt(atPoint);
+    this.#config = config;
     this.#world.trace(
       `launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`,
     );
@@ -223,7 +253,7 @@ export class Simulation {
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
     const rim: Coordinator = new Coordinator({
       config,
-      data: this.#rollouts === undefined ? data : policyData,
+      data,
       server,
       minWorkers,
       localWorkers,
@@ -258,6 +288,7 @@ export class Simulation {
       decide: (state, event, nowMs) => this.#decide(state, event, nowMs),
       ...(resume !== undefined && { resume }),
       ...(point !== undefined && {
+        maxStepsFromCheckpoint: fromCheckpoint.train.maxSteps,
         resumed: { ...point, rollouts: rollouts?.continued(point.step, point.rollouts, 'restore it') },
       }),
       ...(rollouts && { rollouts, knownRollouts: known }),
@@ -267,9 +298,14 @@ export class Simulation {
       if (point?.workers.includes(worker) !== true) this.#fork(worker, process, () => rim, children);
     }
     await rim.finished.then(
-      (step) => this.#finished(step, process, children),
+      (step) => this.#finished(step, rim.state.plan.maxSteps, () => this.#resumeLater(process, children)),
       (error: Error) => this.#failed(error, process, children),
     );
+  }
+
+  /** As run/executeRun.ts. */
+  #lengthAt(progress: { step: number; samples: number }): Config {
+    return (this.#options.withRunLength ?? realRunLength)(this.#config, this.#setting.data, progress);
   }
 
   /** As run/resumePoint.ts. */
@@ -305,9 +341,10 @@ export class Simulation {
     });
   }
 
-  #finished(step: number, process: SimProcess, children: Map<string, Worker>): void {
-    this.#world.trace(`finished at step ${step}`);
-    if (step < this.#setting.config.train.maxSteps) this.#resumeLater(process, children);
+  #finished(step: number, maxSteps: number, resumeLater: () => void): void {
+    this.#world.trace(`finished at step ${step} of ${maxSteps}`);
+    this.#config = { ...this.#config, train: { ...this.#config.train, maxSteps } };
+    if (step < maxSteps) resumeLater();
     else this.#finishedStep = step;
   }
 
@@ -367,6 +404,7 @@ export class Simulation {
       const isMember = () => this.#ring.includes(process.pid);
       const onApplied = (step: number) => this.#applied(worker, step);
       const onStep: SimReplicaOptions['onStep'] = (step, sampleFrom, batch) => {
+        if (this.#options.onExamples) this.#use.begins(process.pid, { step, sampleFrom }, batch);
         if (isMember()) this.#rollouts?.given(step, sampleFrom, batch);
       };
       const replica = new SimReplica({ process, reference: this.#reference, isShared, isMember, onApplied, onStep });
@@ -485,7 +523,7 @@ export class Simulation {
   }
 
   #checkEffect(effect: Effect, before: RunState, { state: after, effects: all }: Decision): void {
-    const { train } = this.#setting.config;
+    const { train } = this.#config;
     if (effect.kind === 'committed') {
       let next = 0;
       for (const { sampleFrom, sampleCount } of effect.ranks) {
@@ -535,6 +573,7 @@ export class Simulation {
       }
       this.#committedStep = record.step;
       this.#reference.commit(record.step, record.ranks, record.gradNorm);
+      this.#use.commits(record.step, this.#ring, record.ranks);
       this.#rollouts?.committed(record.step, record.ranks);
     } else if (record.kind === 'rewind') {
       this.#committedStep = record.step;
@@ -558,7 +597,7 @@ export class Simulation {
 
   /** Every window was evaluated once, whichever workers came or left. */
   #checkEvaluated({ step, valLoss, valTargets }: EvaluationMetrics): void {
-    const { config } = this.#setting;
+    const { config, data } = this.#setting;
     const { loss, weight } = simulatedLoss(new ValidationPlan(data, config, 2 ** 30).share(0, 1, 0));
     if (valTargets === weight && valLoss === loss / weight) return;
     this.#world.wrong(
@@ -612,7 +651,8 @@ export class Simulation {
 
   #checkEnd(): void {
     this.#addLostLines();
-    const { maxSteps } = this.#setting.config.train;
+    const { maxSteps, epochs } = this.#config.train;
+    const { data } = this.#setting;
     const world = this.#world;
     if (this.#finishedStep === undefined) {
       world.wrong(`the run has not ended ${quietMsMost / 1_000} s after the last fault`);
@@ -624,6 +664,8 @@ export class Simulation {
       world.wrong(`the run ended with ${this.#lines.length} lines of ${maxSteps} steps`);
     }
     this.#rollouts?.check(maxSteps);
+    const used = epochs > 0 ? this.#use.problem(maxSteps, { epochs, count: data.epochSamples }) : undefined;
+    if (used !== undefined) world.wrong(used);
     if (this.#rewindsLogged !== this.#rewinds) {
       world.wrong(`${this.#rewinds} times the run went back, ${this.#rewindsLogged} events say so`);
     }
@@ -657,16 +699,3 @@ export class Simulation {
     };
   }
 }
-
-const dataset = {
-  tokenizer: { files: () => ({}), decode: () => '' } as unknown as Dataset['tokenizer'],
-  vocabSize: 8,
-  train: Uint16Array.from({ length: 64 }, (_, i) => i % 8),
-  corpora: [{ tokens: 64, weight: 1 }],
-  val: Uint16Array.from({ length: 60 }, (_, i) => (i * i + (i >> 3)) % 8),
-  description: 'simulated',
-  sha256: '',
-  tokenizerSha256: '',
-} satisfies Dataset;
-const data = textRunData(dataset, 2);
-const policyData = { ...data, objective: 'grpo' };

@@ -4,9 +4,12 @@
  */
 import { appendFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { WeighedBatch } from '../../src/base/batch.ts';
 import { decide } from '../../src/coordinator/core/decide.ts';
 import type { Decision, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
-import { Simulation } from './simulation.ts';
+import type { RunData } from '../../src/data/runData.ts';
+import { withRunLength } from '../../src/run/runLength.ts';
+import { Simulation, type SimulationOptions } from './simulation.ts';
 
 const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
 const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 2_000);
@@ -19,7 +22,7 @@ describe('a run in virtual time', () => {
   it('without faults ends as it should', async () => {
     let takenBack = 0;
     for (let seed = 1; seed <= 50; seed++) {
-      const result = await new Simulation({ seed, faults: [] }).run();
+      const result = await new Simulation({ seed, faults: [], onExamples: seed % 2 === 0 }).run();
       takenBack += result.takenBack;
       expect(result.violation, result.report).toBeUndefined();
       expect(result.failures).toEqual([]);
@@ -30,15 +33,16 @@ describe('a run in virtual time', () => {
 
   it('is the same whenever its seed is run', async () => {
     for (let seed = 1; seed <= 20; seed++) {
-      const [one, other] = [await new Simulation({ seed }).run(), await new Simulation({ seed }).run()];
-      expect(other).toEqual(one);
+      const run = () => new Simulation({ seed, onExamples: seed % 2 === 0 }).run();
+      expect(await run()).toEqual(await run());
     }
   });
 
   it(`keeps what must hold whatever happens: ${seeds} seeds`, { timeout: 3_600_000 }, async () => {
     const sum = { seeds, events: 0, virtualMs: 0, terms: 0, faults: 0, rewinds: 0, failures: 0 };
     for (let seed = from; seed < from + seeds; seed++) {
-      const result = await new Simulation({ seed }).run();
+      // Half of the runs train on examples, each of which is used in every epoch whatever happens.
+      const result = await new Simulation({ seed, onExamples: seed % 2 === 0 }).run();
       if (summaryPath !== undefined && result.violation !== undefined)
         appendFileSync(summaryPath, `${result.report}\n\n`);
       expect(result.violation, result.report).toBeUndefined();
@@ -88,7 +92,31 @@ describe('what it would catch', () => {
     ['goes back to the checkpoint after every loss', forgetsState, /^rewound from step \d+ to \d+ although .+ has its/],
     ['forgets the last committed step when it opens a term', losesStep, /is ready at step \d+, expected \d+$/],
   ])('a core that %s', async (_, broken, rule, faults?: readonly ['cut']) => {
-    const violations = await violationsOf(broken, rule, faults);
+    const violations = await violationsOf({ decide: broken, ...(faults && { faults }) }, rule);
+    expect(violations.at(-1)).toMatch(rule);
+  });
+
+  it.each<[string, Partial<SimulationOptions>]>([
+    [
+      'counts the steps that are left as if all batches had had the size of the next one',
+      {
+        withRunLength: (config, data, { step }) =>
+          withRunLength(config, data, { step, samples: step * config.train.globalBatchSize }),
+      },
+    ],
+    [
+      'takes the samples of a step as if all batches had had its size',
+      {
+        spoilData: (data) => ({
+          ...data,
+          training: ({ samplesBefore: _, ...options }) => data.training(options),
+        }),
+      },
+    ],
+    ['uses one example of a batch twice, in place of another', { spoilData: withRepeats }],
+  ])('a run that %s', async (_, broken) => {
+    const rule = /^example \d+ was used \d+ times in \d epochs$/;
+    const violations = await violationsOf({ ...broken, onExamples: true }, rule);
     expect(violations.at(-1)).toMatch(rule);
   });
 });
@@ -108,11 +136,35 @@ it('a core that keeps parts of rollouts when their state is lost is caught too',
   );
 });
 
+/** The first sample of each batch is the second one. */
+function withRepeats(data: RunData): RunData {
+  return {
+    ...data,
+    training: (options) => {
+      const samples = data.training(options);
+      const batch = (step: number): WeighedBatch => {
+        const { arrays, ...rest } = samples.batch(step);
+        const repeated = Object.entries(arrays).map(([name, { shape, data: numbers }]) => {
+          const changed = numbers.slice();
+          changed.copyWithin(0, numbers.length / rest.sampleCount, (2 * numbers.length) / rest.sampleCount);
+          return [name, { shape, data: changed }];
+        });
+        return { ...rest, arrays: Object.fromEntries(repeated) };
+      };
+      return {
+        sampleLimit: samples.sampleLimit,
+        tokensIn: (count) => samples.tokensIn(count),
+        batch,
+      };
+    },
+  };
+}
+
 /** What is wrong in the runs of one seed after the other, to the first that breaks this rule. */
-async function violationsOf(broken: typeof decide, rule: RegExp, faults?: readonly ['cut']): Promise<string[]> {
+async function violationsOf(broken: Partial<SimulationOptions>, rule: RegExp): Promise<string[]> {
   const violations: string[] = [];
   for (let seed = 1; seed <= 3_000; seed++) {
-    const { violation } = await new Simulation({ seed, decide: broken, ...(faults && { faults }) }).run();
+    const { violation } = await new Simulation({ seed, ...broken }).run();
     if (violation === undefined) continue;
     violations.push(violation);
     if (rule.test(violation)) break;
