@@ -36,13 +36,17 @@ async function pairsOf(lengths: readonly (readonly [chosen: number, rejected: nu
 }
 
 it('counts windows of text in full', async () => {
-  const config = configSchema.parse({ train: { globalBatchSize: 8 } });
+  const config = configSchema.parse({ model: { blockSize: 256 }, train: { globalBatchSize: 8, microBatchSize: 4 } });
   const model = modelOf(config.model, 100);
   expect(meanStepFlops(config, await text())).toBeCloseTo(stepFlops(model, 8 * 256), 0);
 });
 
 it('counts both answers of a pair, each as long as the step is padded, before their reference is known', async () => {
-  const config = configSchema.parse({ train: { globalBatchSize: 1, maxSteps: 4, epochs: 2 } });
+  const config = configSchema.parse({
+    data: { examples: 'pairs.jsonl' },
+    task: { kind: 'dpo' },
+    train: { globalBatchSize: 1, microBatchSize: 1, maxSteps: 4, epochs: 2 },
+  });
   const data = await pairsOf([
     [10, 20],
     [40, 30],
