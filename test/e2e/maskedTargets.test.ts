@@ -2,20 +2,33 @@
  * A mean loss is over all targets that count, however these are divided: rows with 1 and with 99 targets, in microbatches of every size,
  * on any number of workers, through the real coordinator and real agents. The reference is the complete batch at once, in float64.
  */
+
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { ModelConfig } from '../../src/architecture/registry.ts';
 import { memoryTransport } from '../../src/comm/memoryLink.ts';
+import type { ConfigInput } from '../../src/config/configTypes.ts';
 import { modelOf } from '../../src/config/groups/model.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import { allListeners } from '../../src/coordinator/coordinatorOptions.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
+import { exampleRunData } from '../../src/data/examples/exampleRunData.ts';
+import { rowTask } from '../../src/data/examples/exampleSamples.ts';
+import type { ExampleSet } from '../../src/data/examples/exampleSet.ts';
+import { packExamples } from '../../src/data/examples/packExamples.ts';
+import type { RunData } from '../../src/data/runData.ts';
 import { sampleStart } from '../../src/data/sampleOrder.ts';
 import type { WindowTask } from '../../src/data/sampler.ts';
 import { textRunData } from '../../src/data/textRunData.ts';
+import { openTemplate } from '../../src/data/tokenizers/chatTemplate.ts';
+import { createTokenizer } from '../../src/data/tokenizers/openTokenizer.ts';
 import { Tape } from '../../src/model/tape.ts';
 import { Trainer } from '../../src/model/training.ts';
 import type { StepMetrics } from '../../src/records/metricsLog.ts';
 import { nextTokenWindows } from '../../src/task/nextToken.ts';
+import { sftTask } from '../../src/task/sft.ts';
+import type { Sample } from '../../src/task/task.ts';
+import { textTask } from '../../src/task/textRows.ts';
 import { Agent } from '../../src/worker/agent.ts';
 import type { BuildResult } from '../../src/worker/replicaProtocol.ts';
 import { ReplicaThread } from '../../src/worker/replicaThread.ts';
@@ -27,9 +40,14 @@ const starts = 64;
 const train = Uint16Array.from({ length: starts + T }, (_, i) => (i < starts ? i : (i * i + (i >> 2)) % V));
 const corpora = [{ tokens: train.length, weight: 1 }];
 
-const configOf = (microBatchSize: number, evalEverySteps = 0) =>
+type ModelInput = NonNullable<ConfigInput['model']>;
+const modelKeys: ModelInput = { blockSize: T, nLayer: 2, nHead: 2, nEmbd: 16 };
+const configOf = (
+  microBatchSize: number,
+  { evalEverySteps = 0, model = modelKeys }: { evalEverySteps?: number | undefined; model?: ModelInput } = {},
+) =>
   configSchema.parse({
-    model: { blockSize: T, nLayer: 2, nHead: 2, nEmbd: 16 },
+    model,
     train: { globalBatchSize: B, microBatchSize, maxSteps: 1, seed },
     eval: { everySteps: evalEverySteps },
     sample: { maxTokens: 0 },
@@ -106,7 +124,10 @@ interface Division {
 }
 
 /** One step of a run: its line in the metrics, and the summed gradients of each rank. */
-async function trainOneStep(task: WindowTask, { workers, microBatchSize, evalEverySteps }: Division) {
+const trainOneStep = (task: WindowTask, division: Division) =>
+  trainStepOn(textRunData(datasetOf(task), T), modelKeys, division);
+
+async function trainStepOn(data: RunData, keys: ModelInput, { workers, microBatchSize, evalEverySteps }: Division) {
   const transport = memoryTransport();
   const server = await transport.listen('memory://0');
   const lines: StepMetrics[] = [];
@@ -135,8 +156,8 @@ async function trainOneStep(task: WindowTask, { workers, microBatchSize, evalEve
   };
   const coordinator: Coordinator = new Coordinator({
     runId: 'masked',
-    config: configOf(microBatchSize, evalEverySteps),
-    data: textRunData(datasetOf(task), T),
+    config: configOf(microBatchSize, { evalEverySteps, model: keys }),
+    data,
     server,
     worldSize: workers,
     minWorkers: workers,
@@ -277,4 +298,101 @@ it('an evaluation without a single target ends the run: its loss would be no num
   };
   const run = trainOneStep({ ...masked, encode }, { workers: 1, microBatchSize: 2, evalEverySteps: 1 });
   await expect(run).rejects.toThrow(/the validation data has nothing to measure after step 1/);
+});
+
+/** One row at a time in float64, neither padded nor packed: each row's sum of losses, and the gradients of it. */
+async function sumsOfRows(samples: readonly Sample[], model: ModelConfig): Promise<Expected[]> {
+  const trainer = new Trainer(new Float64Engine(), model, { seed });
+  const rows: Expected[] = [];
+  for (const { tokens, targets } of samples) {
+    const tape = new Tape(trainer.engine);
+    const length = tokens!.length;
+    const [ids, labels] = [
+      tape.upload(Int32Array.from(tokens!), [1, length]),
+      tape.upload(Int32Array.from(targets!), [length]),
+    ];
+    const losses = trainer.model.losses(tape, ids, labels, { lossScale: 1 });
+    const loss = numbers(losses.value).reduce((a, b) => a + b, 0);
+    for (const tensor of trainer.parameters.grads.tensors) numbers(tensor).fill(0);
+    tape.backward();
+    rows.push({
+      loss,
+      gradients: trainer.parameters.grads.tensors.map((tensor) => Float64Array.from(numbers(tensor))),
+    });
+    tape.discard();
+  }
+  return rows;
+}
+
+/** The weighted sum of the rows. */
+function weighted(rows: readonly Expected[], weightOf: (row: number) => number): Expected {
+  return {
+    loss: rows.reduce((sum, { loss }, row) => sum + weightOf(row) * loss, 0),
+    gradients: rows[0]!.gradients.map((tensor, i) =>
+      tensor.map((_, j) => rows.reduce((sum, { gradients }, row) => sum + weightOf(row) * gradients[i]![j]!, 0)),
+    ),
+  };
+}
+
+const letters = (length: number, from: number) =>
+  Array.from({ length }, (_, i) => String.fromCharCode(97 + ((i * i + 7 * from + i) % 26))).join('');
+/** Numbers of characters of what is learned, without the token that ends it. */
+const short = [0, 3, 4, 5, 7];
+const manyRows = Array.from({ length: 20 }, (_, i) => (i < B ? 98 : 1));
+
+describe.each([
+  { kind: 'sft', isPacked: false, divisions: [1, 2, 4].flatMap((workers) => [1, 2, 8].map((size) => [workers, size])) },
+  { kind: 'lm', isPacked: false, divisions: [[1, 8], [2, 1], [4, 2]] }, // biome-ignore format: pairs
+  { kind: 'sft', isPacked: true, divisions: [[1, 8], [2, 1], [2, 8], [4, 2]] }, // biome-ignore format: pairs
+])('rows of $kind with few and with 99 targets, packed: $isPacked', ({ kind, isPacked, divisions }) => {
+  const keys: ModelInput = { ...modelKeys, blockSize: 128 };
+  let set: ExampleSet;
+  let model: ModelConfig;
+  let rows: Expected[];
+  let targets: number[];
+  let expected: Expected;
+  beforeAll(async () => {
+    const tokenizer = await createTokenizer('byte', '');
+    const task =
+      kind === 'lm'
+        ? textTask({ tokenizer })
+        : sftTask({ tokenizer, template: await openTemplate('plain', tokenizer, '.') });
+    const { form, open } = rowTask(task as ReturnType<typeof textTask>);
+    const lengths = isPacked
+      ? manyRows
+      : Array.from({ length: B }, (_, i) => (short.includes(i) ? 1 : kind === 'lm' ? 99 : 98));
+    const train = lengths.map((length, i) => {
+      const row =
+        kind === 'lm'
+          ? { text: letters(length, i) }
+          : { prompt: letters(1 + (i % 9), i), completion: letters(length, i) };
+      return open(row, `row ${i}`).sample;
+    });
+    const all = { form, tokenizer, labels: [], train, validation: train, description: '', sha256: '' };
+    set = isPacked ? packExamples(all, 128) : all;
+    expect(set.train).toHaveLength(B);
+    targets = train.map((sample) => Array.from(sample['targets']!).filter((target) => target >= 0).length);
+    expect([Math.min(...targets), Math.max(...targets)]).toEqual([kind === 'lm' ? 1 : 2, 99]);
+    const data = exampleRunData(set, 0);
+    model = modelOf(configOf(1, { model: keys }).model, data.vocabSize);
+    rows = await sumsOfRows(train, model);
+    const count = targets.reduce((a, b) => a + b, 0);
+    expected = weighted(rows, () => 1 / count);
+  });
+
+  it.each(divisions.map(([workers, microBatchSize]) => ({ workers: workers!, microBatchSize: microBatchSize! })))(
+    '$workers workers, microbatches of $microBatchSize: loss and gradients of the mean over all targets',
+    async (division) => {
+      const { line, gradients } = await trainStepOn(exampleRunData(set, 0), keys, division);
+      expect(relative(line.loss, expected.loss)).toBeLessThan(1e-6);
+      expect(gradients).toHaveLength(division.workers);
+      for (const ofRank of gradients) expect(gradientError(ofRank, expected.gradients)).toBeLessThan(1e-5);
+    },
+  );
+
+  it('a mean of the means of rows would be far off', () => {
+    const ofRows = weighted(rows, (row) => 1 / (rows.length * targets[row]!));
+    const gradients = ofRows.gradients.map((tensor) => Float32Array.from(tensor));
+    expect(gradientError(gradients, expected.gradients)).toBeGreaterThan(0.1);
+  });
 });
