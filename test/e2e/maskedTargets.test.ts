@@ -305,6 +305,8 @@ async function sumsOfRows(samples: readonly Sample[], model: ModelConfig): Promi
   const trainer = new Trainer(new Float64Engine(), model, { seed });
   const rows: Expected[] = [];
   for (const { tokens, targets } of samples) {
+    // The loss adds to the gradient of the head already.
+    for (const tensor of trainer.parameters.grads.tensors) numbers(tensor).fill(0);
     const tape = new Tape(trainer.engine);
     const length = tokens!.length;
     const [ids, labels] = [
@@ -313,7 +315,6 @@ async function sumsOfRows(samples: readonly Sample[], model: ModelConfig): Promi
     ];
     const losses = trainer.model.losses(tape, ids, labels, { lossScale: 1 });
     const loss = numbers(losses.value).reduce((a, b) => a + b, 0);
-    for (const tensor of trainer.parameters.grads.tensors) numbers(tensor).fill(0);
     tape.backward();
     rows.push({
       loss,
