@@ -1,6 +1,7 @@
 /** `launch eval`: the mean loss of a trained model over a full split of its own data, or of other data; the accuracy of a classifier or reward model. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { labelsOf } from '../architecture/registry.ts';
+import { availableCores } from '../base/cores.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
@@ -11,12 +12,14 @@ import { type SourceFormat, sourceFormats } from '../data/prepare/fileKinds.ts';
 import { findSources } from '../data/prepare/sources.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
+import type { EngineOptions } from '../engine/registry.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
+import { EvaluationPool } from '../run/evaluationPool.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { rowKindOf } from '../run/rowsToEvaluate.ts';
 import { columnsOption } from './columns.ts';
 import { evaluateOnRows, rowTasks } from './evaluateOnRows.ts';
-import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
+import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
 import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -29,6 +32,7 @@ interface EvaluateArguments extends ModelArguments {
   readonly split: (typeof splits)[number];
   readonly task: (typeof rowTasks)[number] | undefined;
   readonly template: string | undefined;
+  readonly workers: number;
   readonly json: boolean;
 }
 
@@ -65,11 +69,17 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
         requiresArg: true,
         describe: "Chat template of --task exact and bleu, as task.template [default: the checkpoint's]",
       })
+      .option('workers', {
+        type: 'number',
+        default: 1,
+        requiresArg: true,
+        describe: 'Processes that share the work, each with a copy of the model and part of the cores',
+      })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
       .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of the answers that the run validates on')
-      .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl', 'share of correct answers')
+      .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2', 'share of correct answers')
       .example('$0 eval --checkpoint runs/sft --task bleu --data test.jsonl', 'BLEU of the answers')
       .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
       .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
@@ -80,11 +90,22 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const cwd = process.cwd();
   const { data: text } = args;
+  const workers = numberOption('workers', args.workers, { min: 1, max: 1024, whole: true });
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
+  let pool: EvaluationPool | undefined;
   try {
     process.stderr.write(`${loaded.description}\n`);
+    if (workers > 1) {
+      const { path } = loaded.checkpoint;
+      pool = new EvaluationPool({
+        workers,
+        path,
+        engine: engineOfShare(engineOptionsOf(args), workers),
+        onWarning: warn,
+      });
+    }
     if (args.task !== undefined || (await readsRows(loaded, args, cwd))) {
-      await evaluateOnRows(loaded, args, cwd);
+      await evaluateOnRows(loaded, args, { cwd, evaluator: pool });
       return;
     }
     if (args.columns !== undefined) throw new UserError('--columns is for rows, but this is text: omit it');
@@ -94,13 +115,19 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
     const isOwnData = compareData(loaded, dataset, text, warn);
     const parts = partsOf(dataset, args.split);
     checkParts(parts, args, dataset);
-    const result = await evaluateTokens(loaded, parts, statusLine('evaluating'));
+    const result = await evaluateTokens(loaded, parts, statusLine('evaluating'), pool);
     process.stdout.write(
       args.json ? `${toJson(loaded, dataset, isOwnData, args.split, result)}\n` : toText(dataset, args.split, result),
     );
   } finally {
+    await pool?.close();
     await loaded.engine.dispose();
   }
+}
+
+/** The engine of each of several processes: all have the same number of threads. */
+function engineOfShare(engine: EngineOptions, workers: number): EngineOptions {
+  return { ...engine, threads: engine.threads || Math.max(1, Math.floor(availableCores() / workers)) };
 }
 
 /** A model with labels reads rows. One that generates text reads those of its run, or `--data` unless it is text. */

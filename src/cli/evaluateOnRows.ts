@@ -14,6 +14,7 @@ import {
   type PreferencesEvaluation,
   type RowsEvaluation,
 } from '../run/evaluateRows.ts';
+import type { Evaluator } from '../run/evaluationParts.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import type { RowSplit } from '../run/rowsToEvaluate.ts';
 import { type AnswersBleu, answersBleu } from '../task/bleu.ts';
@@ -42,10 +43,14 @@ type Measured = RowsEvaluation | ExactMatch | AnswersBleu | ChoicesEvaluation;
  * Prints the measures over the rows of `--data`, or of the model's run.
  * @throws UserError for options and rows that do not fit the model
  */
-export async function evaluateOnRows(loaded: LoadedModel, args: EvaluateRowsArguments, cwd: string): Promise<void> {
+export async function evaluateOnRows(
+  loaded: LoadedModel,
+  args: EvaluateRowsArguments,
+  where: { readonly cwd: string; readonly evaluator: Evaluator | undefined },
+): Promise<void> {
   const { data = null, split, json, task } = args;
   checkOptions(loaded, args);
-  const evaluation = await evaluate(loaded, args, cwd);
+  const evaluation = await evaluate(loaded, args, where);
   const { checkpoint, engine } = loaded;
   const facts = { checkpoint: checkpoint.path, step: checkpoint.step ?? null, engine: engine.description, data };
   const named = { ...facts, ...(data === null && { split }), ...(task && { task }) };
@@ -75,17 +80,17 @@ function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void
 async function evaluate(
   loaded: LoadedModel,
   { data, format, columns, split, task, template }: EvaluateRowsArguments,
-  cwd: string,
+  { cwd, evaluator }: { readonly cwd: string; readonly evaluator: Evaluator | undefined },
 ): Promise<Measured> {
   const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
   const onProgress = statusLine('evaluating');
   const read = { cwd, columns: columnNames(columns), format, onNotice };
   if (task === undefined || data === undefined) {
-    return evaluateRows(loaded, { ...read, paths: data === undefined ? [] : [data], split, onProgress });
+    return evaluateRows(loaded, { ...read, paths: data === undefined ? [] : [data], split, onProgress, evaluator });
   }
   const rows = await readRows({ ...read, paths: [data], setting: '--data', columns: read.columns ?? [] });
-  if (task === 'choices') return evaluateChoices(loaded, rows, onProgress);
-  const answering = { template, cwd, onProgress };
+  if (task === 'choices') return evaluateChoices(loaded, rows, onProgress, evaluator);
+  const answering = { template, cwd, onProgress, evaluator };
   return task === 'bleu'
     ? evaluateAnswers(loaded, rows, { ...answering, measure: answersBleu })
     : evaluateAnswers(loaded, rows, { ...answering, measure: exactMatch });

@@ -1,15 +1,16 @@
 /** Lets a language model answer the questions of rows, greedily, and measures its answers beside those of the rows. */
+import { generationProblem } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { openTemplate, templateOf } from '../data/tokenizers/chatTemplate.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
 import { type Answer, parseQuestion, type Question } from '../task/exactMatch.ts';
 import type { PlacedRow } from '../task/rows.ts';
+import { type Evaluator, ownEvaluator, type Part } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
-import { TextBatch } from './textBatch.ts';
 
-/** Answers that are generated at once: each has its own key-value cache. */
-const together = 16;
+/** Answers in a part that another process may compute. */
+const answersPerPart = 32;
 
 export interface EvaluateAnswersOptions<Measured> {
   /** Measures the answers to the questions, in their order. */
@@ -20,6 +21,8 @@ export interface EvaluateAnswersOptions<Measured> {
   readonly cwd: string;
   /** Called with the share of questions that are answered. */
   readonly onProgress: (done: number) => void;
+  /** Who generates the answers. Default: this process. */
+  readonly evaluator?: Evaluator | undefined;
 }
 
 /**
@@ -31,14 +34,34 @@ export async function evaluateAnswers<Measured>(
   rows: readonly PlacedRow[],
   options: EvaluateAnswersOptions<Measured>,
 ): Promise<Measured> {
-  const batch = new TextBatch<number>(loaded);
-  try {
-    const format = await formatOf(loaded, options);
-    const questions = rows.map(({ row, at }) => parseQuestion(format, row, at));
-    checkLengths(questions, loaded.model.config.blockSize);
-    return options.measure(questions, await answersTo(questions, { batch, format, loaded, ...options }));
-  } finally {
-    batch.release();
+  const problem = generationProblem(loaded.model.config);
+  if (problem !== undefined) throw new UserError(`the model ${problem}: expected a language model`);
+  const format = await formatOf(loaded, options);
+  const questions = rows.map(({ row, at }) => parseQuestion(format, row, at));
+  checkLengths(questions, loaded.model.config.blockSize);
+  const { evaluator = ownEvaluator(loaded), onProgress } = options;
+  const answers: Answer[] = [];
+  let done = 0;
+  const parts = partsOf(questions, format, evaluator.workers === 1 ? questions.length : answersPerPart);
+  const onDone = (count: number): void => {
+    done += count;
+    onProgress(done / questions.length);
+  };
+  for await (const ofPart of evaluator.compute(parts, onDone)) answers.push(...ofPart);
+  return options.measure(questions, answers);
+}
+
+function* partsOf(
+  questions: readonly Question[],
+  { endTokens }: ChatFormat,
+  size: number,
+): Generator<Part<'answers'>, void, undefined> {
+  for (let from = 0; from < questions.length; from += size) {
+    yield {
+      kind: 'answers',
+      prompts: questions.slice(from, from + size).map(({ prompt }) => prompt),
+      endTokens: [...endTokens],
+    };
   }
 }
 
@@ -63,36 +86,4 @@ function checkLengths(questions: readonly Question[], blockSize: number): void {
     `${first.at}: the question has ${grouped(first.prompt.length)} tokens, but the model reads at most ${grouped(blockSize)}. ` +
       `Shorten or remove it.${others}`,
   );
-}
-
-interface Answering {
-  readonly batch: TextBatch<number>;
-  readonly format: ChatFormat;
-  readonly loaded: Pick<LoadedModel, 'model'>;
-  readonly onProgress: EvaluateAnswersOptions<unknown>['onProgress'];
-}
-
-async function answersTo(
-  questions: readonly Question[],
-  { batch, format, loaded, onProgress }: Answering,
-): Promise<Answer[]> {
-  const { blockSize } = loaded.model.config;
-  const { endTokens } = format;
-  const texts = questions.map(() => '');
-  const answers: Answer[] = [];
-  for (let [next, done] = [0, 0]; done < questions.length; ) {
-    for (; next < questions.length && batch.size < together; next++) {
-      const { prompt } = questions[next]!;
-      // A full context still predicts one more token.
-      const maxTokens = blockSize + 1 - prompt.length;
-      batch.add(next, { prompt, maxTokens, endTokens, seed: 0, stop: [], temperature: 0, topK: 0, topP: 1 });
-    }
-    for (const { of: index, text, finish } of await batch.step()) {
-      texts[index] += text;
-      if (finish === undefined) continue;
-      answers[index] = { text: texts[index]!, hasEnded: finish === 'stop' };
-      onProgress(++done / questions.length);
-    }
-  }
-  return answers;
 }

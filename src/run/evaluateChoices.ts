@@ -1,14 +1,14 @@
 /** Multiple choice by likelihood: the log probability of each ending after its context under a language model. */
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
-import { nextToken, targetLogprobs } from '../model/objectives/nextToken.ts';
+import { nextToken } from '../model/objectives/nextToken.ts';
 import { checkObjective } from '../model/objectives/objective.ts';
-import { Tape } from '../model/tape.ts';
 import { type Choice, type ChoiceMeasures, choiceMeasures, continuations, parseChoice } from '../task/choices.ts';
 import { tokenSampleFields } from '../task/nextToken.ts';
 import type { PlacedRow } from '../task/rows.ts';
 import { placed } from '../task/sft.ts';
 import { evaluationBatches } from './classifyTexts.ts';
+import { type Evaluator, ownEvaluator, partsOf } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
 
 /** The measures of a language model. */
@@ -28,17 +28,19 @@ type Loaded = Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
 
 /**
  * @param onProgress called with the share of endings that are done
+ * @param evaluator who computes them; default: this process
  * @throws UserError for a model with labels, and for rows that are invalid or whose endings are longer than the model's context
  */
 export async function evaluateChoices(
   loaded: Loaded,
   rows: readonly PlacedRow[],
   onProgress: (done: number) => void,
+  evaluator: Evaluator = ownEvaluator(loaded),
 ): Promise<ChoicesEvaluation> {
   checkObjective(nextToken, loaded.model.config);
   const choices = rows.map(({ row, at }) => parseChoice(row, at));
   const samples = choices.map((choice) => samplesOf(choice, loaded));
-  const logprobs = await logprobsOf(samples.flat(), loaded, onProgress);
+  const logprobs = await logprobsOf(samples.flat(), { loaded, evaluator, onProgress });
   const ofRows: Float64Array[] = [];
   for (let [i, from] = [0, 0]; i < samples.length; from += samples[i++]!.length) {
     ofRows.push(logprobs.subarray(from, from + samples[i]!.length));
@@ -68,22 +70,28 @@ function samplesOf(choice: Choice, { tokenizer, model }: Loaded): EndingSample[]
 /** The log probability of the targets of each sample, summed. */
 async function logprobsOf(
   samples: readonly EndingSample[],
-  { engine, model }: Loaded,
-  onProgress: (done: number) => void,
+  {
+    loaded: { model },
+    evaluator,
+    onProgress,
+  }: {
+    readonly loaded: Loaded;
+    readonly evaluator: Evaluator;
+    readonly onProgress: (done: number) => void;
+  },
 ): Promise<Float64Array> {
   const logprobs = new Float64Array(samples.length);
   // Samples of similar lengths need little padding.
   const order = [...samples.keys()].sort((a, b) => samples[b]!.tokens.length - samples[a]!.tokens.length || a - b);
   const sorted = order.map((index) => ({ tokens: samples[index]!.tokens, targets: samples[index]!.targets }));
-  let done = 0;
-  for (const batch of evaluationBatches(model.config, tokenSampleFields, sorted)) {
-    const tape = new Tape(engine);
-    try {
-      for (const logprob of await targetLogprobs(tape, model, batch)) logprobs[order[done++]!] = logprob;
-    } finally {
-      tape.discard();
-    }
+  let [done, at] = [0, 0];
+  const parts = partsOf('targets', evaluationBatches(model.config, tokenSampleFields, sorted));
+  const onDone = (count: number): void => {
+    done += count;
     onProgress(done / samples.length);
+  };
+  for await (const ofPart of evaluator.compute(parts, onDone)) {
+    for (const logprob of ofPart) logprobs[order[at++]!] = logprob;
   }
   return logprobs;
 }

@@ -1,21 +1,28 @@
 /** Evaluates a model over rows, as its run evaluates them. */
 import { labelsOf } from '../architecture/registry.ts';
 import { meansOf, type Sums } from '../base/sums.ts';
-import { evaluateBatches } from '../model/evaluation.ts';
 import { tokenLogprobs } from '../model/logprobs.ts';
-import { pairLogprobs } from '../model/objectives/dpo.ts';
 import { nextToken } from '../model/objectives/nextToken.ts';
-import type { Objective } from '../model/objectives/objective.ts';
 import { reward } from '../model/objectives/reward.ts';
-import { Tape } from '../model/tape.ts';
 import { type Classified, classMeasures, noConfusion } from '../task/classMeasures.ts';
 import { lossAndPerplexity } from '../task/textMeasures.ts';
-import { evaluationBatches, logitsOf } from './classifyTexts.ts';
+import { evaluationBatches } from './classifyTexts.ts';
+import { addedSums, type Evaluator, type OnDone, ownEvaluator, partsOf } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { openRowsToEvaluate, type RowsToEvaluate, type RowsToEvaluateOptions } from './rowsToEvaluate.ts';
 
 export interface EvaluateRowsOptions extends RowsToEvaluateOptions {
   readonly onProgress: (done: number) => void;
+  /** Who computes. Default: this process. */
+  readonly evaluator?: Evaluator | undefined;
+}
+
+interface Evaluating {
+  readonly loaded: LoadedModel;
+  readonly rows: RowsToEvaluate;
+  readonly evaluator: Evaluator;
+  /** Called with the number of samples that were done since the last call. */
+  readonly onDone: OnDone;
 }
 
 /** The measures of a classifier. */
@@ -61,14 +68,20 @@ export type RowsEvaluation = ClassesEvaluation | PairsEvaluation | AnswersEvalua
 /** @throws UserError for a model of text, and for rows that are missing or do not fit the model */
 export async function evaluateRows(loaded: LoadedModel, options: EvaluateRowsOptions): Promise<RowsEvaluation> {
   const rows = await openRowsToEvaluate(loaded, options);
-  const { onProgress } = options;
+  const { onProgress, evaluator = ownEvaluator(loaded) } = options;
+  let done = 0;
+  const onDone = (count: number): void => {
+    done += count;
+    onProgress(done / rows.samples.length);
+  };
+  const evaluating = { loaded, rows, evaluator, onDone };
   switch (rows.kind) {
     case 'classify':
-      return evaluateClasses(loaded, rows, onProgress);
+      return evaluateClasses(evaluating);
     case 'dpo':
-      return evaluatePreferences(loaded, rows, onProgress);
+      return evaluatePreferences(evaluating);
     case 'reward': {
-      const { loss, others } = meansOf(await sumsOver(loaded, rows, { objective: reward, onProgress }));
+      const { loss, others } = meansOf(await sumsOver(reward, evaluating));
       const { accuracy = 0, margin = 0 } = others as { accuracy?: number; margin?: number };
       return { rows: rows.samples.length, loss, accuracy, margin };
     }
@@ -76,7 +89,7 @@ export async function evaluateRows(loaded: LoadedModel, options: EvaluateRowsOpt
     case 'sft':
     case 'grpo':
     case 'ppo': {
-      const sums = await sumsOver(loaded, rows, { objective: nextToken, onProgress });
+      const sums = await sumsOver(nextToken, evaluating);
       return { rows: rows.samples.length, ...lossAndPerplexity(sums), targets: sums.weight };
     }
     default:
@@ -84,60 +97,44 @@ export async function evaluateRows(loaded: LoadedModel, options: EvaluateRowsOpt
   }
 }
 
-/** The sums of an objective over all samples. */
-function sumsOver(
-  loaded: LoadedModel,
-  { form, samples }: RowsToEvaluate,
-  { objective, onProgress }: { readonly objective: Objective; readonly onProgress: (done: number) => void },
-): Promise<Sums> {
-  let done = 0;
-  const batches = evaluationBatches(loaded.model.config, form.fields, samples);
-  return evaluateBatches({ ...loaded, objective }, batches, ({ sampleCount }) => {
-    done += sampleCount;
-    onProgress(done / samples.length);
-  });
+function batchesOf({ loaded, rows: { form, samples } }: Evaluating) {
+  return evaluationBatches(loaded.model.config, form.fields, samples);
 }
 
-async function evaluateClasses(
-  loaded: LoadedModel,
-  { samples }: RowsToEvaluate,
-  onProgress: (done: number) => void,
-): Promise<ClassesEvaluation> {
+/** The sums of an objective over all samples. */
+async function sumsOver(objective: typeof nextToken | typeof reward, evaluating: Evaluating): Promise<Sums> {
+  const { loaded, evaluator, onDone } = evaluating;
+  return addedSums(evaluator, { loaded, objective, batches: batchesOf(evaluating), onDone });
+}
+
+async function evaluateClasses(evaluating: Evaluating): Promise<ClassesEvaluation> {
+  const { loaded, rows, evaluator, onDone } = evaluating;
+  const { samples } = rows;
   const labels = labelsOf(loaded.model.config);
   const confusion = noConfusion(labels.length);
-  let [loss, done] = [0, 0];
-  for await (const logits of logitsOf(loaded, samples)) {
-    const target = Array.from(samples[done++]!['targets']!).find((value) => value >= 0)!;
-    const { logprob, top } = tokenLogprobs(logits, target, 1);
-    loss -= logprob;
-    confusion[target]![top[0]!.token]!++;
-    onProgress(done / samples.length);
+  let [loss, at] = [0, 0];
+  for await (const ofPart of evaluator.compute(partsOf('logits', batchesOf(evaluating)), onDone)) {
+    for (const logits of ofPart) {
+      const target = Array.from(samples[at++]!['targets']!).find((value) => value >= 0)!;
+      const { logprob, top } = tokenLogprobs(logits, target, 1);
+      loss -= logprob;
+      confusion[target]![top[0]!.token]!++;
+    }
   }
   return { rows: samples.length, loss: loss / samples.length, ...classMeasures(confusion, labels) };
 }
 
-async function evaluatePreferences(
-  { engine, model }: LoadedModel,
-  { form, samples }: RowsToEvaluate,
-  onProgress: (done: number) => void,
-): Promise<PreferencesEvaluation> {
-  const rows = samples.length;
-  let [right, chosenLogprob, rejectedLogprob, done] = [0, 0, 0, 0];
-  for (const batch of evaluationBatches(model.config, form.fields, samples)) {
-    const tape = new Tape(engine);
-    try {
-      const logprobs = await pairLogprobs(tape, model, batch);
-      for (let pair = 0; pair < batch.sampleCount; pair++) {
-        const [chosen, rejected] = [logprobs[2 * pair]!, logprobs[2 * pair + 1]!];
-        if (chosen > rejected) right++;
-        chosenLogprob += chosen / rows;
-        rejectedLogprob += rejected / rows;
-      }
-    } finally {
-      tape.discard();
+async function evaluatePreferences(evaluating: Evaluating): Promise<PreferencesEvaluation> {
+  const { evaluator, onDone } = evaluating;
+  const rows = evaluating.rows.samples.length;
+  let [right, chosenLogprob, rejectedLogprob] = [0, 0, 0];
+  for await (const logprobs of evaluator.compute(partsOf('pairs', batchesOf(evaluating)), onDone)) {
+    for (let pair = 0; 2 * pair < logprobs.length; pair++) {
+      const [chosen, rejected] = [logprobs[2 * pair]!, logprobs[2 * pair + 1]!];
+      if (chosen > rejected) right++;
+      chosenLogprob += chosen / rows;
+      rejectedLogprob += rejected / rows;
     }
-    done += batch.sampleCount;
-    onProgress(done / rows);
   }
   return { rows, accuracy: right / rows, chosenLogprob, rejectedLogprob };
 }

@@ -5,9 +5,9 @@ import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { evaluateBatches } from '../model/evaluation.ts';
 import { nextToken } from '../model/objectives/nextToken.ts';
 import { bitsPerByte, lossAndPerplexity } from '../task/textMeasures.ts';
+import { addedSums, type Evaluator, type OnDone, ownEvaluator } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
 
 /** Bounds on one batch: rows, and numbers of activations. */
@@ -24,47 +24,44 @@ export interface Evaluation {
 /**
  * Over all tokens of each part, in windows that do not cross from one to the next.
  * @param onProgress called after each batch with the share that is done
+ * @param evaluator who computes; default: this process
  */
 export async function evaluateTokens(
   loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
   parts: readonly TokenSequence[],
   onProgress: (done: number) => void = () => undefined,
+  evaluator: Evaluator = ownEvaluator(loaded),
 ): Promise<Evaluation> {
   const total = parts.reduce((count, part) => count + part.length, 0);
   let [sums, bytes, before] = [noSums, 0, 0];
   for (const part of parts) {
     // Nothing of it is predicted: a split may be empty.
     if (part.length < 2) continue;
-    const over = await sumsOver(loaded, part, (done) => onProgress((before + done * part.length) / total));
-    sums = addSums(sums, over);
+    let done = 0;
+    const windows = valWindowCount(part.length, loaded.model.config.blockSize);
+    const onDone = (count: number): void => {
+      done += count;
+      onProgress((before + (done / windows) * part.length) / total);
+    };
+    sums = addSums(sums, await sumsOver(loaded, part, { evaluator, onDone }));
     bytes += byteLength(loaded.tokenizer, part);
     before += part.length;
   }
   return { sums, bytes };
 }
 
-/**
- * Over all of `tokens`, in windows of blockSize that neither overlap nor leave anything out.
- * @param onProgress called after each batch with the share that is done
- */
-export function sumsOver(
-  { engine, model }: Pick<LoadedModel, 'engine' | 'model'>,
+/** Over all of `tokens`, in windows of blockSize that neither overlap nor leave anything out. */
+function sumsOver(
+  loaded: Pick<LoadedModel, 'model'>,
   tokens: TokenSequence,
-  onProgress: (done: number) => void = () => undefined,
+  { evaluator, onDone }: { readonly evaluator: Evaluator; readonly onDone: OnDone },
 ): Promise<Sums> {
+  const { model } = loaded;
   const { blockSize } = model.config;
   const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / tokenActivations(model.config));
   const batchSize = Math.max(1, Math.floor(rowsMax / blockSize));
-  const windows = valWindowCount(tokens.length, blockSize);
-  let done = 0;
-  return evaluateBatches(
-    { engine, model, objective: nextToken },
-    valBatches(tokens, { blockSize, batchSize }),
-    ({ sampleCount }) => {
-      done += sampleCount;
-      onProgress(done / windows);
-    },
-  );
+  const batches = valBatches(tokens, { blockSize, batchSize });
+  return addedSums(evaluator, { loaded, objective: nextToken, batches, onDone });
 }
 
 function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {

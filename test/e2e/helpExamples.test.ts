@@ -101,7 +101,7 @@ const notRun: Record<string, string> = {
   'launch eval --checkpoint runs/sft': 'needs a run on rows; exampleRuns.test.ts has one',
   'launch eval --checkpoint runs/sft --task bleu --data test.jsonl':
     'needs a run with a chat template; preferences.test.ts has one',
-  'launch eval --checkpoint runs/sft --task exact --data test.jsonl':
+  'launch eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2':
     'needs a run with a chat template; preferences.test.ts has one',
   'launch classify --checkpoint runs/spam "You have won a prize, call now"':
     'needs a classifier; classifier.test.ts has one',

@@ -9,7 +9,7 @@ import { openDataset } from '../../../src/data/openDataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
-import { sumsOver } from '../../../src/run/evaluateTokens.ts';
+import { evaluateTokens } from '../../../src/run/evaluateTokens.ts';
 import { findCheckpoint } from '../../../src/run/findCheckpoint.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { blockSize, cpu, type TrainedRun, trainRun } from './trainedModel.ts';
@@ -209,7 +209,8 @@ test('the loss over a split is the mean of every token but the first, whatever t
   const dataset = await openDataset(loaded.runConfig!.data, { blockSize, cwd: folder, tokenizer: loaded.tokenizer });
   expect(dataset.sha256).toBe(loaded.checkpoint.trainer?.data.sha256);
   const shares: number[] = [];
-  const { loss, weight } = await sumsOver(loaded, dataset.val, (done) => shares.push(done));
+  const { sums } = await evaluateTokens(loaded, [dataset.val], (done) => shares.push(done));
+  const { loss, weight } = sums;
   expect(weight).toBe(dataset.val.length - 1);
   expect(loss / weight).toBeCloseTo(await run.valLoss(), 5);
   expect(shares.at(-1)).toBe(1);
