@@ -5,12 +5,18 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { PeerError } from '../base/errors.ts';
 import type { EngineOptions } from '../engine/registry.ts';
-import type { Evaluator, OnDone, Part, PartKind, PartResult } from './evaluationParts.ts';
-import { sizeOfPart } from './evaluationParts.ts';
+import {
+  type Evaluator,
+  type OnDone,
+  type Part,
+  type PartKind,
+  type PartResult,
+  sizeOfPart,
+} from './evaluationParts.ts';
 
 /** The first message to a process. */
 export interface EvaluationWorkerStart {
-  /** Of the checkpoint. */
+  /** The folder of the checkpoint. */
   readonly path: string;
   readonly engine: EngineOptions;
 }

@@ -2,7 +2,6 @@
  * A mean loss is over all targets that count, however these are divided: rows with 1 and with 99 targets, in microbatches of every size,
  * on any number of workers, through the real coordinator and real agents. The reference is the complete batch at once, in float64.
  */
-
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../src/architecture/registry.ts';
 import { memoryTransport } from '../../src/comm/memoryLink.ts';
