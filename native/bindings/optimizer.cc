@@ -20,8 +20,8 @@ napi_value squaredNorm(napi_env env, napi_callback_info info) {
   return args.ok() && napi_create_double(env, result, &value) == napi_ok ? value : nullptr;
 }
 
-// adamw(engine, learningRate, beta1, beta2, eps, step, gradScale, zeroGrads, params, grads, m, v, ranges, weightDecay): `ranges`
-// has the start and end of each tensor in the blocks
+// adamw(engine, learningRate, beta1, beta2, eps, step, gradScale, zeroGrads, params, grads, m, v, ranges, weightDecay, average,
+// averageWeight): `ranges` has the start and end of each tensor in the blocks
 napi_value adamw(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "adamw");
   Engine* engine = args.engine();
@@ -41,6 +41,8 @@ napi_value adamw(napi_env env, napi_callback_info info) {
   if (args.ok() && p.count % 2 != 0) args.fail("expected a start and an end for each tensor in ranges");
   p.count /= 2;
   const double* weightDecay = args.doubles("weightDecay", p.count);
+  p.average = args.floatsOrNull("average", p.size);
+  const double averageWeight = args.number("averageWeight");
   const std::unique_ptr<AdamwTensor[]> tensors(new (std::nothrow) AdamwTensor[size_t(p.count)]);
   if (tensors == nullptr) args.fail("out of memory");
   double last = 0;
@@ -54,6 +56,8 @@ napi_value adamw(napi_env env, napi_callback_info info) {
     last = end;
   }
   p.tensors = tensors.get();
+  p.averageWeight = float(averageWeight);
+  p.averageRest = float(1 - averageWeight);
   p.beta1 = float(beta1);
   p.rest1 = float(1 - beta1);
   p.beta2 = float(beta2);

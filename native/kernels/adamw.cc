@@ -1,5 +1,5 @@
-// AdamW with decoupled weight decay, in PyTorch's order: decay first, then the step. One pass over four blocks, at the speed of
-// memory.
+// AdamW with decoupled weight decay, in PyTorch's order: decay first, then the step, then the average. One pass over four or five
+// blocks, at the speed of memory.
 #include "parallel.h"
 #include "simd.h"
 
@@ -17,11 +17,14 @@ struct Update {
     const Vec gradScale = splat(p.gradScale), beta1 = splat(p.beta1), beta2 = splat(p.beta2);
     const Vec rest1 = splat(p.rest1), rest2 = splat(p.rest2);
     const Vec decay = splat(decayFactor), step = splat(p.stepSize);
-    const float* blocks[] = {p.params, p.grads, p.m, p.v};
+    const float* blocks[] = {p.params, p.grads, p.m, p.v, p.average};
+    const Vec averageWeight = splat(p.averageWeight), averageRest = splat(p.averageRest);
     const Vec correction = splat(p.inverseSqrtBiasCorrection2), eps = splat(p.eps);
     forVectors(end - begin, [&](Index offset, int count) {
       const Index i = begin + offset;
-      for (const float* block : blocks) __builtin_prefetch(block + i + ahead, 1);
+      for (const float* block : blocks) {
+        if (block != nullptr) __builtin_prefetch(block + i + ahead, 1);
+      }
       const Vec g = loadAny(p.grads + i, count) * gradScale;
       const Vec m = fma(beta1, loadAny(p.m + i, count), rest1 * g);
       const Vec v = fma(beta2, loadAny(p.v + i, count), rest2 * g * g);
@@ -29,7 +32,11 @@ struct Update {
       storeAny(p.v + i, v, count);
       const Vec update = m / fma(sqrt(v), correction, eps);
       // Explicitly fused, not by the compiler's choice: replicas built by different compilers must be bit-for-bit identical.
-      storeAny(p.params + i, fma(loadAny(p.params + i, count), decay, -(step * update)), count);
+      const Vec param = fma(loadAny(p.params + i, count), decay, -(step * update));
+      storeAny(p.params + i, param, count);
+      if (p.average != nullptr) {
+        storeAny(p.average + i, fma(averageRest, loadAny(p.average + i, count), averageWeight * param), count);
+      }
       if (p.zeroGrads) storeAny(p.grads + i, Vec{}, count);
     });
   }

@@ -249,10 +249,12 @@ struct AdamwArguments {
   float* grads;
   float* m;
   float* v;
+  float* average;  // or null
   bool zeroGrads;
   // Everything that does not depend on the element, computed in double precision by the caller. The rests are 1 - beta: computed from
 // the rounded beta, their error would be much larger than a rounding if beta is close to 1.
   float gradScale, beta1, rest1, beta2, rest2, stepSize /* lr / biasCorrection1 */, inverseSqrtBiasCorrection2, eps;
+  float averageWeight, averageRest;
 };
 
 struct DropoutForwardArguments {

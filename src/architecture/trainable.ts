@@ -2,7 +2,7 @@
  * Selects the parameters that a run trains, by name or by their place in the network: the key `train.trainable`. It needs only the
  * config, not an engine.
  */
-import type { StateTensor } from '../base/stateParts.ts';
+import { partsOf, type StateTensor } from '../base/stateParts.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { type ModelConfig, networkOf } from './registry.ts';
 
@@ -26,10 +26,15 @@ function selectionOf(selection: string): IsTrained {
   return ({ name }) => matches(selection, name);
 }
 
-/** The parameters of a model, in the order of their declaration. */
-export function declaredTensors(model: ModelConfig, trainable: Trainable): StateTensor[] {
+/** The parameters of a model and their parts in the state of a run, in the order of their declaration. */
+export function declaredTensors(
+  model: ModelConfig,
+  trainable: Trainable,
+  { ema = 0 }: { readonly ema?: number } = {},
+): StateTensor[] {
   const isTrained = isTrainedBy(trainable);
-  return networkOf(model).specs.map((spec) => ({ name: spec.name, shape: spec.shape, trained: isTrained(spec) }));
+  const parts = (spec: ParameterSpec) => partsOf({ trained: isTrained(spec), averaged: ema > 0 });
+  return networkOf(model).specs.map((spec) => ({ name: spec.name, shape: spec.shape, parts: parts(spec) }));
 }
 
 /** Number of elements in the trained parameters. */

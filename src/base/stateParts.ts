@@ -1,7 +1,10 @@
 /** The state of a replica between two steps: its parts, in the order of files and streams, and the tensors of each. */
 
-/** Parameter values, and AdamW's first and second moments. */
-export const stateParts = ['params', 'm', 'v'] as const;
+/**
+ * What a tensor may have: `model`, what others read from a checkpoint: its value, or the average of its values (`optimizer.ema`);
+ * `weights`, beside an average: the value itself, with which training continues; and AdamW's first and second moments.
+ */
+export const stateParts = ['model', 'weights', 'm', 'v'] as const;
 
 /** One of them. */
 export type StatePart = (typeof stateParts)[number];
@@ -12,14 +15,30 @@ export interface StateTensor {
   readonly name: string;
   /** The shape in checkpoints. */
   readonly shape: readonly number[];
-  /** Whether it has a gradient and moments; otherwise it is frozen and keeps its value. */
-  readonly trained: boolean;
+  /** Its parts, in the order of {@link stateParts}; only `model` if it is frozen. */
+  readonly parts: readonly StatePart[];
+}
+
+/** The parts of a parameter: a frozen one keeps its value. @param averaged whether the run averages the values of trained parameters */
+export function partsOf({ trained, averaged = false }: { trained: boolean; averaged?: boolean }): readonly StatePart[] {
+  if (!trained) return ['model'];
+  return averaged ? stateParts : ['model', 'm', 'v'];
+}
+
+/** Whether it has a gradient and moments; otherwise it is frozen. */
+export function isTrainedTensor({ parts }: Pick<StateTensor, 'parts'>): boolean {
+  return parts.includes('m');
 }
 
 /** The tensors that have this part, in the same order. */
-export function tensorsOf<T extends Pick<StateTensor, 'trained'>>(
-  part: StatePart,
-  tensors: readonly T[],
-): readonly T[] {
-  return part === 'params' ? tensors : tensors.filter(({ trained }) => trained);
+export function tensorsOf<T extends Pick<StateTensor, 'parts'>>(part: StatePart, tensors: readonly T[]): readonly T[] {
+  return tensors.filter(({ parts }) => parts.includes(part));
+}
+
+/**
+ * The part of a checkpoint that becomes this part of a run's state. A run without an average continues from the weights of a checkpoint,
+ * not from their average.
+ */
+export function sourceOf(part: StatePart, tensors: readonly Pick<StateTensor, 'parts'>[]): StatePart {
+  return part === 'model' && tensorsOf('weights', tensors).length === 0 ? 'weights' : part;
 }

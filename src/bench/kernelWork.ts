@@ -35,8 +35,8 @@ const bytesOf: PerKernel = {
     const seen = sequences.map(({ keys, position }) => (position + time) * (tensorBytes(keys) / keys.shape[0]!));
     return 2 * tensorBytes(qkv) + 2 * seen.reduce((sum, bytes) => sum + bytes, 0);
   },
-  // The gradients are read, and possibly zeroed; parameters and both moments are read and written.
-  adamw: ({ params, zeroGrads }) => 4 * (zeroGrads ? 8 : 7) * params.length,
+  // The gradients are read, and possibly zeroed; parameters, both moments and averages are read and written.
+  adamw: ({ params, zeroGrads, average }) => 4 * ((zeroGrads ? 8 : 7) + (average ? 2 : 0)) * params.length,
 };
 
 export function kernelWork(kernel: keyof Kernels, options: unknown): KernelWork {

@@ -10,6 +10,7 @@
  *   of processes that do nothing else (ringBench.ts).
  */
 import { availableCores } from '../base/cores.ts';
+import { isTrainedTensor } from '../base/stateParts.ts';
 import { median, quantile } from '../base/statistics.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
@@ -142,7 +143,7 @@ async function timeRun(
       listener: {
         started([member]) {
           engine = member?.prepared?.engine ?? '';
-          const tensors = member?.prepared?.tensors.filter(({ trained }) => trained) ?? [];
+          const tensors = member?.prepared?.tensors.filter(isTrainedTensor) ?? [];
           gradientBytes = 4 * tensors.reduce((sum, { shape }) => sum + shape.reduce((size, n) => size * n, 1), 0);
         },
         step(metrics) {

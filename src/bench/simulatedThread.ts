@@ -11,6 +11,7 @@ import type { ParameterSpec } from '../architecture/parameters.ts';
 import { isTrainedBy } from '../architecture/trainable.ts';
 import type { Batch } from '../base/batch.ts';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
+import { partsOf } from '../base/stateParts.ts';
 import { noSums, type Sums } from '../base/sums.ts';
 import { type Bucket, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -64,14 +65,15 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
   const gradients = new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
   const pattern = Float32Array.from({ length: patternLength }, (_, i) => patternAt(i));
   device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
+  const averaged = config.optimizer.ema > 0;
   const tensors = [...trained, ...frozen].map(({ name, shape }, i) => ({
     name,
     shape: [...shape],
-    trained: i < trained.length,
+    parts: partsOf({ trained: i < trained.length, averaged }),
   }));
   const engine = `simulated device, ${computeMs} ms a sample`;
   const engineId = { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' };
-  const blocks = [block, ...(frozen.length > 0 ? [blockOf(frozen)] : []), block, block];
+  const blocks = [block, ...(frozen.length > 0 ? [blockOf(frozen)] : []), ...(averaged ? [block] : []), block, block];
   return { engine, engineId, tensors, gradients, isInPlace: true, buckets, blocks };
 }
 

@@ -40,6 +40,7 @@ export class StepRunner {
       activationRecompute: options.train.activationRecompute,
       precision: options.precision,
       isTrained: isTrainedBy(options.train.trainable ?? 'all'),
+      averaged: options.optimizer.ema > 0,
     });
   }
 

@@ -100,7 +100,7 @@ export class Checkpoint {
     this.#tables = fields.tables;
     this.trainingProblem = fields.trainingProblem;
     this.base = fields.base;
-    this.tensors = [...(fields.tables.params ?? [])].map(([name, { shape }]) => ({ name, shape }));
+    this.tensors = [...(fields.tables.model ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
   /** Names of the parameters whose `m` and `v` can be streamed: those that were trained. Empty without optimizer state. */
@@ -114,12 +114,13 @@ export class Checkpoint {
   }
 
   /**
-   * Float32 little-endian bytes of the named tensors, dense, in the given order, in chunks of at most 4 MiB that may end
+   * Float32 little-endian bytes of the named tensors: the model's (`model`: the average, if the run has one), the weights with which
+   * training continues (`weights`, the same without an average), or moments. Dense, in the given order, in chunks of at most 4 MiB that may end
    * inside a tensor but never inside a number. Float16 and bfloat16 weights are widened.
    * @throws UserError when the file has changed since it was verified
    */
   async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
-    const table = this.#tables[part];
+    const table = part === 'weights' ? this.#weights : this.#tables[part];
     if (table === undefined) throw new UserError(`${this.path} has no optimizer state: a run cannot resume from it`);
     const handles = new Map<string, FileHandle>();
     try {
@@ -138,16 +139,21 @@ export class Checkpoint {
     }
   }
 
+  /** Weights of frozen parameters, and all of a run without an average, are in the model file. */
+  get #weights(): TensorTable {
+    return new Map([...(this.#tables.model ?? []), ...(this.#tables.weights ?? [])]);
+  }
+
   /** @internal The parameters and their absolute files. */
   get placedTensors(): TensorTable {
-    const params = [...(this.#tables.params ?? [])];
+    const params = [...(this.#tables.model ?? [])];
     const placed = (each: PlacedTensor) => ({ ...each, file: resolve(this.path, each.file) });
     return new Map(params.map(([name, { shape, parts }]) => [name, { shape, parts: parts.map(placed) }]));
   }
 
   /** The files that hold the parameters, absolute. */
   get weightFiles(): readonly string[] {
-    const parts = [...(this.#tables.params?.values() ?? [])].flatMap((each) => each.parts);
+    const parts = [...(this.#tables.model?.values() ?? [])].flatMap((each) => each.parts);
     const names = new Set(parts.map(({ file }) => file));
     return [...names].sort().map((name) => resolve(this.path, name));
   }
@@ -174,7 +180,7 @@ async function openToRead(path: string): Promise<FileHandle> {
 const WIDEN = { F16: widenFloat16, BF16: widenBfloat16 };
 /** PyTorch's older formats. */
 const PICKLED_FILES = ['pytorch_model.bin', 'pytorch_model.bin.index.json'];
-const noMoments = { m: undefined, v: undefined };
+const noMoments = { weights: undefined, m: undefined, v: undefined };
 const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
 
 /**
@@ -211,9 +217,9 @@ async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoi
   const described = await readModelConfig(path);
   const tokenizerFiles = await readTexts(path, tokenizerFileNames(manifest));
   const { modelConfig, params } = await readModelTable(path, described);
-  const { m, v } = verify === 'all' ? await readOptimizerTables(path, params) : noMoments;
+  const others = verify === 'all' ? await readOptimizerTables(path, params) : noMoments;
   const { step } = manifest;
-  return new Checkpoint({ path, step, modelConfig, trainer, tokenizerFiles, tables: { params, m, v } });
+  return new Checkpoint({ path, step, modelConfig, trainer, tokenizerFiles, tables: { model: params, ...others } });
 }
 
 async function openHuggingFace(path: string): Promise<Checkpoint> {
@@ -239,7 +245,7 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
     modelConfig,
     trainer: undefined,
     tokenizerFiles,
-    tables: { params, ...noMoments },
+    tables: { model: params, ...noMoments },
   });
 }
 
@@ -278,7 +284,7 @@ async function openAdapter(path: string): Promise<Checkpoint> {
     modelConfig,
     trainer: undefined,
     tokenizerFiles: base.tokenizerFiles,
-    tables: { params, ...noMoments },
+    tables: { model: params, ...noMoments },
     base: base.path,
     ...(dropout > 0 && {
       trainingProblem: `${configPath}: lora_dropout is ${dropout}, but Lockstep trains adapters without dropout of their own: set it to 0 there`,
@@ -377,31 +383,41 @@ async function readTensors(folder: string, file: string): Promise<PlacedTensor[]
   return entries.map((entry) => ({ ...entry, file }));
 }
 
-/** Each trained parameter has both moments, a frozen one has neither. Moments are float32 and have the parameter's shape. */
-async function readOptimizerTables(folder: string, params: TensorTable): Promise<{ m: TensorTable; v: TensorTable }> {
+/**
+ * Each trained parameter has both moments, and beside an average its weights; a frozen one has nothing. All are float32 and have the
+ * parameter's shape.
+ */
+async function readOptimizerTables(
+  folder: string,
+  params: TensorTable,
+): Promise<Record<Exclude<StatePart, 'model'>, TensorTable | undefined>> {
   const path = join(folder, OPTIMIZER_FILE);
   const entries = await readTensors(folder, OPTIMIZER_FILE);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const trained = [...params].filter(([name]) => byName.has(`m.${name}`) || byName.has(`v.${name}`));
-  if (trained.length === 0 || entries.length !== 2 * trained.length) {
+  const parts = trained.some(([name]) => byName.has(`weights.${name}`))
+    ? (['weights', 'm', 'v'] as const)
+    : (['m', 'v'] as const);
+  if (trained.length === 0 || entries.length !== parts.length * trained.length) {
     throw damaged(
       path,
-      `it has ${entries.length} tensors for ${trained.length} trained parameters: expected exactly two for each`,
+      `it has ${entries.length} tensors for ${trained.length} trained parameters: expected exactly ${parts.length === 2 ? 'two' : 'three'} for each`,
     );
   }
-  const pick = (moment: string): TensorTable => {
+  const tables: Record<Exclude<StatePart, 'model'>, TensorTable | undefined> = { ...noMoments };
+  for (const part of parts) {
     const table = new Map<string, Matched<PlacedTensor>>();
     for (const [name, { shape }] of trained) {
-      const entry = byName.get(`${moment}.${name}`);
-      if (entry === undefined) throw damaged(path, `tensor ${moment}.${name} is missing`);
+      const entry = byName.get(`${part}.${name}`);
+      if (entry === undefined) throw damaged(path, `tensor ${part}.${name} is missing`);
       if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {
         throw damaged(path, `${entry.name} is ${entry.dtype} [${entry.shape}]: expected F32 [${shape}]`);
       }
       table.set(name, { shape, parts: [entry] });
     }
-    return table;
-  };
-  return { m: pick('m'), v: pick('v') };
+    tables[part] = table;
+  }
+  return tables;
 }
 
 async function readTexts(folder: string, names: readonly string[]): Promise<Record<string, string>> {

@@ -82,11 +82,7 @@ export class CheckpointStore {
 
   /** Why a checkpoint of these tensors does not fit on the disk now ("needs …"), or undefined if it does. */
   async roomProblem(tensors: readonly StateTensor[]): Promise<string | undefined> {
-    const bytes = stateBytes(
-      tensors,
-      tensors.filter(({ trained }) => trained),
-    );
-    return await roomProblem(this.#disk, existingFolderOf(this.directory), bytes);
+    return await roomProblem(this.#disk, existingFolderOf(this.directory), stateBytes(tensors));
   }
 
   /** All checkpoints, newest first. */

@@ -10,6 +10,7 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelConfig } from '../architecture/registry.ts';
+import { isTrainedTensor, partsOf, type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
 import type { DiskOperations, OutputFile } from '../base/diskOperations.ts';
 import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -30,10 +31,8 @@ import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safet
 
 /** The contents of a checkpoint, without the tensors' bytes. */
 export interface CheckpointContents {
-  /** Every parameter, in the order in which its bytes arrive. */
-  readonly tensors: readonly TensorShape[];
-  /** Names of the trained parameters, at least one; only these have moments. Default: all. */
-  readonly moments?: readonly string[];
+  /** Every parameter, in the order in which its bytes arrive; at least one is trained. Default of `parts`: model, m and v. */
+  readonly tensors: readonly (TensorShape & Partial<Pick<StateTensor, 'parts'>>)[];
   readonly modelConfig: ModelConfig;
   /** File name → content, in Hugging Face's layout; the tokenizer reads them back. */
   readonly tokenizerFiles: Readonly<Record<string, string>>;
@@ -56,9 +55,9 @@ interface OpenFile {
 
 type State = 'open' | 'committed' | 'aborted';
 
-/** Size of a state in bytes: 4 per parameter, plus 8 per trained parameter. */
-export function stateBytes(tensors: readonly TensorShape[], trained: readonly TensorShape[]): number {
-  return bytesOf(tensors) + 2 * bytesOf(trained);
+/** Size of a state in bytes: 4 per number of each part. */
+export function stateBytes(tensors: readonly StateTensor[]): number {
+  return stateParts.reduce((sum, part) => sum + bytesOf(tensorsOf(part, tensors)), 0);
 }
 
 /** Why a checkpoint of `bytes` bytes does not fit into the existing `folder` ("needs …"), or undefined if it does. */
@@ -82,9 +81,8 @@ export class CheckpointWriter {
   readonly #hiddenName: string;
   readonly #hidden: string;
   readonly #files = new Map<string, { bytes: number; sha256: string }>();
-  readonly #parameterBytes: number;
-  /** The tensors with moments, in the order of `tensors`. */
-  readonly #trained: readonly TensorShape[];
+  readonly #modelBytes: number;
+  readonly #tensors: readonly StateTensor[];
   #current: OpenFile | undefined;
   #receivedBytes = 0;
   #state: State = 'open';
@@ -97,11 +95,9 @@ export class CheckpointWriter {
     this.#directory = directory;
     this.#contents = contents;
     this.#afterCommit = afterCommit;
-    const { tensors, moments } = contents;
-    const trained = moments && new Set(moments);
-    this.#trained = tensors.filter(({ name }) => trained?.has(name) ?? true);
-    this.#parameterBytes = bytesOf(tensors);
-    this.expectedBytes = stateBytes(tensors, this.#trained);
+    this.#tensors = tensorsIn(contents);
+    this.#modelBytes = bytesOf(this.#tensors);
+    this.expectedBytes = stateBytes(this.#tensors);
     this.#target = stepFolderName(contents.trainer.step);
     this.#hiddenName = claimHiddenName('tmp', this.#target);
     this.#hidden = join(directory, this.#hiddenName);
@@ -127,7 +123,7 @@ export class CheckpointWriter {
   }
 
   /**
-   * Writes the next bytes of the stream: all parameters, then m, then v of the trained ones, float32 little-endian,
+   * Writes the next bytes of the stream: part after part (stateParts.ts), of all parameters that have it, float32 little-endian,
    * each in the order of `tensors`. Chunks may begin and end anywhere. Await it before the next call (backpressure), and do not
    * change `bytes` until then.
    * @throws PeerError with the cause when the disk is full or fails; this checkpoint's files are then removed
@@ -138,7 +134,7 @@ export class CheckpointWriter {
         throw new InvariantError(`a checkpoint of ${this.expectedBytes} bytes was sent more than that`);
       }
       for (let done = 0; done < bytes.length; ) {
-        const untilOptimizer = this.#parameterBytes - this.#receivedBytes;
+        const untilOptimizer = this.#modelBytes - this.#receivedBytes;
         if (untilOptimizer === 0) await this.#beginOptimizerFile();
         const room = untilOptimizer > 0 ? Math.min(SLICE_BYTES, untilOptimizer) : SLICE_BYTES;
         const slice = bytes.subarray(done, done + room);
@@ -214,11 +210,12 @@ export class CheckpointWriter {
   async #beginOptimizerFile(): Promise<void> {
     if (this.#current?.name === OPTIMIZER_FILE) return;
     await this.#finishFile();
-    const moments = ['m', 'v'].flatMap((moment) =>
-      this.#trained.map(({ name, shape }) => ({ name: `${moment}.${name}`, shape })),
+    const [, ...others] = stateParts;
+    const tensors = others.flatMap((part) =>
+      tensorsOf(part, this.#tensors).map(({ name, shape }) => ({ name: `${part}.${name}`, shape })),
     );
     await this.#openFile(OPTIMIZER_FILE);
-    await this.#append(encodeSafetensorsHeader(moments, {}));
+    await this.#append(encodeSafetensorsHeader(tensors, {}));
   }
 
   async #openFile(name: string): Promise<void> {
@@ -292,19 +289,15 @@ export async function beginCheckpoint(
   } catch (error) {
     throw new InvariantError(messageOf(error));
   }
-  checkMoments(contents);
+  invariant(tensorsIn(contents).some(isTrainedTensor), 'the new checkpoint has no parameter that is trained');
   for (const name of Object.keys(contents.tokenizerFiles)) checkTokenizerFileName(name);
   const writer = new CheckpointWriter(disk, directory, contents, afterCommit);
   await writer.begin();
   return writer;
 }
 
-function checkMoments({ tensors, moments }: CheckpointContents): void {
-  if (moments === undefined) return;
-  const names = new Set(tensors.map(({ name }) => name));
-  const unknown = moments.find((name) => !names.has(name));
-  invariant(unknown === undefined, `the new checkpoint has moments of ${unknown}, which is not one of its tensors`);
-  invariant(moments.length > 0, 'the new checkpoint has no moments: expected moments for at least one tensor');
+function tensorsIn({ tensors }: CheckpointContents): StateTensor[] {
+  return tensors.map((tensor) => ({ parts: partsOf({ trained: true }), ...tensor }));
 }
 
 function bytesOf(tensors: readonly TensorShape[]): number {

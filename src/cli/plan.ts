@@ -20,6 +20,7 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
     precision: config.engine.precision,
     pairs: task.kind === 'dpo' || task.kind === 'reward',
     policy: task.kind === 'grpo' || task.kind === 'ppo',
+    ema: config.optimizer.ema,
   });
   const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
   const samples = Math.min(
@@ -47,6 +48,6 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   print(
-    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable))} more, if a checkpoint takes longer to send than a step`,
+    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable, config.optimizer))} more, if a checkpoint takes longer to send than a step`,
   );
 }

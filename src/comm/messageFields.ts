@@ -3,6 +3,7 @@
  * that both sides send. All of it validates what came over the wire.
  */
 import { z } from 'zod';
+import { stateParts } from '../base/stateParts.ts';
 
 export const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 export const rank = z.number().int().min(0).max(65_535);
@@ -68,14 +69,15 @@ export const tensorTable = z
   .array(
     z.object({
       name: z.string().min(1).max(256),
-      shape: z.array(z.number().int().min(1)).min(1).max(4),
-      /** Whether it has a gradient and moments; else it is frozen. */
-      trained: z.boolean(),
+      shape: z.array(z.number().int().min(1)).min(1).max(4).readonly(),
+      /** Its parts; only the first if it is frozen. */
+      parts: z.array(z.enum(stateParts)).min(1).max(stateParts.length).readonly(),
     }),
   )
   .min(1)
-  .max(65_536);
-/** The table of parameters, in the order of a state stream; moments of the trained ones follow in the same order. */
+  .max(65_536)
+  .readonly();
+/** The table of parameters, in the order of a state stream: part after part, of all parameters that have it. */
 export type TensorTable = z.infer<typeof tensorTable>;
 
 /** Short, so that a refusal that names two engines is within `text`. */
@@ -121,7 +123,7 @@ export const stepTimings = z.object({
 /** Time that a rank spent in each part of a step, in milliseconds. */
 export interface StepTimings extends z.infer<typeof stepTimings> {}
 
-/** One piece of a state stream: parameters, then first and second moments of the trained ones, each in the order of the tensor table. */
+/** One piece of a state stream: part after part, each in the order of the tensor table. */
 const stateStream = {
   /** A checkpoint goes from a member to the coordinator; a transfer from a member or a checkpoint to a worker that has no state. */
   purpose: z.enum(['checkpoint', 'transfer']),

@@ -61,7 +61,7 @@ export const workerMessage = z.discriminatedUnion('type', [
     term: count,
     /** Updates applied to the state. */
     step: count,
-    /** Checksum of parameters and moments; present if `form` requested it. */
+    /** Checksum of the state; present if `form` requested it. */
     stateHash: hash.optional(),
   }),
   /** The gradients of the step are summed over all ranks, on this rank. */

@@ -215,6 +215,8 @@ export interface OptimizerKeys {
   weightDecay: number;
   /** Maximum global norm of the gradient; 0 disables clipping. Default `1`, a number from 0 to 1000000. */
   gradClip: number;
+  /** Decay of an exponential moving average of the weights, such as 0.999, which spans about the last 1/(1 - ema) steps. The average is what validation measures, what a checkpoint holds as its model, and so what `launch generate`, `eval`, `export` and the best model use; training continues with the weights themselves. It needs 4 more bytes per trained parameter. 0 keeps none. Default `0`, a number from 0 to 0.9999999. */
+  ema: number;
 }
 
 /** The learning rate over the run. */

@@ -3,7 +3,7 @@
  * resume. Acknowledging chunks only when they are stored bounds the amount in flight.
  */
 import { fullMessageOf, PeerError } from '../base/errors.ts';
-import { type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
+import { type StateTensor, sourceOf, stateParts, tensorsOf } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
@@ -165,12 +165,12 @@ export class StateFeed {
    */
   async run(
     checkpoint: StoredState,
-    tensors: readonly Pick<StateTensor, 'name' | 'trained'>[],
+    tensors: readonly Pick<StateTensor, 'name' | 'parts'>[],
     send: (offset: number, chunk: Uint8Array) => void,
   ) {
     for (const part of stateParts) {
       const names = tensorsOf(part, tensors).map(({ name }) => name);
-      for await (const chunk of checkpoint.stream(part, names)) {
+      for await (const chunk of checkpoint.stream(sourceOf(part, tensors), names)) {
         for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {
           while (
             this.#sentBytes - this.#acknowledgedBytes > stateChunkBytes * (stateChunksInFlight - 1) &&

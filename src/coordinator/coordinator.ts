@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises';
 import { samplesOf } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { fullMessageOf, InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
-import { type StateTensor, tensorsOf } from '../base/stateParts.ts';
+import type { StateTensor } from '../base/stateParts.ts';
 import { readFully } from '../base/wholeFiles.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import { encodeBatch } from '../comm/batchPayload.ts';
@@ -433,7 +433,6 @@ export class Coordinator {
     const { samplesSeen, valLoss } = this.#writer.checkpointFacts(step);
     return {
       tensors,
-      moments: tensorsOf('m', tensors).map(({ name }) => name),
       modelConfig: modelOf(config.model, data.vocabSize),
       tokenizerFiles: data.tokenizer.files(),
       endOfText: data.tokenizer.endOfText,

@@ -247,6 +247,8 @@ export interface AdamwOptions {
   readonly gradScale: number;
   /** Leaves the gradients 0, for the next step. */
   readonly zeroGrads?: boolean;
+  /** Averages that follow the updated parameters: average = (1 - weight) · average + weight · param. Without it, there are none. */
+  readonly average?: { readonly group: TensorGroup; readonly weight: number };
 }
 
 /** What a GPT needs, forward and backward. */

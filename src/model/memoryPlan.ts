@@ -1,6 +1,6 @@
 /** The memory that training needs, from a step that is planned without computing. */
-import { labelsOf, type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
-import { isTrainedBy, type Trainable, trainedCount } from '../architecture/trainable.ts';
+import { labelsOf, type ModelConfig, networkOf } from '../architecture/registry.ts';
+import { declaredTensors, isTrainedBy, type Trainable } from '../architecture/trainable.ts';
 import { planEngine } from '../engine/registry.ts';
 import type { TensorGroup } from '../engine/tensor.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
@@ -10,9 +10,15 @@ import { planReference } from './referenceModel.ts';
 import { Tape } from './tape.ts';
 import type { Variable } from './variable.ts';
 
-/** Maximum size of parameters and moments that the first worker holds twice, if an update is due before a checkpoint is sent. */
-export function checkpointCopyBytes(config: ModelConfig, trainable: Trainable = 'all'): number {
-  return 4 * (parameterCount(config) + 2 * trainedCount(config, trainable));
+/** Maximum size of the state that the first worker holds twice, if an update is due before a checkpoint is sent. */
+export function checkpointCopyBytes(
+  config: ModelConfig,
+  trainable: Trainable = 'all',
+  optimizer: { readonly ema?: number } = {},
+): number {
+  const sizeOf = (shape: readonly number[]) => shape.reduce((product, length) => product * length, 1);
+  const tensors = declaredTensors(config, trainable, optimizer);
+  return tensors.reduce((sum, { shape, parts }) => sum + 4 * parts.length * sizeOf(shape), 0);
 }
 
 /** Bytes that training needs on one worker. */
@@ -24,6 +30,8 @@ export interface MemoryEstimate {
   readonly moments: number;
   /** The model at the start of the run, only for policy gradients; 0 if it is the trained model without its adapters. */
   readonly reference?: number;
+  /** Averages of the trained parameters (`optimizer.ema`); absent without them. */
+  readonly average?: number;
   /** Everything that exists only during a pass: what forward keeps for backward, gradients of activations, and logits. */
   readonly activations: number;
   readonly total: number;
@@ -42,6 +50,7 @@ export function memoryPerWorker(
     trainable = 'all',
     pairs = false,
     policy = false,
+    ema = 0,
   }: {
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
@@ -52,12 +61,14 @@ export function memoryPerWorker(
     pairs?: boolean;
     /** Whether the run learns from rollouts, so that it also has a reference. The caches of rollouts are not included. Default false. */
     policy?: boolean;
+    /** Decay of the average of the parameters; 0 for none, the default. */
+    ema?: number | undefined;
   },
 ): MemoryEstimate {
   const engine = planEngine();
   const isTrained = isTrainedBy(trainable);
   const { specs, valueHead } = networkOf(config);
-  const parameters = new Parameters(engine, specs, { training: true, isTrained });
+  const parameters = new Parameters(engine, specs, { training: true, isTrained, averaged: ema > 0 });
   const model = new Model(engine, config, parameters);
   const beforeReference = engine.memory().bytesInUse;
   if (policy) planReference(engine, config, isTrained);
@@ -86,6 +97,7 @@ export function memoryPerWorker(
     gradients: bytesOf([parameters.grads]),
     moments: bytesOf([parameters.m, parameters.v]),
     ...(policy && { reference: state - beforeReference }),
+    ...(parameters.average && { average: bytesOf([parameters.average]) }),
     activations: total - state,
     total,
   };

@@ -1,5 +1,5 @@
 /**
- * A model's parameters on an engine: values, and for training their gradients and AdamW's moments, each in one block, all
+ * A model's parameters on an engine: values, and for training their gradients, AdamW's moments and averages, each in one block, all
  * in the same order (parameterOrder.ts). The store fills, reads and writes them; the model defines their meaning.
  */
 import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
@@ -7,7 +7,7 @@ import { isTrainedBy } from '../architecture/trainable.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import type { StatePart } from '../base/stateParts.ts';
+import { partsOf, type StatePart, type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Shape, Tensor, TensorGroup } from '../engine/tensor.ts';
 import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
@@ -20,9 +20,21 @@ export interface ParametersOptions {
   readonly training: boolean;
   /** Which parameters have them. Default: what `trainable` of each spec says. */
   readonly isTrained?: IsTrained | undefined;
+  /** Averages of the trained values too. Default false. */
+  readonly averaged?: boolean | undefined;
 }
 
-const optionNames = { training: true, isTrained: true } satisfies OptionNames<ParametersOptions>;
+/** A block of numbers for the parameters. */
+type Block = 'params' | 'grads' | 'm' | 'v' | 'average';
+
+const optionNames = { training: true, isTrained: true, averaged: true } satisfies OptionNames<ParametersOptions>;
+
+/** A tensor of a replica's state: the part that it is, the block that has it, and the index of its parameter. */
+export interface StateEntry {
+  readonly part: StatePart;
+  readonly block: Block;
+  readonly index: number;
+}
 
 /** One parameter for the tape: a value, and the tensor that accumulates its gradient (absent outside training). */
 export interface Parameter {
@@ -55,13 +67,16 @@ export class Parameters implements ModelParameters {
   /** The trained parameters, which come first; only they have gradients and moments. Outside training: all parameters. */
   readonly trained: readonly ParameterSpec[];
   /** Every parameter with its tensors. */
-  readonly list: readonly Parameter[];
+  get list(): readonly Parameter[] {
+    return this.#list;
+  }
   /** Number of elements in all parameters, without the engine's padding. */
   readonly count: number;
   readonly #engine: Engine;
-  readonly #groups: { params: TensorGroup; grads?: TensorGroup; m?: TensorGroup; v?: TensorGroup };
+  readonly #groups: { readonly params: TensorGroup } & Partial<Record<Block, TensorGroup>>;
   /** The values of the other parameters, in the order of `specs`. */
   readonly #frozen: TensorGroup | undefined;
+  readonly #list: { -readonly [K in keyof Parameter]: Parameter[K] }[];
   readonly #indexOf: ReadonlyMap<string, number>;
   readonly #adapted: readonly AdaptedWeight<Parameter>[];
   /** Matrices that follow from the values: those of adapted weights, and their factors. */
@@ -86,7 +101,13 @@ export class Parameters implements ModelParameters {
     const shapesOf = (some: readonly ParameterSpec[]) => some.map(({ shape }) => shape);
     const allocate = (): TensorGroup => engine.allocGroup(shapesOf(this.trained));
     this.#groups = options.training
-      ? { params: allocate(), grads: allocate(), m: allocate(), v: allocate() }
+      ? {
+          params: allocate(),
+          grads: allocate(),
+          m: allocate(),
+          v: allocate(),
+          ...(options.averaged === true && { average: allocate() }),
+        }
       : { params: allocate() };
     this.#frozen = frozen.length > 0 ? engine.allocGroup(shapesOf(frozen)) : undefined;
     const list = this.specs.map(({ name }, index) => ({
@@ -96,7 +117,7 @@ export class Parameters implements ModelParameters {
       grad: this.#groups.grads?.tensors[index],
       adapted: undefined as AdaptedWeight<Parameter> | undefined,
     }));
-    this.list = list;
+    this.#list = list;
     const adapted = this.specs.flatMap(({ adapter }, index) => (adapter === undefined ? [] : [{ adapter, index }]));
     if (adapted.length > 0) {
       const shapes = adapted.map(({ adapter: { a, b }, index }) => {
@@ -111,7 +132,9 @@ export class Parameters implements ModelParameters {
         const [a, b] = [this.get(adapter.a.name), this.get(adapter.b.name)];
         const weight = list[index]!;
         weight.adapted = new AdaptedWeight(engine, a, b, {
-          weight: weight.value,
+          get weight() {
+            return weight.value;
+          },
           weightTransposed: adapter.weightTransposed ?? false,
           effective,
           scaledB,
@@ -175,24 +198,65 @@ export class Parameters implements ModelParameters {
     return this.#trainingGroup('v');
   }
 
+  /** Averages of the values of trained parameters; undefined if the run has none. */
+  get average(): TensorGroup | undefined {
+    return this.#groups.average;
+  }
+
   /** All values, in the order of `specs`: those of trained parameters, and those of frozen ones, if any. */
   get allValues(): readonly TensorGroup[] {
-    return this.#frozen === undefined ? [this.values] : [this.values, this.#frozen];
+    return this.#with(this.values);
   }
 
-  /** The state of a replica between two steps, in the order of `stateParts`: all values, and the moments of trained parameters. */
+  /** The parts of each parameter in the state of a replica, in the order of `specs`. */
+  get stateTensors(): readonly StateTensor[] {
+    const averaged = this.average !== undefined;
+    return this.specs.map(({ name, shape }, i) => {
+      const parts = partsOf({ trained: i < this.trained.length, averaged });
+      return { name, shape, parts };
+    });
+  }
+
+  /** The state of a replica between two steps, in the order of `stateParts`. */
   get state(): readonly TensorGroup[] {
-    return [...this.allValues, this.m, this.v];
+    const { average, values } = this;
+    return [...this.#with(average ?? values), ...(average === undefined ? [] : [values]), this.m, this.v];
   }
 
-  /** The parameters that have this part: the first of `specs`, or all. */
-  specsOf(part: StatePart | 'grads'): readonly ParameterSpec[] {
-    return part === 'params' ? this.specs : this.trained;
+  /** The parameters that have these numbers: the first of `specs`, or all. */
+  specsOf(block: Block): readonly ParameterSpec[] {
+    return block === 'params' ? this.specs : this.trained;
   }
 
-  #trainingGroup(name: 'grads' | 'm' | 'v'): TensorGroup {
+  /**
+   * Runs `work` on the model with the averages instead of the values, if there are averages. Nothing else may use the parameters until
+   * it has ended.
+   */
+  async withAverage<T>(work: () => Promise<T>): Promise<T> {
+    const { average } = this;
+    if (average === undefined) return await work();
+    this.#compute(average);
+    try {
+      return await work();
+    } finally {
+      this.#compute(this.values);
+    }
+  }
+
+  /** Makes this group the values of trained parameters for the model. */
+  #compute({ tensors }: TensorGroup): void {
+    for (const [i, value] of tensors.entries()) this.#list[i]!.value = value;
+    this.valuesChanged();
+  }
+
+  /** With the values of frozen parameters, if any. */
+  #with(trained: TensorGroup): readonly TensorGroup[] {
+    return this.#frozen === undefined ? [trained] : [trained, this.#frozen];
+  }
+
+  #trainingGroup(name: Exclude<Block, 'params'>): TensorGroup {
     const group = this.#groups[name];
-    invariant(group !== undefined, `${name} exist only for training`);
+    invariant(group !== undefined, name === 'average' ? 'these parameters have no average' : `${name} exist only for training`);
     return group;
   }
 
@@ -210,19 +274,32 @@ export class Parameters implements ModelParameters {
 
   /**
    * Initial values: a pure function of the seed, bit for bit, on every machine and engine. Each tensor has its own
-   * random stream, selected by its name.
+   * random stream, selected by its name. They are also the first averages.
    */
   initialise(seed: number): void {
     for (const [index, spec] of this.specs.entries()) {
       const numbers = this.hostTensor('params', index);
       fillInitial(numbers, spec, seed);
       this.writeTensor('params', index, numbers);
+      if (this.average !== undefined && index < this.trained.length) this.writeTensor('average', index, numbers);
+    }
+  }
+
+  /** The tensors of the state, part after part. */
+  *stateEntries(): Generator<StateEntry> {
+    const blocks = { model: this.average === undefined ? 'params' : 'average', weights: 'params', m: 'm', v: 'v' } as const;
+    const tensors = this.stateTensors;
+    for (const part of stateParts) {
+      const count = tensorsOf(part, tensors).length;
+      for (let index = 0; index < count; index++) {
+        yield { part, block: index < this.trained.length ? blocks[part] : 'params', index };
+      }
     }
   }
 
   /** Copies one tensor out; `into` has its size. */
-  async readTensor(part: StatePart | 'grads', index: number, into: Float32Array): Promise<void> {
-    await this.#engine.download(this.#tensor(part, index), into);
+  async readTensor(block: Block, index: number, into: Float32Array): Promise<void> {
+    await this.#engine.download(this.#tensor(block, index), into);
   }
 
   /** Copies out what the model computes with: the value of a parameter, or with an adapter the matrix to which that is added. */
@@ -233,54 +310,54 @@ export class Parameters implements ModelParameters {
   }
 
   /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own if the device uses the host's memory. */
-  hostTensor(part: StatePart | 'grads', index: number): Float32Array {
-    const [group, at] = this.#place(part, index);
+  hostTensor(block: Block, index: number): Float32Array {
+    const [group, at] = this.#place(block, index);
     const from = group.offsets[at]!;
     return this.#engine.hostRange(group, from, from + this.specs[index]!.size);
   }
 
   /** Overwrites one tensor; `data` has its size. */
-  writeTensor(part: StatePart | 'grads', index: number, data: Float32Array): void {
-    this.#engine.upload(this.#tensor(part, index), data);
-    if (part === 'params') this.valuesChanged();
+  writeTensor(block: Block, index: number, data: Float32Array): void {
+    this.#engine.upload(this.#tensor(block, index), data);
+    if (block === 'params') this.valuesChanged();
   }
 
-  /** Copies a complete part out, tensor after tensor in the order of `specsOf(part)`, unpadded: `into` has as many elements. */
-  async exportState(part: StatePart | 'grads', into: Float32Array): Promise<void> {
-    this.#checkLength(part, into);
+  /** Copies a complete block out, tensor after tensor in the order of `specsOf(block)`, unpadded: `into` has as many elements. */
+  async exportState(block: Block, into: Float32Array): Promise<void> {
+    this.#checkLength(block, into);
     let start = 0;
-    for (const [index, { size }] of this.specsOf(part).entries()) {
-      await this.readTensor(part, index, into.subarray(start, start + size));
+    for (const [index, { size }] of this.specsOf(block).entries()) {
+      await this.readTensor(block, index, into.subarray(start, start + size));
       start += size;
     }
   }
 
   /** The inverse of `exportState`. */
-  importState(part: StatePart | 'grads', from: Float32Array): void {
-    this.#checkLength(part, from);
+  importState(block: Block, from: Float32Array): void {
+    this.#checkLength(block, from);
     let start = 0;
-    for (const [index, { size }] of this.specsOf(part).entries()) {
-      this.writeTensor(part, index, from.subarray(start, start + size));
+    for (const [index, { size }] of this.specsOf(block).entries()) {
+      this.writeTensor(block, index, from.subarray(start, start + size));
       start += size;
     }
   }
 
-  #tensor(part: StatePart | 'grads', index: number): Tensor {
-    const [group, at] = this.#place(part, index);
+  #tensor(block: Block, index: number): Tensor {
+    const [group, at] = this.#place(block, index);
     return group.tensors[at]!;
   }
 
   /** The location of a parameter's tensor. */
-  #place(part: StatePart | 'grads', index: number): [group: TensorGroup, index: number] {
+  #place(block: Block, index: number): [group: TensorGroup, index: number] {
     const { length } = this.trained;
-    if (index < length) return [part === 'params' ? this.values : this.#trainingGroup(part), index];
+    if (index < length) return [block === 'params' ? this.values : this.#trainingGroup(block), index];
     const name = this.specs[index]?.name;
-    invariant(part === 'params' && this.#frozen !== undefined, `parameter ${name ?? index} has no ${part}`);
+    invariant(block === 'params' && this.#frozen !== undefined, `parameter ${name ?? index} has no ${block}`);
     return [this.#frozen, index - length];
   }
 
-  #checkLength(part: StatePart | 'grads', array: Float32Array): void {
-    const count = sizeOf(this.specsOf(part));
+  #checkLength(block: Block, array: Float32Array): void {
+    const count = sizeOf(this.specsOf(block));
     invariant(array.length === count, `expected ${count} numbers, got ${array.length}`);
   }
 }

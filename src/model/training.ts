@@ -5,11 +5,13 @@
 import type { IsTrained } from '../architecture/parameters.ts';
 import type { ModelConfig } from '../architecture/registry.ts';
 import type { Batch, WeighedBatch } from '../base/batch.ts';
+import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
 import { checkFinite } from './divergence.ts';
+import { averageWeight } from './averageWeight.ts';
 import { evaluateBatches } from './evaluation.ts';
 import { Model } from './model.ts';
 import { nextToken } from './objectives/nextToken.ts';
@@ -58,6 +60,11 @@ export interface AdamwStep {
   readonly weightDecay: number;
   /** The maximum global norm of the gradient; 0 disables clipping. */
   readonly gradClip: number;
+  /**
+   * Decay of the exponential moving average of the parameters, above 0 and below 1 in a trainer with `averaged`. Otherwise 0, the
+   * default.
+   */
+  readonly ema?: number;
   /** The global norm if already known (from another rank, for bit-for-bit identical replicas); otherwise it is computed. */
   readonly gradNorm?: number;
 }
@@ -81,6 +88,7 @@ const adamwNames = {
   eps: true,
   weightDecay: true,
   gradClip: true,
+  ema: true,
   gradNorm: true,
 } satisfies OptionNames<AdamwStep>;
 
@@ -101,6 +109,11 @@ export interface TrainerOptions {
   readonly precision?: Precision | undefined;
   /** Selects the trained parameters; the others keep their values and need no gradients, moments or computation of gradients. Default: all. */
   readonly isTrained?: IsTrained | undefined;
+  /**
+   * Keeps an average of the trained parameters, for `ema` of `applyAdamw`. `evaluate` uses the average, and a checkpoint has it as its
+   * model. Default false.
+   */
+  readonly averaged?: boolean | undefined;
 }
 
 const trainerNames = {
@@ -109,6 +122,7 @@ const trainerNames = {
   activationRecompute: true,
   precision: true,
   isTrained: true,
+  averaged: true,
 } satisfies OptionNames<TrainerOptions>;
 
 /** The result of an update. */
@@ -148,8 +162,8 @@ export class Trainer {
     this.#activationRecompute = options.activationRecompute ?? 'none';
     this.precision = options.precision ?? 'float32';
     checkPrecision(engine, this.precision);
-    const { isTrained } = options;
-    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained });
+    const { isTrained, averaged } = options;
+    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained, averaged });
     this.parameters.initialise(options.seed);
     this.model = new Model(engine, config, this.parameters);
   }
@@ -199,9 +213,13 @@ export class Trainer {
     }
   }
 
-  /** The objective's sums over a batch's targets, like those of `microStep`, without dropout and gradients. */
-  evaluate(batch: Batch): Promise<Sums> {
-    return evaluateBatches(this, [batch]);
+  /**
+   * The objective's sums over the targets of one or more batches, like those of `microStep`, without dropout and gradients. With `ema`,
+   * of the averaged parameters.
+   */
+  evaluate(batches: Batch | Iterable<Batch>): Promise<Sums> {
+    const all = Symbol.iterator in batches ? batches : [batches];
+    return this.parameters.withAverage(() => evaluateBatches(this, all));
   }
 
   /** Discards the gradients of all microbatches since the last update. */
@@ -217,20 +235,30 @@ export class Trainer {
   }
 
   /**
-   * Clips the gradient to `gradClip`, updates every parameter and zeroes the gradients. Resolves to the norm before clipping.
-   * A norm that is not finite is a UserError, and nothing is updated: the run has diverged.
+   * Clips the gradient to `gradClip`, updates every parameter and its average, and zeroes the gradients. Resolves to the norm before clipping.
+   * A norm that is not finite is a UserError, and nothing is updated: the run has diverged. So is an `ema` that does not fit the trainer.
    */
   async applyAdamw(options: AdamwStep): Promise<AppliedStep> {
     checkOptionNames('applyAdamw', options, adamwNames);
-    const { gradClip, weightDecay, gradNorm = await this.gradNorm(), ...shared } = options;
+    const { gradClip, weightDecay, ema = 0, gradNorm = await this.gradNorm(), ...shared } = options;
+    const average = this.#average(ema, options.step);
     checkFinite(`the norm of the gradient of step ${options.step}`, gradNorm);
     const clipped = gradClip > 0 && gradNorm > gradClip;
     const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
     const { trained, values: params, grads, m, v } = this.parameters;
     const decays = trained.map(({ decay }) => (decay ? weightDecay : 0));
-    this.engine.adamw({ params, grads, m, v, ...shared, weightDecay: decays, gradScale, zeroGrads: true });
+    const update = { ...shared, weightDecay: decays, gradScale, zeroGrads: true, ...(average && { average }) };
+    this.engine.adamw({ params, grads, m, v, ...update });
     this.parameters.valuesChanged();
     this.#gradsAreZero = true;
     return { gradNorm };
+  }
+  #average(ema: number, step: number) {
+    const { average: group } = this.parameters;
+    if (group === undefined ? ema === 0 : ema > 0 && ema < 1) {
+      return group && { group, weight: averageWeight(ema, step) };
+    }
+    const expected = group === undefined ? '0 in a trainer without averaged' : 'a number above 0 and below 1 in a trainer with averaged';
+    throw new UserError(`the options of applyAdamw: expected ema to be ${expected}, received ${ema}`);
   }
 }

@@ -117,7 +117,7 @@ async function* adapterContent(checkpoint: Checkpoint, specs: readonly { name: s
     { format: 'pt' },
   );
   yield* checkpoint.stream(
-    'params',
+    'model',
     specs.map(({ name }) => name),
   );
 }
@@ -174,7 +174,7 @@ async function isSameTensor(one: Checkpoint, other: Checkpoint, name: string): P
 
 async function bytesOf(checkpoint: Checkpoint, name: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
+  for await (const chunk of checkpoint.stream('model', [name])) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 

@@ -21,6 +21,7 @@ import { invariant, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { tensorsOf } from '../base/stateParts.ts';
 import { hashFile } from '../base/wholeFiles.ts';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
@@ -209,11 +210,9 @@ export async function writeInitialCheckpoint(
   { config, data }: { config: Config; data: RunData },
 ): Promise<Checkpoint> {
   const modelConfig = modelOf(config.model, data.vocabSize);
-  const tensors = declaredTensors(modelConfig, config.train.trainable);
-  const trained = tensors.filter((tensor) => tensor.trained);
+  const tensors = declaredTensors(modelConfig, config.train.trainable, config.optimizer);
   const writer = await store.beginWrite({
     tensors,
-    moments: trained.map(({ name }) => name),
     modelConfig,
     tokenizerFiles: data.tokenizer.files(),
     endOfText: data.tokenizer.endOfText,
@@ -228,16 +227,17 @@ export async function writeInitialCheckpoint(
   try {
     const used = usedNames(checkpoint.modelConfig, modelConfig);
     const given = new Map(checkpoint.tensors.map(({ name, shape }) => [name, used.has(name) ? shape : undefined]));
-    for (const spec of networkOf(modelConfig).specs) {
-      const shape = given.get(spec.name);
-      invariant(
-        shape === undefined || `${shape}` === `${spec.shape}`,
-        `the weights of ${spec.name} have another shape`,
-      );
+    const specs = new Map(networkOf(modelConfig).specs.map((spec) => [spec.name, spec]));
+    const moments = tensors.map((tensor) => ({ ...tensor, parts: tensor.parts.filter((part) => part === 'm' || part === 'v') }));
+    // The average of weights that no step has changed is the weights.
+    for (const { name } of [...tensors, ...tensorsOf('weights', tensors)]) {
+      const spec = specs.get(name)!;
+      const shape = given.get(name);
+      invariant(shape === undefined || `${shape}` === `${spec.shape}`, `the weights of ${name} have another shape`);
       if (shape === undefined) await writer.write(initialBytes(spec, config.train.seed));
-      else for await (const chunk of checkpoint.stream('params', [spec.name])) await writer.write(chunk);
+      else for await (const chunk of checkpoint.stream('model', [name])) await writer.write(chunk);
     }
-    for (let left = stateBytes(tensors, trained) - stateBytes(tensors, []); left > 0; left -= ZEROS.length) {
+    for (let left = stateBytes(moments); left > 0; left -= ZEROS.length) {
       await writer.write(ZEROS.subarray(0, Math.min(left, ZEROS.length)));
     }
     return await openCheckpoint(await writer.commit());

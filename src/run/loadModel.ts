@@ -7,7 +7,6 @@ import { architectureOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
-import type { StatePart } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { Config } from '../config/configTypes.ts';
 import { storedConfig } from '../config/renamedKeys.ts';
@@ -18,7 +17,7 @@ import type { Engine } from '../engine/engine.ts';
 import { createEngine, type EngineOptions, engineWarning, selectEngine } from '../engine/registry.ts';
 import { Model } from '../model/model.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
-import { Parameters } from '../model/parameterStore.ts';
+import { Parameters, type StateEntry } from '../model/parameterStore.ts';
 import { type CheckpointChoice, findCheckpoint } from './findCheckpoint.ts';
 
 export interface LoadModelOptions extends CheckpointChoice {
@@ -106,22 +105,27 @@ function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
   );
 }
 
-/** One tensor at a time, directly into the engine's memory if that is host memory. */
-export async function fillParameters(
+/** Reads the model of a checkpoint into parameters without training. */
+export async function fillParameters(parameters: Parameters, checkpoint: Checkpoint): Promise<void> {
+  for (const index of parameters.specs.keys()) {
+    await fillTensor(parameters, checkpoint, { part: 'model', block: 'params', index });
+  }
+}
+
+/** Reads a part of one parameter from a checkpoint into a block, directly into the engine's memory if that is host memory. */
+export async function fillTensor(
   parameters: Parameters,
   checkpoint: Checkpoint,
-  part: StatePart = 'params',
+  { part, block, index }: StateEntry,
 ): Promise<void> {
-  for (const [index, { name }] of parameters.specsOf(part).entries()) {
-    const values = parameters.hostTensor(part, index);
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    let filled = 0;
-    for await (const chunk of checkpoint.stream(part, [name])) {
-      bytes.set(chunk, filled);
-      filled += chunk.length;
-    }
-    parameters.writeTensor(part, index, values);
+  const values = parameters.hostTensor(block, index);
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  let filled = 0;
+  for await (const chunk of checkpoint.stream(part, [parameters.specs[index]!.name])) {
+    bytes.set(chunk, filled);
+    filled += chunk.length;
   }
+  parameters.writeTensor(block, index, values);
 }
 
 function describe(

@@ -6,6 +6,7 @@ import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { isTrainedTensor } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isEveryInterface, isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
@@ -351,11 +352,11 @@ export function changedText(
  */
 async function checkRoom(
   store: CheckpointStore,
-  { model, train }: Config,
+  { model, train, optimizer }: Config,
   { vocabSize }: RunData,
   { resuming, warn }: { resuming: boolean; warn: RunMessages['warn'] },
 ): Promise<void> {
-  const problem = await store.roomProblem(declaredTensors(modelOf(model, vocabSize), train.trainable));
+  const problem = await store.roomProblem(declaredTensors(modelOf(model, vocabSize), train.trainable, optimizer));
   if (problem === undefined) return;
   const message = `a checkpoint of this model ${problem}: make room`;
   if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (--run-dir)`);
@@ -365,9 +366,9 @@ async function checkRoom(
 /** Refuses a change of `train.trainable`: a newly trained parameter has no moments, and a newly frozen one would lose its own. */
 function checkTrained({ path, modelConfig, moments }: Checkpoint, trainable: Trainable): void {
   const had = new Set(moments);
-  const other = declaredTensors(modelConfig, trainable).find(({ name, trained }) => trained !== had.has(name));
+  const other = declaredTensors(modelConfig, trainable).find((tensor) => isTrainedTensor(tensor) !== had.has(tensor.name));
   if (other === undefined) return;
-  const [was, is] = other.trained ? ['frozen', 'trained'] : ['trained', 'frozen'];
+  const [was, is] = isTrainedTensor(other) ? ['frozen', 'trained'] : ['trained', 'frozen'];
   throw new UserError(
     `${path} was written by a run in which ${other.name} was ${was}, but with train.trainable: ${JSON.stringify(trainable)} it is ${is}: ` +
       'a run resumes with its own train.trainable',

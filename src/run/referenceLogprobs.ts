@@ -46,7 +46,7 @@ export async function hashWeights({ modelConfig, checkpoint }: StartWeights, see
     return hash.update(JSON.stringify(['random', seed, specs.map(({ init }) => init)])).digest('hex');
   }
   for await (const chunk of checkpoint.stream(
-    'params',
+    'model',
     specs.map(({ name }) => name),
   )) {
     hash.update(chunk);

@@ -2,7 +2,7 @@
 import { type ModelConfig, modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import { stateParts } from '../base/stateParts.ts';
+import { sourceOf } from '../base/stateParts.ts';
 import { userPath } from '../base/userPath.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
@@ -10,7 +10,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Trainer } from '../model/training.ts';
 import { emitWarning, findCheckpoint } from './findCheckpoint.ts';
-import { fillParameters } from './loadModel.ts';
+import { fillTensor } from './loadModel.ts';
 
 /** Facts in a checkpoint besides the parameters and the optimizer state. */
 export interface SaveCheckpointOptions {
@@ -71,7 +71,7 @@ export interface RestoredCheckpoint {
 }
 
 /**
- * Writes all parameters, and AdamW's moments of the trained ones, to `directory`/step-…, atomically, as `launch` does. {@link loadCheckpoint},
+ * Writes all parameters, and AdamW's moments and averages (`ema`) of the trained ones, to `directory`/step-…, atomically, as `launch` does. {@link loadCheckpoint},
  * `launch generate` and Hugging Face's `from_pretrained` can read it.
  * @returns the checkpoint's folder, absolute
  * @throws UserError for an invalid config, an unknown option, and a number that is not a whole number of at least 0
@@ -96,8 +96,7 @@ export async function saveCheckpoint(
   const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
   const store = new CheckpointStore(userPath(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
-    tensors: parameters.specs.map(({ name, shape }) => ({ name, shape: [...shape] })),
-    moments: parameters.trained.map(({ name }) => name),
+    tensors: parameters.stateTensors,
     modelConfig: model.config,
     tokenizerFiles: dataset.tokenizer.files(),
     endOfText: dataset.tokenizer.endOfText,
@@ -110,12 +109,10 @@ export async function saveCheckpoint(
     },
   });
   try {
-    for (const part of stateParts) {
-      for (const [index, { size }] of parameters.specsOf(part).entries()) {
-        const values = new Float32Array(size);
-        await parameters.readTensor(part, index, values);
-        await writer.write(new Uint8Array(values.buffer));
-      }
+    for (const { block, index } of parameters.stateEntries()) {
+      const values = new Float32Array(parameters.specs[index]!.size);
+      await parameters.readTensor(block, index, values);
+      await writer.write(new Uint8Array(values.buffer));
     }
     return await writer.commit();
   } catch (error) {
@@ -155,9 +152,12 @@ export async function restoreCheckpoint(
     throw new UserError(`${checkpoint.path} has a model with ${key} = ${other}, but the trainer's has ${one}`);
   }
   const { trainer: state } = checkpoint;
-  const hasOptimizer = checkpoint.hasMomentsOf(trainer.parameters.trained.map(({ name }) => name));
-  for (const part of hasOptimizer ? stateParts : stateParts.slice(0, 1)) {
-    await fillParameters(trainer.parameters, checkpoint, part);
+  const { parameters } = trainer;
+  const { stateTensors } = parameters;
+  const hasOptimizer = checkpoint.hasMomentsOf(parameters.trained.map(({ name }) => name));
+  for (const { part, block, index } of parameters.stateEntries()) {
+    if (!hasOptimizer && (part === 'm' || part === 'v')) continue;
+    await fillTensor(parameters, checkpoint, { part: sourceOf(part, stateTensors), block, index });
   }
   trainer.zeroGrads();
   return { path: checkpoint.path, step: state?.step ?? 0, hasOptimizer };

@@ -52,7 +52,7 @@ export interface BuildResult {
   readonly isInPlace: boolean;
   /** How the ring divides `gradients`. */
   readonly buckets: readonly Bucket[];
-  /** The contents of a state in stream order: all parameters, moments of the trained ones. */
+  /** The contents of a state in stream order: part after part. */
   readonly blocks: readonly StateBlock[];
   /** The blocks themselves, if the device's memory is the host's; only an update changes them. */
   readonly state?: readonly Float32Array[];

@@ -18,7 +18,6 @@ import type { Engine } from '../engine/engine.ts';
 import { engines } from '../engine/engines.ts';
 import { createEngine, type EngineOptions, type EngineTable } from '../engine/registry.ts';
 import type { Precision } from '../model/computing.ts';
-import { evaluateBatches } from '../model/evaluation.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { type ReferenceModel, referenceOf } from '../model/referenceModel.ts';
 import { rolloutPart } from '../model/rollout.ts';
@@ -89,8 +88,15 @@ export class ReplicaTasks {
     const { seed, activationRecompute, trainable } = config.train;
     const objective = objectiveOf(task.objective, config.task);
     const isTrained = isTrainedBy(trainable);
-    const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision, isTrained });
-    const { specs, trained, grads, state: groups } = trainer.parameters;
+    const trainer = new Trainer(engine, modelConfig, {
+      seed,
+      objective,
+      activationRecompute,
+      precision,
+      isTrained,
+      averaged: config.optimizer.ema > 0,
+    });
+    const { trained, grads, state: groups, stateTensors } = trainer.parameters;
     const sizes = trained.map(({ size }) => size);
     const plan = makeBuckets({
       offsets: grads.offsets,
@@ -118,7 +124,7 @@ export class ReplicaTasks {
       engine: engine.description.slice(0, textMax),
       engineId: { engine: engine.name, deviceKind: engine.deviceKind, unit: engineWordOf(engine.unit), precision },
       ...(measured && { measured }),
-      tensors: specs.map((spec, i) => ({ name: spec.name, shape: [...spec.shape], trained: i < trained.length })),
+      tensors: stateTensors,
       gradients: exchange.shared,
       isInPlace: engine.isHost,
       buckets: plan.buckets,
@@ -171,12 +177,11 @@ export class ReplicaTasks {
     return norm;
   }
 
-  /** Applies AdamW with the reduced gradient. */
+  /** Applies AdamW with the reduced gradient, and averages the parameters if the run asks for it. */
   async apply({ step: update, learningRate, gradNorm: norm }: ApplyTask): Promise<void> {
     const { config, engine, trainer } = this.#built();
-    const { beta1, beta2, eps, weightDecay, gradClip } = config.optimizer;
     const ended = this.#spans.start('optimizer');
-    await trainer.applyAdamw({ step: update, learningRate, beta1, beta2, eps, weightDecay, gradClip, gradNorm: norm });
+    await trainer.applyAdamw({ ...config.optimizer, step: update, learningRate, gradNorm: norm });
     await engine.finish();
     ended();
   }
@@ -185,10 +190,7 @@ export class ReplicaTasks {
   async evaluate({ batch }: EvaluateTask): Promise<Sums> {
     const { config, trainer } = this.#built();
     const parts = [...microBatches(batch, config.train.microBatchSize)];
-    return await evaluateBatches(
-      trainer,
-      parts.map((part) => part.batch),
-    );
+    return await trainer.evaluate(parts.map((part) => part.batch));
   }
 
   /** @throws PeerError if the file is not the one that the run names, or lacks a parameter */
@@ -261,7 +263,7 @@ export class ReplicaTasks {
     return engine.checksum(trainer.parameters.allValues);
   }
 
-  /** Checksum of parameters and moments. */
+  /** Checksum of all parts of the state. */
   stateHash(): Promise<string> {
     const { engine, trainer } = this.#built();
     return engine.checksum(trainer.parameters.state);

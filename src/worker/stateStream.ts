@@ -1,6 +1,5 @@
 /**
- * A replica's state as a stream of acknowledged chunks: all parameters, first and second moments of the trained ones. Only a few chunks
- * are in flight. Before an update changes data that is not sent yet, the sender copies that data once.
+ * A replica's state as a stream of acknowledged chunks, part after part (base/stateParts.ts). Only a few chunks are in flight. Before an update changes data that is not sent yet, the sender copies that data once.
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';

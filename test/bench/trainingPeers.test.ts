@@ -12,7 +12,7 @@ const shape = {
   name: 'tiny',
   model: { ...tinyConfig, dropout: 0.1 },
   train: { globalBatchSize: 2, microBatchSize: 2, seed: 1, activationRecompute: 'none' as const },
-  optimizer: { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 },
+  optimizer: { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1, ema: 0 },
 };
 
 let folder: string;

@@ -40,7 +40,7 @@ async function tensorsOf(path: string): Promise<Map<string, Buffer>> {
   const tensors = new Map<string, Buffer>();
   for (const { name } of checkpoint.tensors) {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
+    for await (const chunk of checkpoint.stream('model', [name])) chunks.push(chunk);
     tensors.set(name, Buffer.concat(chunks));
   }
   return tensors;

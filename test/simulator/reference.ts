@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { mix32 } from '../../src/base/counterRandom.ts';
+import { type StateTensor, stateParts } from '../../src/base/stateParts.ts';
 
 /** Numbers in each trained tensor, and where it starts: as in an engine's memory there is padding. */
 const sizes = [3, 5] as const;
@@ -15,19 +16,26 @@ export const buckets = [
 ] as const;
 /** Tensor i is bucket i. */
 export const bucketPlan = { buckets, bucketsOfTensor: buckets.map((_, i) => ({ first: i, last: i })) };
-export const tensors = [
-  { name: 'a', shape: [3], trained: true },
-  { name: 'b', shape: [5], trained: true },
-  { name: 'c', shape: [2], trained: false },
+export const tensors: readonly StateTensor[] = [
+  { name: 'a', shape: [3], parts: stateParts },
+  { name: 'b', shape: [5], parts: stateParts },
+  { name: 'c', shape: [2], parts: ['model'] },
 ];
 
 const trainedBlock = { length: blockLength, offsets, sizes };
-/** The parts of a state: trained values, frozen values, and both moments. */
-export const stateBlocks = [trainedBlock, { length: 4, offsets: [1], sizes: [2] }, trainedBlock, trainedBlock];
-/** Numbers of parameters, m and v in a stream. */
-export const partLengths = [10, 8, 8] as const;
+const frozenBlock = { length: 4, offsets: [1], sizes: [2] };
+/** The parts of a state: averages, frozen values, trained values, and both moments. */
+export const stateBlocks = [trainedBlock, frozenBlock, trainedBlock, trainedBlock, trainedBlock];
+/** Numbers of each part in a stream. */
+export const partLengths = [10, 8, 8, 8] as const;
 
-export type Blocks = readonly [p: Float32Array, frozen: Float32Array, m: Float32Array, v: Float32Array];
+export type Blocks = readonly [
+  average: Float32Array,
+  frozen: Float32Array,
+  p: Float32Array,
+  m: Float32Array,
+  v: Float32Array,
+];
 
 /** For one sample. */
 function gradientOf(step: number, sample: number, element: number): number {
@@ -35,19 +43,21 @@ function gradientOf(step: number, sample: number, element: number): number {
 }
 
 export function newBlocks(): Blocks {
-  const [p, frozen, m, v] = stateBlocks.map(({ length }) => new Float32Array(length));
+  const [average, frozen, p, m, v] = stateBlocks.map(({ length }) => new Float32Array(length));
   for (const [i, offset] of offsets.entries()) for (let j = 0; j < sizes[i]!; j++) p![offset + j] = 100 * i + j;
+  average!.set(p!);
   frozen!.set([0, 71, 72]);
-  return [p!, frozen!, m!, v!];
+  return [average!, frozen!, p!, m!, v!];
 }
 
-export function update([p, , m, v]: Blocks, gradients: Float32Array, step: number): void {
+export function update([average, , p, m, v]: Blocks, gradients: Float32Array, step: number): void {
   for (const [i, offset] of offsets.entries()) {
     for (let at = offset; at < offset + sizes[i]!; at++) {
       const g = gradients[at]!;
       m[at] = (3 * m[at]! + g + step) % 4_093;
       v[at] = (5 * v[at]! + g * g) % 8_191;
       p[at] = (7 * p[at]! + m[at]! + v[at]!) % 65_521;
+      average[at] = (3 * average[at]! + p[at]!) % 65_521;
     }
   }
 }

@@ -14,5 +14,11 @@ export const optimizer = z
       doc: 'Decoupled weight decay, on matrices only (not on biases and layer norms).',
     }),
     gradClip: real({ default: 1, min: 0, max: 1e6, doc: 'Maximum global norm of the gradient; 0 disables clipping.' }),
+    ema: real({
+      default: 0,
+      min: 0,
+      max: 0.9999999,
+      doc: 'Decay of an exponential moving average of the weights, such as 0.999, which spans about the last 1/(1 - ema) steps. The average is what validation measures, what a checkpoint holds as its model, and so what `launch generate`, `eval`, `export` and the best model use; training continues with the weights themselves. It needs 4 more bytes per trained parameter. 0 keeps none.',
+    }),
   })
   .meta({ description: 'The optimizer, AdamW.' });

@@ -1,5 +1,5 @@
 /** Compares a worker's parameters with those the run trains, and their order with other workers' streams. Pure. */
-import type { StateTensor } from '../../base/stateParts.ts';
+import { isTrainedTensor, type StateTensor } from '../../base/stateParts.ts';
 
 /** The first difference between a worker's parameters and the run's; undefined if there is none. */
 export function unlikeDeclared(own: readonly StateTensor[], declared: readonly StateTensor[]): string | undefined {
@@ -22,5 +22,7 @@ export function unlikeOrder(own: readonly StateTensor[], other: readonly StateTe
 const byName = (tensors: readonly StateTensor[]) => new Map(tensors.map((tensor) => [tensor.name, tensor]));
 
 function textOf(tensor: StateTensor | undefined): string {
-  return tensor === undefined ? 'missing' : `[${tensor.shape}] and ${tensor.trained ? 'trained' : 'frozen'}`;
+  if (tensor === undefined) return 'missing';
+  const [, ...others] = tensor.parts;
+  return `[${tensor.shape}] and ${isTrainedTensor(tensor) ? `trained (${others.join(', ')})` : 'frozen'}`;
 }

@@ -311,6 +311,8 @@ export interface NativeAddon {
       v: Floats,
       ranges: Float64Array,
       weightDecay: Float64Array,
+      average: Floats | null,
+      averageWeight: number,
     ]
   ): void;
 }

@@ -480,7 +480,7 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   adamw(options: KernelOptions<'adamw'>): void {
-    const { params, grads, m, v } = options;
+    const { params, grads, m, v, average } = options;
     this.#addon.adamw(
       this.#handle,
       options.learningRate,
@@ -496,6 +496,8 @@ export class NativeEngine extends NativeTensors implements Engine {
       floatsOfGroup(v),
       Float64Array.from(params.tensors.flatMap(({ size }, i) => [params.offsets[i]!, params.offsets[i]! + size])),
       Float64Array.from(options.weightDecay),
+      average ? floatsOfGroup(average.group) : null,
+      average?.weight ?? 0,
     );
   }
 }

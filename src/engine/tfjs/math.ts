@@ -246,3 +246,8 @@ export function adamw({ tf }: Ops, old: AdamwTensors, options: AdamwSettings & {
   const update = tf.mul(tf.div(m, denominator), learningRate / (1 - beta1 ** step));
   return { param: tf.sub(tf.mul(old.param, 1 - learningRate * weightDecay), update), m, v };
 }
+
+/** The average of a parameter, with the weight of its new value. */
+export function averaged({ tf }: Ops, average: TfTensor, param: TfTensor, weight: number): TfTensor {
+  return tf.add(tf.mul(average, 1 - weight), tf.mul(param, weight));
+}

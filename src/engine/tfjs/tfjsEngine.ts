@@ -442,7 +442,7 @@ class TfjsEngine implements Engine {
     return downloaded.reduce((total, rows) => rows.reduce((partial, row) => partial + row, total), 0);
   }
 
-  adamw({ params, grads, m: ms, v: vs, weightDecay, zeroGrads, ...settings }: KernelOptions<'adamw'>): void {
+  adamw({ params, grads, m: ms, v: vs, weightDecay, zeroGrads, average, ...settings }: KernelOptions<'adamw'>): void {
     for (const [i, param] of params.tensors.entries()) {
       const [grad, m, v] = [grads.tensors[i]!, ms.tensors[i]!, vs.tensors[i]!];
       expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });
@@ -451,6 +451,10 @@ class TfjsEngine implements Engine {
         const updated = math.adamw(this.ops, old, { ...settings, weightDecay: weightDecay[i]! });
         return [updated.param, updated.m, updated.v];
       });
+      if (average === undefined) continue;
+      const old = average.group.tensors[i]!;
+      expectSizes('adamw', { average: [old, param.size] });
+      this.write([old], () => [math.averaged(this.ops, this.read(old), this.read(param), average.weight)]);
     }
     if (zeroGrads === true) this.zeroGroup(grads);
   }

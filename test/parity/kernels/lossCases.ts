@@ -171,8 +171,9 @@ export function lossCases(context: ContextGetter): void {
       { sizes: [65], weightDecay: [0.1], betas: [0.9, 0.999] },
       { sizes: [65], weightDecay: [0.1], betas: [0.99999, 0.9999999] },
       { sizes: [3, 40_013, 1, 96, 20_000], weightDecay: [0.1, 0.2, 0, 0, 0.3] },
-    ])('five steps of tensors of $sizes parameters, weight decay $weightDecay, betas $betas', async (given) => {
-      const { sizes, weightDecay, betas: [beta1 = 0, beta2 = 0] = [0.9, 0.95] } = given;
+      { sizes: [3, 40_013, 1, 96, 20_000], weightDecay: [0.1, 0.2, 0, 0, 0.3], averageWeight: 0.3 },
+    ])('five steps of $sizes parameters, decay $weightDecay, betas $betas, average $averageWeight', async (given) => {
+      const { sizes, weightDecay, betas: [beta1 = 0, beta2 = 0] = [0.9, 0.95], averageWeight } = given;
       const k = context();
       const group = () => k.engine.allocGroup(sizes.map((size) => [size]));
       const groups = { params: group(), grads: group(), m: group(), v: group() };
@@ -180,7 +181,9 @@ export function lossCases(context: ContextGetter): void {
         param: Float64Array.from(initial),
         m: new Float64Array(sizes[i]!),
         v: new Float64Array(sizes[i]!),
+        average: averageWeight === undefined ? undefined : new Float64Array(sizes[i]!),
       }));
+      const average = averageWeight === undefined ? {} : { average: { group: group(), weight: averageWeight } };
       for (let step = 1; step <= 5; step++) {
         const gradients = k.fillGroup(groups.grads, 10 * step);
         const settings = {
@@ -192,9 +195,10 @@ export function lossCases(context: ContextGetter): void {
           gradScale: step === 3 ? 0.25 : 1,
         };
         for (const [i, state] of states.entries()) {
-          reference.adamw(state, gradients[i]!, { ...settings, weightDecay: weightDecay[i]! });
+          const averaging = { average: state.average, averageWeight };
+          reference.adamw(state, gradients[i]!, { ...settings, ...averaging, weightDecay: weightDecay[i]! });
         }
-        k.engine.adamw({ ...groups, weightDecay, ...settings, zeroGrads: step === 5 });
+        k.engine.adamw({ ...groups, ...average, weightDecay, ...settings, zeroGrads: step === 5 });
         for (const [i, grad] of groups.grads.tensors.entries()) {
           const expected = step === 5 ? new Float32Array(grad.size) : gradients[i]!;
           expect(await k.read(grad), `gradients after step ${step}`).toEqual(expected);
@@ -204,6 +208,8 @@ export function lossCases(context: ContextGetter): void {
         await k.expectClose(groups.params.tensors[i]!, state.param, 'adamw', `param ${i}`);
         await k.expectClose(groups.m.tensors[i]!, state.m, 'adamw', `m ${i}`);
         await k.expectClose(groups.v.tensors[i]!, state.v, 'adamw', `v ${i}`);
+        if (state.average === undefined) continue;
+        await k.expectClose(average.average!.group.tensors[i]!, state.average, 'adamw', `average ${i}`);
       }
       k.engine.zeroGroup(groups.grads);
       k.engine.zeroGroup(groups.params);

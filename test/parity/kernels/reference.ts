@@ -452,11 +452,15 @@ export interface AdamwSettings {
   readonly weightDecay: number;
   readonly step: number;
   readonly gradScale: number;
+  /** Follows the parameters, with this weight of the new ones. */
+  readonly average?: Float64Array | undefined;
+  readonly averageWeight?: number | undefined;
 }
 
 /** Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2, in PyTorch's order. Changes `state`. */
 export function adamw(state: AdamwState, grad: Numbers, settings: AdamwSettings): void {
   const { learningRate, beta1, beta2, eps, weightDecay, step, gradScale } = settings;
+  const { average, averageWeight = 0 } = settings;
   for (let i = 0; i < state.param.length; i++) {
     const g = grad[i]! * gradScale;
     state.m[i] = beta1 * state.m[i]! + (1 - beta1) * g;
@@ -465,5 +469,6 @@ export function adamw(state: AdamwState, grad: Numbers, settings: AdamwSettings)
     const vHat = state.v[i]! / (1 - beta2 ** step);
     state.param[i] =
       state.param[i]! * (1 - learningRate * weightDecay) - (learningRate * mHat) / (Math.sqrt(vHat) + eps);
+    if (average) average[i] = (1 - averageWeight) * average[i]! + averageWeight * state.param[i]!;
   }
 }

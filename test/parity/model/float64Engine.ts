@@ -336,10 +336,14 @@ export class Float64Engine implements Engine {
     return sum;
   }
 
-  adamw({ params, grads, m, v, weightDecay, zeroGrads, ...settings }: AdamwOptions): void {
+  adamw({ params, grads, m, v, weightDecay, zeroGrads, average, ...settings }: AdamwOptions): void {
     for (const [i, param] of params.tensors.entries()) {
       const state = { param: numbers(param), m: numbers(m.tensors[i]!), v: numbers(v.tensors[i]!) };
-      reference.adamw(state, numbers(grads.tensors[i]!), { ...settings, weightDecay: weightDecay[i]! });
+      reference.adamw(state, numbers(grads.tensors[i]!), {
+        ...settings,
+        weightDecay: weightDecay[i]!,
+        ...(average && { average: numbers(average.group.tensors[i]!), averageWeight: average.weight }),
+      });
     }
     if (zeroGrads) this.zeroGroup(grads);
   }

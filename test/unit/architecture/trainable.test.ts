@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ParameterSpec } from '../../../src/architecture/parameters.ts';
 import { declaredTensors, isTrainedBy, trainableProblem } from '../../../src/architecture/trainable.ts';
+import { isTrainedTensor } from '../../../src/base/stateParts.ts';
 import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 
@@ -45,7 +46,7 @@ describe('train.trainable', () => {
     const namesOf = (trainable: string | string[], more: object = {}) => {
       const task = 'labels' in more ? { task: { kind: 'classify' as const }, data: { examples: 'rows.csv' } } : {};
       const { model } = configSchema.parse({ model: { ...keys, ...more }, ...task });
-      const names = declaredTensors(modelOf(model, 5), trainable).flatMap(({ name, trained }) => (trained ? name : []));
+      const names = declaredTensors(modelOf(model, 5), trainable).flatMap((tensor) => (isTrainedTensor(tensor) ? tensor.name : []));
       return [...new Set(names.map((name) => name.replace(/(h\.\d).*/, '$1')))];
     };
     const labels = { labels: ['a', 'b'] };
@@ -92,9 +93,9 @@ describe('train.trainable', () => {
   it('says of each parameter of a model whether it is trained', () => {
     const { model } = configSchema.parse({ model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: 8, bias: false } });
     const tensors = declaredTensors(modelOf(model, 3), '*.mlp.*');
-    expect(tensors.filter(({ trained }) => trained)).toEqual([
-      { name: 'transformer.h.0.mlp.c_fc.weight', shape: [4, 16], trained: true },
-      { name: 'transformer.h.0.mlp.c_proj.weight', shape: [16, 4], trained: true },
+    expect(tensors.filter(isTrainedTensor)).toEqual([
+      { name: 'transformer.h.0.mlp.c_fc.weight', shape: [4, 16], parts: ['model', 'm', 'v'] },
+      { name: 'transformer.h.0.mlp.c_proj.weight', shape: [16, 4], parts: ['model', 'm', 'v'] },
     ]);
     expect(tensors).toHaveLength(9);
   });

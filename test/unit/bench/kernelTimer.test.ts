@@ -7,7 +7,7 @@ import { Trainer } from '../../../src/model/training.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 
-const optimizer = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
+const optimizer = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1, ema: 0 };
 const shape: TrainedShape = {
   model: tinyConfig,
   train: { globalBatchSize: 2, microBatchSize: 2, activationRecompute: 'none', seed: 1 },

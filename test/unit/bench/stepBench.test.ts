@@ -7,7 +7,7 @@ import { timedEngine } from '../../engines/timedEngine.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 
-const optimizer = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
+const optimizer = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1, ema: 0 };
 
 describe('stepFlops', () => {
   it('counts the attention of sequences of another length', () => {

@@ -164,7 +164,7 @@ describe('a folder that Lockstep did not write', () => {
     expect(checkpoint.trainer).toBeUndefined();
     expect(checkpoint.moments).toEqual([]);
     expect(checkpoint.tokenizerFiles).toEqual({ 'merges.txt': '#version: 0.2\n' });
-    expect(await collect(checkpoint.stream('params', names))).toEqual(valuesOf(tensors, 0, 0));
+    expect(await collect(checkpoint.stream('model', names))).toEqual(valuesOf(tensors, 0, 0));
     await expect(collect(checkpoint.stream('m', names))).rejects.toThrow('has no optimizer state');
   });
 
@@ -177,7 +177,7 @@ describe('a folder that Lockstep did not write', () => {
     ];
     const checkpoint = await openCheckpoint(publishedFolder({ tensors: [...bare, ...extra] }));
     expect(checkpoint.tensors).toEqual(tensors);
-    expect(await collect(checkpoint.stream('params', names))).toEqual(valuesOf(tensors, 0, 0));
+    expect(await collect(checkpoint.stream('model', names))).toEqual(valuesOf(tensors, 0, 0));
   });
 
   test('with an untied head, and without biases', async () => {
@@ -209,7 +209,7 @@ describe('a folder that Lockstep did not write', () => {
       return new Uint8Array(halves.buffer);
     };
     const checkpoint = await openCheckpoint(publishedFolder({ tensors, dtype: { name: 'BF16', encode } }));
-    const read = await collect(checkpoint.stream('params', names));
+    const read = await collect(checkpoint.stream('model', names));
     const expected = Uint32Array.from(new Uint32Array(valuesOf(tensors, 0, 0).buffer), (bits) => bits & 0xffff0000);
     expect(read).toEqual(new Float32Array(expected.buffer));
   });
@@ -234,7 +234,7 @@ describe('a folder that Lockstep did not write', () => {
       return new Uint8Array(halves.buffer);
     };
     const checkpoint = await openCheckpoint(publishedFolder({ tensors, dtype: { name: 'F16', encode } }));
-    const read = await collect(checkpoint.stream('params', names));
+    const read = await collect(checkpoint.stream('model', names));
     expect([...read.subarray(0, known.length)]).toEqual(known.map(([, value]) => value));
   });
 

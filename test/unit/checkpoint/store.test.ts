@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { nodeDisk } from '../../../src/base/diskOperations.ts';
 import { InvariantError, PeerError, UserError } from '../../../src/base/errors.ts';
 import { placeWord, processWord } from '../../../src/base/processes.ts';
-import { stateParts } from '../../../src/base/stateParts.ts';
+import { partsOf } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { collect, contentsAt, streamBytes, temporaryFolder, tinyModel, valuesOf, writeTiny } from './tinyCheckpoint.ts';
@@ -41,7 +41,9 @@ describe('writing and reading', () => {
     expect(checkpoint.tokenizerFiles).toEqual(contents.tokenizerFiles);
     expect(checkpoint.tensors).toEqual(contents.tensors);
     const names = contents.tensors.map(({ name }) => name);
-    for (const [index, part] of stateParts.entries()) {
+    const parts = partsOf({ trained: true });
+    expect(await collect(checkpoint.stream('weights', names)), 'no average').toEqual(valuesOf(contents.tensors, 0, 1000));
+    for (const [index, part] of parts.entries()) {
       const written = valuesOf(contents.tensors, index as 0 | 1 | 2, 1000);
       expect(await collect(checkpoint.stream(part, names))).toEqual(written);
       const last = contents.tensors.at(-1)!;
@@ -66,15 +68,23 @@ describe('writing and reading', () => {
   test('only the named tensors have moments, whose bytes come in the order of all; naming all changes nothing', async () => {
     const contents = contentsAt(8);
     const names = contents.tensors.map(({ name }) => name);
+    const parts = partsOf({ trained: true });
     const plain = await writeTiny(new CheckpointStore(temporaryFolder()), contents);
-    const named = await writeTiny(new CheckpointStore(temporaryFolder()), { ...contents, moments: names.toReversed() });
+    const named = await writeTiny(new CheckpointStore(temporaryFolder()), {
+      ...contents,
+      tensors: contents.tensors.map((tensor) => ({ ...tensor, parts })),
+    });
     for (const name of FILES)
       expect(readFileSync(join(named, name)).equals(readFileSync(join(plain, name))), name).toBe(true);
 
     const trained = contents.tensors.slice(2, 5);
     const trainedNames = trained.map(({ name }) => name);
     const store = new CheckpointStore(temporaryFolder());
-    const writer = await store.beginWrite({ ...contents, moments: trainedNames.toReversed() });
+    const tensors = contents.tensors.map((tensor) => ({
+      ...tensor,
+      parts: partsOf({ trained: trainedNames.includes(tensor.name) }),
+    }));
+    const writer = await store.beginWrite({ ...contents, tensors });
     const values = [valuesOf(contents.tensors, 0, 8), valuesOf(trained, 1, 8), valuesOf(trained, 2, 8)];
     const bytes = Buffer.concat(values.map(({ buffer }) => new Uint8Array(buffer as ArrayBuffer)));
     expect(writer.expectedBytes).toBe(bytes.length);
@@ -83,17 +93,37 @@ describe('writing and reading', () => {
     expect(checkpoint.moments).toEqual(trainedNames);
     expect(checkpoint.hasMomentsOf(trainedNames)).toBe(true);
     expect(checkpoint.hasMomentsOf(names)).toBe(false);
-    expect(await collect(checkpoint.stream('params', names))).toEqual(values[0]);
+    expect(await collect(checkpoint.stream('model', names))).toEqual(values[0]);
     expect(await collect(checkpoint.stream('m', trainedNames))).toEqual(values[1]);
     expect(await collect(checkpoint.stream('v', trainedNames))).toEqual(values[2]);
   });
 
-  test('moments of no tensor, or of one that does not exist, are refused', async () => {
-    const store = new CheckpointStore(temporaryFolder());
-    await expect(store.beginWrite({ ...contentsAt(1), moments: [] })).rejects.toThrow('has no moments');
-    await expect(store.beginWrite({ ...contentsAt(1), moments: ['x'] })).rejects.toThrow(
-      'has moments of x, which is not one',
+  test('with an average, that is the model, and the weights are with the moments', async () => {
+    const contents = contentsAt(9);
+    const names = contents.tensors.map(({ name }) => name);
+    const trained = contents.tensors.slice(0, 3);
+    const [trainedNames, frozenNames] = [names.slice(0, 3), names.slice(3)];
+    const tensors = contents.tensors.map((tensor, i) => ({
+      ...tensor,
+      parts: partsOf({ trained: i < 3, averaged: true }),
+    }));
+    const writer = await new CheckpointStore(temporaryFolder()).beginWrite({ ...contents, tensors });
+    const [model, weights] = [valuesOf(contents.tensors, 0, 9), valuesOf(trained, 0, 10)];
+    const values = [model, weights, valuesOf(trained, 1, 9), valuesOf(trained, 2, 9)];
+    await writer.write(Buffer.concat(values.map(({ buffer }) => new Uint8Array(buffer as ArrayBuffer))));
+    const checkpoint = await openCheckpoint(await writer.commit());
+    expect(await collect(checkpoint.stream('model', names))).toEqual(model);
+    expect(await collect(checkpoint.stream('weights', trainedNames))).toEqual(weights);
+    expect(await collect(checkpoint.stream('m', trainedNames))).toEqual(values[2]);
+    expect(await collect(checkpoint.stream('weights', frozenNames))).toEqual(
+      await collect(checkpoint.stream('model', frozenNames)),
     );
+  });
+
+  test('a state in which nothing is trained is refused', async () => {
+    const store = new CheckpointStore(temporaryFolder());
+    const tensors = contentsAt(1).tensors.map((tensor) => ({ ...tensor, parts: partsOf({ trained: false }) }));
+    await expect(store.beginWrite({ ...contentsAt(1), tensors })).rejects.toThrow('no parameter that is trained');
   });
 
   test('writes that are not awaited keep their order', async () => {

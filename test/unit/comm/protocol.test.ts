@@ -71,7 +71,7 @@ describe('control messages', () => {
 
 describe('what a worker computes on', () => {
   const engineId = { engine: 'native', deviceKind: 'cpu', unit: 'avx2', precision: 'float32' };
-  const tensors = [{ name: 'wte', shape: [2], trained: true }];
+  const tensors = [{ name: 'wte', shape: [2], parts: ['model', 'm', 'v'] as const }];
   const prepared = { type: 'prepared' as const, engine: 'native', engineId, tensors };
 
   it('is named by four words', () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DiskOperations, nodeDisk } from '../../../src/base/diskOperations.ts';
-import { stateParts } from '../../../src/base/stateParts.ts';
+import { partsOf } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
@@ -87,7 +87,7 @@ describe('a checkpointer', () => {
     const checkpoint = await openCheckpoint(join(folder, 'step-00000003'));
     const read: Uint8Array[] = [];
     const names = contentsAt(3).tensors.map(({ name }) => name);
-    for (const part of stateParts) {
+    for (const part of partsOf({ trained: true })) {
       for await (const chunk of checkpoint.stream(part, names)) read.push(chunk.slice());
     }
     expect(Buffer.concat(read).equals(bytes)).toBe(true);
@@ -193,7 +193,7 @@ describe('a state feed', () => {
     const writer = await new CheckpointStore(folder).beginWrite(contents);
     await writer.write(bytes);
     const checkpoint = await openCheckpoint(await writer.commit());
-    return { checkpoint, bytes, tensors: contents.tensors.map(({ name }) => ({ name, trained: true })) };
+    return { checkpoint, bytes, tensors: contents.tensors.map(({ name }) => ({ name, parts: partsOf({ trained: true }) })) };
   }
 
   it('sends the state in order, and stays a few chunks ahead of what is acknowledged', async () => {

@@ -91,7 +91,7 @@ async function parametersOf(checkpoint: Checkpoint): Promise<Map<string, Float32
   const values = new Map<string, Float32Array>();
   for (const { name } of checkpoint.tensors) {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
+    for await (const chunk of checkpoint.stream('model', [name])) chunks.push(chunk);
     values.set(name, new Float32Array(Uint8Array.from(Buffer.concat(chunks)).buffer));
   }
   return values;

@@ -1,4 +1,5 @@
 /** A worker that trains some parameters only: what it holds, hashes and hands on. */
+import { isTrainedTensor } from '../../../src/base/stateParts.ts';
 import { afterEach, expect, it } from 'vitest';
 import { isTrainedBy } from '../../../src/architecture/trainable.ts';
 import type { CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
@@ -63,7 +64,7 @@ const [all, some] = [sizeOf(specs), sizeOf(trained)];
 it.each(['native', 'tfjs'] as const)('%s streams all parameters, and moments of the trained ones', async (engine) => {
   const { held } = await built(engine);
   expect(trained.length).toBe(13);
-  expect(held.built.tensors.map(({ name, trained: isTrained }) => [name, isTrained])).toEqual([
+  expect(held.built.tensors.map((tensor) => [tensor.name, isTrainedTensor(tensor)])).toEqual([
     ...trained.map(({ name }) => [name, true]),
     ...specs.filter((spec) => !trained.includes(spec)).map(({ name }) => [name, false]),
   ]);

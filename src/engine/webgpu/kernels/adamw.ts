@@ -3,6 +3,7 @@
  * different GPUs stay equal. docs/decisions/webgpu-update.md
  */
 import { invariant } from '../../../base/errors.ts';
+import { power } from '../../../base/power.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
 import { type GpuTensorGroup, gpuGroup } from '../memory.ts';
@@ -23,19 +24,32 @@ const factors = {
   stepSize: 'u32',
   correction: 'u32',
   eps: 'u32',
+  averageWeight: 'u32',
+  averageRest: 'u32',
 } as const;
 
-const update = program({
-  name: 'adamw',
-  bindings: {
-    parameters: 'read_write u32',
-    gradients: 'read_write u32',
-    firstMoments: 'read_write u32',
-    secondMoments: 'read_write u32',
-    tensors: 'read vec4u',
-  },
-  params: { ...factors, zeroGrads: 'u32', tensorCount: 'u32' },
-  code: `${softFloat}
+const bindings = {
+  parameters: 'read_write u32',
+  gradients: 'read_write u32',
+  firstMoments: 'read_write u32',
+  secondMoments: 'read_write u32',
+  tensors: 'read vec4u',
+} as const;
+const params = { ...factors, zeroGrads: 'u32', tensorCount: 'u32' } as const;
+
+const update = program({ name: 'adamw', bindings, params, code: code('') });
+const averagingUpdate = program({
+  name: 'adamwAveraging',
+  bindings: { ...bindings, averages: 'read_write u32' },
+  params,
+  code: code(
+    'averages[i] = multiplyAdd(params.averageRest, averages[i], multiply(params.averageWeight, parameters[i]));',
+  ),
+});
+
+/** @param after what follows the update of element i */
+function code(after: string): string {
+  return `${softFloat}
 // The last tensor whose first workgroup is at or before this one: its first workgroup, first element, size, and decay factor.
 fn tensorOf(group: u32) -> vec4u {
   var low = 0u;
@@ -56,6 +70,7 @@ fn updateElement(i: u32, decay: u32) {
   let step = multiply(params.stepSize, divide(m, multiplyAdd(squareRoot(v), params.correction, params.eps)));
   parameters[i] = multiplyAdd(parameters[i], decay, step ^ signBit);
   if (params.zeroGrads != 0u) { gradients[i] = 0u; }
+  ${after}
 }
 
 @compute @workgroup_size(${FLAT_GROUP})
@@ -67,16 +82,17 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     let element = first + k * ${FLAT_GROUP}u;
     if (element < tensor.z) { updateElement(tensor.y + element, tensor.w); }
   }
-}`,
-});
+}`;
+}
 
 export function adamw(gpu: Gpu, options: KernelOptions<'adamw'>): void {
   const parameters = gpuGroup(options.params);
   const [gradients, firstMoments, secondMoments] = [options.grads, options.m, options.v].map(gpuGroup);
-  for (const group of [gradients!, firstMoments!, secondMoments!]) {
+  const averages = options.average && gpuGroup(options.average.group);
+  for (const group of [gradients!, firstMoments!, secondMoments!, ...(averages ? [averages] : [])]) {
     invariant(group.length === parameters.length, `adamw: groups of ${parameters.length} and ${group.length} elements`);
   }
-  const params = { ...factorBits(options), zeroGrads: Number(options.zeroGrads ?? false) };
+  const values = { ...factorBits(options), zeroGrads: Number(options.zeroGrads ?? false) };
   const decays = options.weightDecay.map((decay) => bitsOf(1 - options.learningRate * decay));
   // A group may be longer than a binding.
   for (let from = 0; from < parameters.length; from += gpu.bindingFloatsMax) {
@@ -87,17 +103,16 @@ export function adamw(gpu: Gpu, options: KernelOptions<'adamw'>): void {
       [rows.length],
       (tensors) => {
         gpu.commands.write(tensors.buffer, 0, rows);
-        gpu.run(update, {
-          tensors: {
-            parameters: part(parameters),
-            gradients: part(gradients!),
-            firstMoments: part(firstMoments!),
-            secondMoments: part(secondMoments!),
-            tensors,
-          },
-          params: { ...params, tensorCount: rows.length / 4 },
-          groups: flatGrid(groups),
-        });
+        const shared = {
+          parameters: part(parameters),
+          gradients: part(gradients!),
+          firstMoments: part(firstMoments!),
+          secondMoments: part(secondMoments!),
+          tensors,
+        };
+        const call = { params: { ...values, tensorCount: rows.length / 4 }, groups: flatGrid(groups) };
+        if (averages === undefined) gpu.run(update, { ...call, tensors: shared });
+        else gpu.run(averagingUpdate, { ...call, tensors: { ...shared, averages: part(averages) } });
       },
       'int32',
     );
@@ -120,7 +135,8 @@ function tensorTable({ tensors, offsets }: GpuTensorGroup, decays: readonly numb
 
 /** Computed in double precision and rounded once, as native/bindings/optimizer.cc does. */
 function factorBits(options: KernelOptions<'adamw'>): Record<keyof typeof factors, number> {
-  const { learningRate, beta1, beta2, eps, step, gradScale } = options;
+  const { learningRate, beta1, beta2, eps, step, gradScale, average } = options;
+  const weight = average?.weight ?? 0;
   return {
     gradScale: bitsOf(gradScale),
     beta1: bitsOf(beta1),
@@ -130,22 +146,9 @@ function factorBits(options: KernelOptions<'adamw'>): Record<keyof typeof factor
     stepSize: bitsOf(learningRate / (1 - power(beta1, step))),
     correction: bitsOf(1 / Math.sqrt(1 - power(beta2, step))),
     eps: bitsOf(eps),
+    averageWeight: bitsOf(weight),
+    averageRest: bitsOf(1 - weight),
   };
-}
-
-/**
- * beta^step for a beta in [0, 1), to 2^-120, then rounded to a double. JavaScript lets each platform round `**` in its own way; replicas on
- * different platforms need the same bits.
- */
-function power(beta: number, step: number): number {
-  const bits = 128;
-  let factor = BigInt(Math.floor(beta * 2 ** bits));
-  let result = 1n << BigInt(bits);
-  for (let rest = step; rest > 0; rest = Math.floor(rest / 2)) {
-    if (rest % 2 === 1) result = (result * factor) >> BigInt(bits);
-    factor = (factor * factor) >> BigInt(bits);
-  }
-  return Number(result) / 2 ** bits;
 }
 
 const word = new DataView(new ArrayBuffer(4));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { StateTensor } from '../../../../src/base/stateParts.ts';
 import type { EngineId, StateClaim } from '../../../../src/comm/messageFields.ts';
 import { protocolVersion } from '../../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../../src/comm/workerMessages.ts';
@@ -12,9 +13,9 @@ import {
   type RunPlan,
 } from '../../../../src/coordinator/core/runState.ts';
 
-const tensors = [
-  { name: 'w', shape: [2], trained: true },
-  { name: 'e', shape: [3], trained: false },
+const tensors: StateTensor[] = [
+  { name: 'w', shape: [2], parts: ['model', 'm', 'v'] },
+  { name: 'e', shape: [3], parts: ['model'] },
 ];
 const plan: RunPlan = {
   tensors,
@@ -860,11 +861,11 @@ describe('the decision core: losses', () => {
   it.each([
     [
       'freezes another',
-      tensors.map((tensor) => ({ ...tensor, trained: true })),
-      "its e is [3] and trained, but the run's is [3] and frozen",
+      tensors.map((tensor) => ({ ...tensor, parts: tensors[0]!.parts })),
+      "its e is [3] and trained (m, v), but the run's is [3] and frozen",
     ],
     ['lacks one', tensors.slice(0, 1), "its e is missing, but the run's is [3] and frozen"],
-    ['has one more', [...tensors, { ...tensors[0]!, name: 'x' }], "its x is [2] and trained, but the run's is missing"],
+    ['has one more', [...tensors, { ...tensors[0]!, name: 'x' }], "its x is [2] and trained (m, v), but the run's is missing"],
     [
       'has another shape',
       [{ ...tensors[0]!, shape: [1, 2] }, tensors[1]!],
