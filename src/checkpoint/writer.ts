@@ -10,10 +10,10 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelConfig } from '../architecture/registry.ts';
-import { isTrainedTensor, partsOf, type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
 import type { DiskOperations, OutputFile } from '../base/diskOperations.ts';
 import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { isTrainedTensor, partsOf, type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
 import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
 import {
   CONFIG_FILE,

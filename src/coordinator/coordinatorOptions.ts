@@ -192,7 +192,8 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     localWorkers,
     restartsMax,
     open,
-    tensors: options.tensors ?? declaredTensors(modelOf(config.model, data.vocabSize), train.trainable, config.optimizer),
+    tensors:
+      options.tensors ?? declaredTensors(modelOf(config.model, data.vocabSize), train.trainable, config.optimizer),
     startStep: resume?.trainer?.step ?? 0,
     startsFromCheckpoint: resume !== undefined,
     ...lengthOf(config, train.maxSteps),

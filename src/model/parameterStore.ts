@@ -256,7 +256,10 @@ export class Parameters implements ModelParameters {
 
   #trainingGroup(name: Exclude<Block, 'params'>): TensorGroup {
     const group = this.#groups[name];
-    invariant(group !== undefined, name === 'average' ? 'these parameters have no average' : `${name} exist only for training`);
+    invariant(
+      group !== undefined,
+      name === 'average' ? 'these parameters have no average' : `${name} exist only for training`,
+    );
     return group;
   }
 
@@ -287,7 +290,12 @@ export class Parameters implements ModelParameters {
 
   /** The tensors of the state, part after part. */
   *stateEntries(): Generator<StateEntry> {
-    const blocks = { model: this.average === undefined ? 'params' : 'average', weights: 'params', m: 'm', v: 'v' } as const;
+    const blocks = {
+      model: this.average === undefined ? 'params' : 'average',
+      weights: 'params',
+      m: 'm',
+      v: 'v',
+    } as const;
     const tensors = this.stateTensors;
     for (const part of stateParts) {
       const count = tensorsOf(part, tensors).length;

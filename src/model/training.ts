@@ -9,9 +9,9 @@ import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Engine } from '../engine/engine.ts';
+import { averageWeight } from './averageWeight.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
 import { checkFinite } from './divergence.ts';
-import { averageWeight } from './averageWeight.ts';
 import { evaluateBatches } from './evaluation.ts';
 import { Model } from './model.ts';
 import { nextToken } from './objectives/nextToken.ts';
@@ -258,7 +258,10 @@ export class Trainer {
     if (group === undefined ? ema === 0 : ema > 0 && ema < 1) {
       return group && { group, weight: averageWeight(ema, step) };
     }
-    const expected = group === undefined ? '0 in a trainer without averaged' : 'a number above 0 and below 1 in a trainer with averaged';
+    const expected =
+      group === undefined
+        ? '0 in a trainer without averaged'
+        : 'a number above 0 and below 1 in a trainer with averaged';
     throw new UserError(`the options of applyAdamw: expected ema to be ${expected}, received ${ema}`);
   }
 }

@@ -228,7 +228,10 @@ export async function writeInitialCheckpoint(
     const used = usedNames(checkpoint.modelConfig, modelConfig);
     const given = new Map(checkpoint.tensors.map(({ name, shape }) => [name, used.has(name) ? shape : undefined]));
     const specs = new Map(networkOf(modelConfig).specs.map((spec) => [spec.name, spec]));
-    const moments = tensors.map((tensor) => ({ ...tensor, parts: tensor.parts.filter((part) => part === 'm' || part === 'v') }));
+    const moments = tensors.map((tensor) => ({
+      ...tensor,
+      parts: tensor.parts.filter((part) => part === 'm' || part === 'v'),
+    }));
     // The average of weights that no step has changed is the weights.
     for (const { name } of [...tensors, ...tensorsOf('weights', tensors)]) {
       const spec = specs.get(name)!;

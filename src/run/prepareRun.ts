@@ -366,7 +366,9 @@ async function checkRoom(
 /** Refuses a change of `train.trainable`: a newly trained parameter has no moments, and a newly frozen one would lose its own. */
 function checkTrained({ path, modelConfig, moments }: Checkpoint, trainable: Trainable): void {
   const had = new Set(moments);
-  const other = declaredTensors(modelConfig, trainable).find((tensor) => isTrainedTensor(tensor) !== had.has(tensor.name));
+  const other = declaredTensors(modelConfig, trainable).find(
+    (tensor) => isTrainedTensor(tensor) !== had.has(tensor.name),
+  );
   if (other === undefined) return;
   const [was, is] = isTrainedTensor(other) ? ['frozen', 'trained'] : ['trained', 'frozen'];
   throw new UserError(

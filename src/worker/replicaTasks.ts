@@ -257,10 +257,11 @@ export class ReplicaTasks {
     return this.#spans.take();
   }
 
-  /** Checksum of the parameters, including frozen ones. */
+  /** Checksum of the parameters, including frozen ones, and of their averages. */
   parameterHash(): Promise<string> {
     const { engine, trainer } = this.#built();
-    return engine.checksum(trainer.parameters.allValues);
+    const { allValues, average } = trainer.parameters;
+    return engine.checksum(average === undefined ? allValues : [...allValues, average]);
   }
 
   /** Checksum of all parts of the state. */

@@ -16,6 +16,7 @@ async function updated(isa: InstructionSet): Promise<Float32Array[]> {
   const engine = createNativeEngine({ isa, threads: 2 });
   const group = () => engine.allocGroup(sizes.map((size) => [size]));
   const groups = { params: group(), grads: group(), m: group(), v: group() };
+  const average = group();
   for (const [i, tensor] of groups.params.tensors.entries()) engine.upload(tensor, seededValues(i, tensor.size));
   for (let step = 1; step <= 20; step++) {
     for (const [i, tensor] of groups.grads.tensors.entries()) {
@@ -23,10 +24,16 @@ async function updated(isa: InstructionSet): Promise<Float32Array[]> {
       engine.upload(tensor, gradient);
     }
     const settings = { learningRate: 0.01 / step, beta1: 0.9, beta2: 0.95, eps: 1e-8, step, gradScale: 0.37 };
-    engine.adamw({ ...groups, weightDecay, ...settings, zeroGrads: true });
+    engine.adamw({
+      ...groups,
+      weightDecay,
+      ...settings,
+      zeroGrads: true,
+      average: { group: average, weight: 1 / step },
+    });
   }
   const results: Float32Array[] = [];
-  for (const { tensors } of [groups.params, groups.m, groups.v]) {
+  for (const { tensors } of [groups.params, groups.m, groups.v, average]) {
     for (const tensor of tensors) {
       const data = new Float32Array(tensor.size);
       await engine.download(tensor, data);

@@ -18,9 +18,14 @@ import { seededValues } from './harness.ts';
 
 const sizes = [3, 40_013, 1, 96, 20_000, 1_024, 64, 65];
 const weightDecay = [0.1, 0.2, 0, 0, 0.3, 0, 0.1, 1e-9];
-const names = ['params', 'grads', 'm', 'v'] as const;
+const names = ['params', 'grads', 'm', 'v', 'average'] as const;
 type Groups = Record<(typeof names)[number], TensorGroup>;
 type Settings = Omit<AdamwOptions, keyof Groups | 'weightDecay'>;
+
+/** The groups as an update takes them, with the weight of the new parameters in their average; without one if it is 0. */
+function operands({ average, ...groups }: Groups, weight: number) {
+  return weight === 0 ? groups : { ...groups, average: { group: average, weight } };
+}
 
 const notX86 = 'the processor is not an x86 with fused multiply-adds';
 const unavailable = await whyUnavailable(createWebgpuEngine);
@@ -47,8 +52,11 @@ describe.runIf(unavailable === undefined)('AdamW of the WebGPU engine', () => {
     settings?: Partial<Settings>;
     gradient: (seed: number, i: number) => number;
     steps?: number;
+    averageWeight?: number;
   }>([
     { name: 'gradients about 1, 50 steps', gradient: uniform, steps: 50 },
+    { name: 'averages', gradient: uniform, averageWeight: 0.3 },
+    { name: 'averages that are the parameters', gradient: uniform, averageWeight: 1 },
     { name: 'gradients of many magnitudes', gradient: (seed, i) => uniform(seed, i) * 10 ** -(i % 45) },
     { name: 'tiny moments, which become 0', gradient: (seed, i) => uniform(seed, i) * 2 ** -(60 + (i % 12)) },
     { name: 'gradients that are 0', gradient: (seed, i) => (i % 3 === 0 ? uniform(seed, i) : i % 3 === 1 ? 0 : -0) },
@@ -65,7 +73,7 @@ describe.runIf(unavailable === undefined)('AdamW of the WebGPU engine', () => {
     { name: 'no averages', settings: { beta1: 0, beta2: 0, gradScale: 1 }, gradient: uniform },
     { name: 'eps 0', settings: { eps: 0 }, gradient: (seed, i) => (i % 2) * uniform(seed, i) },
     { name: 'a gradient scale that is not finite', settings: { gradScale: NaN }, gradient: uniform, steps: 2 },
-  ])('$name: the bits of native', async ({ settings, gradient, steps = 12 }, { skip }) => {
+  ])('$name: the bits of native', async ({ settings, gradient, steps = 12, averageWeight = 0 }, { skip }) => {
     skip(!isX86, notX86);
     const engines = [native!, webgpu!] as const;
     const groups = engines.map((engine) => allocGroups(engine, sizes));
@@ -74,7 +82,9 @@ describe.runIf(unavailable === undefined)('AdamW of the WebGPU engine', () => {
       // Gradients that are left from the last step stay, as in a step that is not the first of its microbatches.
       if (step % 4 !== 0) fill(engines, groups, 'grads', (tensor, i) => gradient(100 * step + tensor, i));
       const options = { ...rates, ...settings, step, weightDecay, zeroGrads: step % 4 !== 3 };
-      for (const [k, engine] of engines.entries()) engine.adamw({ ...groups[k]!, ...options });
+      for (const [k, engine] of engines.entries()) {
+        engine.adamw({ ...operands(groups[k]!, averageWeight), ...options });
+      }
     }
     for (const name of names) {
       const [expected, actual] = await Promise.all(engines.map((engine, k) => contents(engine, groups[k]![name])));
@@ -92,7 +102,14 @@ describe.runIf(unavailable === undefined)('AdamW of the WebGPU engine', () => {
     for (let step = 1; step < 2_000_000; step = Math.ceil(step * 1.07)) {
       fill(engines, groups, 'grads', () => 1);
       for (const [k, engine] of engines.entries()) {
-        engine.adamw({ ...groups[k]!, ...rates, learningRate: 1 / step, beta2: 0.999, step, weightDecay: [0.1] });
+        engine.adamw({
+          ...operands(groups[k]!, 0),
+          ...rates,
+          learningRate: 1 / step,
+          beta2: 0.999,
+          step,
+          weightDecay: [0.1],
+        });
       }
       expectSameBits(Float32Array.of(await to!()), Float32Array.of(await of!()), `step ${step}`);
     }
@@ -112,7 +129,7 @@ describe.runIf(unavailable === undefined)('AdamW of the WebGPU engine', () => {
     for (const { device, groups } of runs) {
       gpu.commands.write(groups.params.buffer, 0, seededValues(1, groups.params.length));
       gpu.commands.write(groups.grads.buffer, 0, seededValues(2, groups.grads.length));
-      adamw(device, { ...groups, ...rates, weightDecay, step: 1, zeroGrads: true });
+      adamw(device, { ...operands(groups, 0.3), ...rates, weightDecay, step: 1, zeroGrads: true });
       for (const name of names) {
         const result = new Float32Array(groups[name].length);
         await gpu.transfers.read(groups[name].buffer, 0, result);
@@ -131,7 +148,7 @@ function uniform(seed: number, i: number): number {
 
 function allocGroups(engine: Engine, of: readonly number[]): Groups {
   const group = () => engine.allocGroup(of.map((size) => [size]));
-  return { params: group(), grads: group(), m: group(), v: group() };
+  return { params: group(), grads: group(), m: group(), v: group(), average: group() };
 }
 
 /** Gives a group of both engines the same values. */

@@ -46,7 +46,9 @@ describe('train.trainable', () => {
     const namesOf = (trainable: string | string[], more: object = {}) => {
       const task = 'labels' in more ? { task: { kind: 'classify' as const }, data: { examples: 'rows.csv' } } : {};
       const { model } = configSchema.parse({ model: { ...keys, ...more }, ...task });
-      const names = declaredTensors(modelOf(model, 5), trainable).flatMap((tensor) => (isTrainedTensor(tensor) ? tensor.name : []));
+      const names = declaredTensors(modelOf(model, 5), trainable).flatMap((tensor) =>
+        isTrainedTensor(tensor) ? tensor.name : [],
+      );
       return [...new Set(names.map((name) => name.replace(/(h\.\d).*/, '$1')))];
     };
     const labels = { labels: ['a', 'b'] };

@@ -42,7 +42,9 @@ describe('writing and reading', () => {
     expect(checkpoint.tensors).toEqual(contents.tensors);
     const names = contents.tensors.map(({ name }) => name);
     const parts = partsOf({ trained: true });
-    expect(await collect(checkpoint.stream('weights', names)), 'no average').toEqual(valuesOf(contents.tensors, 0, 1000));
+    expect(await collect(checkpoint.stream('weights', names)), 'no average').toEqual(
+      valuesOf(contents.tensors, 0, 1000),
+    );
     for (const [index, part] of parts.entries()) {
       const written = valuesOf(contents.tensors, index as 0 | 1 | 2, 1000);
       expect(await collect(checkpoint.stream(part, names))).toEqual(written);

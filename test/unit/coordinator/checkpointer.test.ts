@@ -193,7 +193,11 @@ describe('a state feed', () => {
     const writer = await new CheckpointStore(folder).beginWrite(contents);
     await writer.write(bytes);
     const checkpoint = await openCheckpoint(await writer.commit());
-    return { checkpoint, bytes, tensors: contents.tensors.map(({ name }) => ({ name, parts: partsOf({ trained: true }) })) };
+    return {
+      checkpoint,
+      bytes,
+      tensors: contents.tensors.map(({ name }) => ({ name, parts: partsOf({ trained: true }) })),
+    };
   }
 
   it('sends the state in order, and stays a few chunks ahead of what is acknowledged', async () => {

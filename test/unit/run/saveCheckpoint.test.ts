@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { IsTrained } from '../../../src/architecture/parameters.ts';
 import { UserError } from '../../../src/base/errors.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import type { ConfigInput } from '../../../src/config/configTypes.ts';
 import { renderConfig } from '../../../src/config/render.ts';
@@ -18,6 +19,7 @@ import { Trainer } from '../../../src/model/training.ts';
 import { prepareRun } from '../../../src/run/prepareRun.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { loadCheckpoint } from '../../../src/run/trainedModel.ts';
+import { collect } from '../checkpoint/tinyCheckpoint.ts';
 import { cpu } from './trainedModel.ts';
 
 const blockSize = 8;
@@ -38,8 +40,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const newTrainer = (seed: number, nLayer = 2, isTrained?: IsTrained) =>
-  new Trainer(engine, { ...sizes, ...form, nLayer, vocabSize: dataset.vocabSize }, { seed, isTrained });
+const newTrainer = (seed: number, nLayer = 2, isTrained?: IsTrained, averaged = false) =>
+  new Trainer(engine, { ...sizes, ...form, nLayer, vocabSize: dataset.vocabSize }, { seed, isTrained, averaged });
 const isOfBlock1: IsTrained = ({ name }) => name.startsWith('transformer.h.1.');
 
 async function trainSteps(trainer: Trainer, from: number, to: number): Promise<Float32Array> {
@@ -48,7 +50,8 @@ async function trainSteps(trainer: Trainer, from: number, to: number): Promise<F
     const batch = trainBatch(dataset, sampling);
     await trainer.microStep({ ...batch, lossScale: 1 / batch.weight });
     const adamw = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
-    await trainer.applyAdamw({ ...adamw, learningRate: 0.01, step: step + 1 });
+    const ema = trainer.parameters.average === undefined ? 0 : 0.7;
+    await trainer.applyAdamw({ ...adamw, ema, learningRate: 0.01, step: step + 1 });
   }
   const parameters = new Float32Array(trainer.parameters.count);
   await trainer.parameters.exportState('params', parameters);
@@ -135,6 +138,43 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
       expect(one).toEqual(other);
       expect(one.some((value) => value !== 0)).toBe(true);
     }
+  });
+
+  it('keep the average of the weights as the model, and continue with the weights', async () => {
+    const trainer = newTrainer(1, 2, isOfBlock1, true);
+    await trainSteps(trainer, 0, 3);
+    const { parameters } = trainer;
+    const average = new Float32Array(parameters.trained.reduce((sum, { size }) => sum + size, 0));
+    await parameters.exportState('average', average);
+    const path = await saveCheckpoint('averaged', trainer, { step: 3, dataset, cwd: folder });
+    const uninterrupted = await trainSteps(trainer, 3, 5);
+    const later = new Float32Array(average.length);
+    await parameters.exportState('average', later);
+
+    const another = newTrainer(2, 2, isOfBlock1, true);
+    expect(await restoreCheckpoint(path, another)).toMatchObject({ step: 3, hasOptimizer: true });
+    expect(await trainSteps(another, 3, 5)).toEqual(uninterrupted);
+    const resumed = new Float32Array(average.length);
+    await another.parameters.exportState('average', resumed);
+    expect(resumed).toEqual(later);
+
+    // Others read the average; a trainer without one continues with the weights.
+    const model = await openCheckpoint(path, { verify: 'model' });
+    const names = parameters.trained.map(({ name }) => name);
+    expect(await collect(model.stream('model', names))).toEqual(average);
+    const plain = newTrainer(3, 2, isOfBlock1);
+    await restoreCheckpoint(path, plain);
+    expect(await trainSteps(plain, 3, 5)).toEqual(uninterrupted);
+    // And a trainer with one begins it with the weights of a checkpoint without.
+    const begun = newTrainer(4, 2, isOfBlock1, true);
+    await restoreCheckpoint('frozen', begun, { cwd: folder });
+    const [weights, started] = [new Float32Array(average.length), new Float32Array(average.length)];
+    for (const [i, { name, size }] of begun.parameters.trained.entries()) {
+      const at = begun.parameters.trained.slice(0, i).reduce((sum, spec) => sum + spec.size, 0);
+      await begun.parameters.readTensor('params', begun.parameters.indexOf(name), weights.subarray(at, at + size));
+    }
+    await begun.parameters.exportState('average', started);
+    expect(started).toEqual(weights);
   });
 
   it('are refused by a run that trains other parameters', async () => {

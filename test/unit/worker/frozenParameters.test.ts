@@ -1,7 +1,8 @@
 /** A worker that trains some parameters only: what it holds, hashes and hands on. */
-import { isTrainedTensor } from '../../../src/base/stateParts.ts';
+
 import { afterEach, expect, it } from 'vitest';
 import { isTrainedBy } from '../../../src/architecture/trainable.ts';
+import { isTrainedTensor } from '../../../src/base/stateParts.ts';
 import type { CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
 import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';

@@ -865,11 +865,15 @@ describe('the decision core: losses', () => {
       "its e is [3] and trained (m, v), but the run's is [3] and frozen",
     ],
     ['lacks one', tensors.slice(0, 1), "its e is missing, but the run's is [3] and frozen"],
-    ['has one more', [...tensors, { ...tensors[0]!, name: 'x' }], "its x is [2] and trained (m, v), but the run's is missing"],
+    [
+      'has one more',
+      [...tensors, { ...tensors[0]!, name: 'x' }],
+      "its x is [2] and trained (m, v), but the run's is missing",
+    ],
     [
       'has another shape',
       [{ ...tensors[0]!, shape: [1, 2] }, tensors[1]!],
-      "its w is [1,2] and trained, but the run's is [2]",
+      "its w is [1,2] and trained (m, v), but the run's is [2]",
     ],
     ['has one twice', [...tensors, tensors[0]!], 'two of its parameters have the same name'],
     ['has another order', tensors.toReversed(), "its parameter 0 is e, but the others' is w"],
