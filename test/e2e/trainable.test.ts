@@ -1,18 +1,27 @@
-/** A run that trains some parameters: the others keep their bits, and a worker that resumes or joins continues with the same. */
+/**
+ * A run that trains some parameters and averages them: the others keep their bits, and a worker that resumes or joins continues with the
+ * same.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it, vi } from 'vitest';
 import { isTrainedBy } from '../../src/architecture/trainable.ts';
-import { openCheckpoint } from '../../src/checkpoint/checkpoint.ts';
+import { type Checkpoint, openCheckpoint } from '../../src/checkpoint/checkpoint.ts';
 import { createEngine } from '../../src/engine/registry.ts';
 import { parameterSpecs } from '../../src/model/parameterOrder.ts';
 import { Parameters } from '../../src/model/parameterStore.ts';
-import { stepsOf } from '../fault/elasticRun.ts';
+import { signal, stepsOf } from '../fault/elasticRun.ts';
 import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
 const trainable = ['transformer.h.1.*', 'transformer.ln_f.*'];
-const config = [...tiny, `train.trainable=${JSON.stringify(trainable)}`, 'model.dropout=0.1', 'schedule.decaySteps=60'];
+const config = [
+  ...tiny,
+  `train.trainable=${JSON.stringify(trainable)}`,
+  'optimizer.ema=0.9',
+  'model.dropout=0.1',
+  'schedule.decaySteps=60',
+];
 
 async function train(args: readonly string[], ...overrides: readonly string[]): Promise<void> {
   const result = await launch([...args, ...set(...overrides)], folder());
@@ -23,12 +32,11 @@ const checkpointOf = (run: string, step: number) =>
   join(folder(), run, 'checkpoints', `step-${String(step).padStart(8, '0')}`);
 
 /** By name, as the bits are in the file. */
-async function tensorsOf(path: string): Promise<Map<string, Buffer>> {
-  const checkpoint = await openCheckpoint(path);
+async function tensorsOf(checkpoint: Checkpoint, part: 'model' | 'weights'): Promise<Map<string, Buffer>> {
   const tensors = new Map<string, Buffer>();
   for (const { name } of checkpoint.tensors) {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of checkpoint.stream('model', [name])) chunks.push(chunk);
+    for await (const chunk of checkpoint.stream(part, [name])) chunks.push(chunk);
     tensors.set(name, Buffer.concat(chunks));
   }
   return tensors;
@@ -51,8 +59,9 @@ async function initialOf(path: string): Promise<Map<string, Buffer>> {
 }
 
 async function expectFrozenAsInitial(path: string): Promise<void> {
-  const [now, initial] = [await tensorsOf(path), await initialOf(path)];
-  const { modelConfig, moments } = await openCheckpoint(path);
+  const checkpoint = await openCheckpoint(path);
+  const { modelConfig, moments } = checkpoint;
+  const [now, initial] = [await tensorsOf(checkpoint, 'model'), await initialOf(path)];
   for (const spec of parameterSpecs(modelConfig)) {
     const isTrained = isTrainedBy(trainable)(spec);
     expect(now.get(spec.name)!.equals(initial.get(spec.name)!), spec.name).toBe(!isTrained);
@@ -61,19 +70,34 @@ async function expectFrozenAsInitial(path: string): Promise<void> {
 }
 
 beforeAll(async () => {
-  await train(['--workers', '3', '--run-dir', 'straight'], ...config, 'train.maxSteps=60');
+  const evaluated = ['eval.everySteps=60', 'eval.batches=0'];
+  await train(['--workers', '3', '--run-dir', 'straight'], ...config, ...evaluated, 'train.maxSteps=60');
+});
+
+it('evaluates the average, which is the model in the checkpoint', async () => {
+  const { valLoss } = (await metricsOf(join(folder(), 'straight'))).find((line) => line.valLoss !== undefined)!;
+  const evaluated = await launch(['eval', '--checkpoint', 'straight', '--json'], folder());
+  expect(JSON.parse(evaluated.stdout).loss / valLoss!).toBeCloseTo(1, 5);
+  const checkpoint = await openCheckpoint(checkpointOf('straight', 60));
+  const [averages, weights] = [await tensorsOf(checkpoint, 'model'), await tensorsOf(checkpoint, 'weights')];
+  for (const name of checkpoint.moments) expect(averages.get(name)!.equals(weights.get(name)!), name).toBe(false);
 });
 
 it('leaves the frozen parameters as they were, and writes no moments of them', async () => {
   await expectFrozenAsInitial(checkpointOf('straight', 60));
 });
 
-it('resumes to the same bytes', async () => {
-  await train(['--workers', '3', '--run-dir', 'halves'], ...config, 'train.maxSteps=30');
+it('resumes to the same bytes after all its processes were killed', async () => {
+  const settings = [...config, 'checkpoint.everySteps=20', 'train.maxSteps=60'];
+  const running = start(['--workers', '3', '--run-dir', 'halves', ...set(...settings)], folder());
+  await running.printed(/step +3\d\//);
+  const workers = await running.descendants();
+  for (const pid of [running.process.pid!, ...workers]) signal(pid, 'SIGKILL');
+  await running.finished;
   const refused = await launch(['--resume', 'halves', ...set('train.maxSteps=60', 'train.trainable=all')], folder());
   expect(refused.code).toBe(2);
   expect(refused.stderr).toMatch(/transformer\.wte\.weight was frozen, but with train\.trainable: "all" it is trained/);
-  await train(['--resume', 'halves'], 'train.maxSteps=60');
+  await train(['--resume', 'halves']);
   for (const file of ['model.safetensors', 'optimizer.safetensors']) {
     const [halves, straight] = ['halves', 'straight'].map((run) => readFile(join(checkpointOf(run, 60), file)));
     expect((await halves!).equals(await straight!), file).toBe(true);
