@@ -25,6 +25,7 @@ import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
 import { printPlan } from './plan.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
+import { printSweep } from './sweepResult.ts';
 import { statusLine } from './terminal.ts';
 import type { TrainArguments } from './trainOptions.ts';
 
@@ -73,6 +74,11 @@ async function train(args: TrainArguments): Promise<number> {
     return interruptedExitCode;
   }
   const shown = shortPath(folder.path);
+  if (config.schedule.kind === 'sweep') {
+    await printSweep(folder.path);
+    conclude(`done: ${shown}`);
+    return 0;
+  }
   const use = useOf(config.task.kind, shown);
   printBest(evaluations, use.command);
   await printSample(config, folder);

@@ -221,16 +221,18 @@ export interface OptimizerKeys {
 
 /** The learning rate over the run. */
 export interface ScheduleKeys {
-  /** Shape of the learning rate after warm-up. Default `"cosine"`, one of cosine, constant. */
-  kind: 'cosine' | 'constant';
+  /** Shape of the learning rate after warm-up. cosine, linear: it falls to minLearningRate at decaySteps. constant: it stays. wsd (warm-up, stable, decay): it stays, and falls linearly in the last cooldownSteps. inverseSqrt: it falls with the square root of the step, as in Vaswani et al. sweep, which finds a learning rate: it rises exponentially from minLearningRate to learningRate, and the run ends with a plot and a suggestion. Default `"cosine"`, one of cosine, linear, constant, wsd, inverseSqrt, sweep. */
+  kind: 'cosine' | 'linear' | 'constant' | 'wsd' | 'inverseSqrt' | 'sweep';
   /** Peak learning rate. Default `0.001`, a number from 0 to 100. */
   learningRate: number;
-  /** Learning rate at and after decaySteps (cosine). Default `0.0001`, a number from 0 to 100. */
+  /** Learning rate at and after decaySteps (cosine, linear, wsd), or of the first step (sweep). Default `0.0001`, a number from 0 to 100. */
   minLearningRate: number;
-  /** Steps over which the learning rate rises linearly from 0. Default `100`, a whole number from 0 to 2147483647. */
+  /** Steps over which the learning rate rises linearly from 0; unused by sweep. Default `100`, a whole number from 0 to 2147483647. */
   warmupSteps: number;
-  /** Step at which the cosine decay ends; 0 means train.maxSteps. Default `0`, a whole number from 0 to 2147483647. */
+  /** Step at which the decay (cosine, linear, wsd) or the sweep ends; 0 means train.maxSteps. Default `0`, a whole number from 0 to 2147483647. */
   decaySteps: number;
+  /** Steps of the decay that ends at decaySteps (wsd); 0 means a fifth of decaySteps. Default `0`, a whole number from 0 to 2147483647. */
+  cooldownSteps: number;
 }
 
 /** Checkpoints: when they are written and how many are kept. */

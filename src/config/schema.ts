@@ -246,7 +246,15 @@ export const crossChecks: readonly CrossCheck[] = [
     key: 'schedule.decaySteps',
     other: 'schedule.warmupSteps',
     must: 'must be 0 or above',
-    holds: ({ schedule }) => schedule.decaySteps === 0 || schedule.decaySteps > schedule.warmupSteps,
+    holds: ({ schedule: { kind, decaySteps, warmupSteps } }) =>
+      decaySteps === 0 || kind === 'inverseSqrt' || kind === 'sweep' || decaySteps > warmupSteps,
+  },
+  {
+    key: 'schedule.minLearningRate',
+    other: 'schedule.learningRate',
+    must: 'must be above 0 and below the end of the sweep,',
+    holds: ({ schedule: { kind, minLearningRate, learningRate } }) =>
+      kind !== 'sweep' || (minLearningRate > 0 && minLearningRate < learningRate),
   },
   {
     key: 'engine.deviceKind',

@@ -252,6 +252,8 @@ function scheduleNote({ train, schedule }: Config, before: Config): string | und
   const changed = `train.maxSteps was ${stepsBefore} and is ${steps}`;
   const { kind, decaySteps, learningRate, minLearningRate } = schedule;
   if (kind === 'constant') return `${changed}: the learning rate stays ${learningRate}`;
+  if (kind === 'inverseSqrt') return `${changed}: the learning rate falls as before`;
+  if (kind === 'sweep') return `${changed}: the learning rate rises until then`;
   if (decaySteps > 0) {
     if (steps <= decaySteps) return `${changed}: the learning rate continues to fall until step ${decaySteps}`;
     return `${changed}: from step ${decaySteps} on (schedule.decaySteps) the learning rate is ${minLearningRate}`;

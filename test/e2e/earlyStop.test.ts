@@ -1,5 +1,5 @@
-/** A validation loss that falls no more ends a run that asks for it, over a resume too; the best model is kept, named and found. */
-import { readdir } from 'node:fs/promises';
+/** Runs that end by what they measure: a validation loss that falls no more, over a resume too, and a sweep of the learning rate. */
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { launch, metricsOf, set, tiny, useFolder } from './launch.ts';
@@ -34,4 +34,20 @@ it('stops after eval.stopAfter evaluations, those before a resume included', asy
   expect(listed.runs).toMatchObject([
     { name: 'still', status: 'stopped', step: 15, maxSteps: 1000, best: { step: 5 } },
   ]);
+});
+
+it('ends a sweep of the learning rate with a plot and a suggestion', async () => {
+  const rates = [
+    'schedule.kind=sweep',
+    'schedule.minLearningRate=1e-4',
+    'schedule.learningRate=100',
+    'train.maxSteps=80',
+  ];
+  const swept = await launch(['--single-process', '--run-dir', 'sweep', ...set(...tiny, ...rates)], folder());
+  expect(swept).toMatchObject({ code: 0, stderr: '' });
+  const suggestion = /; suggested schedule\.learningRate: (\d\.\de[+-]\d), a tenth of it \(sweep\/sweep\.svg\)$/m;
+  const rate = Number(suggestion.exec(swept.stdout)?.[1]);
+  expect(rate, swept.stdout).toBeGreaterThan(1e-4);
+  expect(rate).toBeLessThan(1);
+  expect(await readFile(join(folder(), 'sweep', 'sweep.svg'), 'utf8')).toContain('Training loss at each learning rate');
 });

@@ -122,6 +122,7 @@ const notRun: Record<string, string> = {
   'launch dashboard runs/a runs/b --port 8080': 'serves until it is ended; dashboard.test.ts has it',
   'launch merge runs/lora --out merged/': 'needs a run with LoRA; lora.test.ts has one',
   'launch merge runs/lora --best --out merged/': 'needs a run with LoRA; lora.test.ts has one',
+  'launch --set schedule.kind=sweep schedule.learningRate=1': 'earlyStop.test.ts has a shorter one',
   'launch export runs/lora --out adapter/': 'needs a run with LoRA; lora.test.ts has one',
   'launch export runs/lora --base openai-community/gpt2 --out adapter/': 'needs a run with LoRA; lora.test.ts has one',
   'launch --config grpo --init-from runs/sft': 'needs weights; rollouts.test.ts has some',

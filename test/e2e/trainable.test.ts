@@ -24,7 +24,7 @@ const config = [
 ];
 
 async function train(args: readonly string[], ...overrides: readonly string[]): Promise<void> {
-  const result = await launch([...args, ...set(...overrides)], folder());
+  const result = await launch([...args, ...(overrides.length > 0 ? set(...overrides) : [])], folder());
   expect(result).toMatchObject({ code: 0, stderr: '', orphans: [] });
 }
 

@@ -1,6 +1,6 @@
 /**
  * A run that diverged: a loss or a gradient is not finite. The step is not applied. The workers' state, from before that step, is
- * saved, and the run ends with advice. Pure, a part of decide.ts.
+ * saved, and the run ends with advice; or without, if it is a sweep of the learning rate. Pure, a part of decide.ts.
  */
 import type { Sums } from '../../base/sums.ts';
 import type { Decision, RunPlan, RunState } from './runState.ts';
@@ -38,8 +38,9 @@ export function endDiverged(state: RunState, problem: string, nowMs: number): De
   );
 }
 
-/** A run that ends at the current boundary. */
+/** A run that ends at the current boundary. A sweep has found what it looks for: the rates that are too high. */
 export function endingDiverged(state: RunState, problem: string): RunState {
+  if (state.plan.schedule.kind === 'sweep') return { ...state, stopRequested: true };
   return { ...state, stopRequested: true, givingUp: messageOf(state, problem) };
 }
 

@@ -241,6 +241,16 @@ describe('the decision core: numbers that are not finite', () => {
     });
   });
 
+  it('ends a sweep of the learning rate without a failure', () => {
+    const schedule = { ...plan.schedule, kind: 'sweep', minLearningRate: 1 } as const;
+    const script = new Script({ ...quiet, schedule }).start().step(1);
+    script.reduced('w0', 2, script.state.term, Number.NaN).reduced('w1', 2, script.state.term, Number.NaN);
+    script.ready('w0').ready('w1').snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.kinds()).toEqual(expect.arrayContaining(['stop→w0', 'stop→w1']));
+    expect(failure(script)).toBeUndefined();
+    expect(script.state.stage).toBe('done');
+  });
+
   it('fails at once where no step was made', () => {
     const script = new Script(quiet).start();
     script.reduced('w0', 1, script.state.term, Number.POSITIVE_INFINITY).reduced('w1', 1);
