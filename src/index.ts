@@ -98,7 +98,14 @@ export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { reward } from './model/objectives/reward.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
-export { type ModelParameters, type Parameter, Parameters, type ParametersOptions } from './model/parameterStore.ts';
+export {
+  type ModelParameters,
+  type Parameter,
+  type ParameterBlock,
+  Parameters,
+  type ParametersOptions,
+  type StateEntry,
+} from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
 export type { Seed } from './model/recording.ts';
 export { type CheckpointBody, Tape } from './model/tape.ts';

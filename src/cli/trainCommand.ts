@@ -44,9 +44,8 @@ const fullCommand: TrainCommand = {
         'the same for a Llama, with a shorter context',
       )
       .example('$0 --config grpo --init-from runs/sft', 'learn from rewards of its own answers')
-      .example('$0 --set schedule.kind=sweep schedule.learningRate=1', 'find a learning rate: a plot and a suggestion')
-      .example('$0 --dashboard', 'serve a page with live curves')
-      .example('$0 --trace 20', 'record a timeline of 20 steps')
+      .example('$0 --set schedule.kind=sweep schedule.learningRate=1', 'find a learning rate')
+      .example('$0 --dashboard --trace 20', 'show live curves, record 20 steps')
       .example('$0 --workers 4 --min-workers 2', 'continue with at least 2 of 4 if workers die'),
   handler: async (args) => (await import('./train.ts')).runTrain(args),
 };

@@ -25,14 +25,14 @@ export interface ParametersOptions {
 }
 
 /** A block of numbers for the parameters. */
-type Block = 'params' | 'grads' | 'm' | 'v' | 'average';
+export type ParameterBlock = 'params' | 'grads' | 'm' | 'v' | 'average';
 
 const optionNames = { training: true, isTrained: true, averaged: true } satisfies OptionNames<ParametersOptions>;
 
 /** A tensor of a replica's state: the part that it is, the block that has it, and the index of its parameter. */
 export interface StateEntry {
   readonly part: StatePart;
-  readonly block: Block;
+  readonly block: ParameterBlock;
   readonly index: number;
 }
 
@@ -73,7 +73,7 @@ export class Parameters implements ModelParameters {
   /** Number of elements in all parameters, without the engine's padding. */
   readonly count: number;
   readonly #engine: Engine;
-  readonly #groups: { readonly params: TensorGroup } & Partial<Record<Block, TensorGroup>>;
+  readonly #groups: { readonly params: TensorGroup } & Partial<Record<ParameterBlock, TensorGroup>>;
   /** The values of the other parameters, in the order of `specs`. */
   readonly #frozen: TensorGroup | undefined;
   readonly #list: { -readonly [K in keyof Parameter]: Parameter[K] }[];
@@ -224,7 +224,7 @@ export class Parameters implements ModelParameters {
   }
 
   /** The parameters that have these numbers: the first of `specs`, or all. */
-  specsOf(block: Block): readonly ParameterSpec[] {
+  specsOf(block: ParameterBlock): readonly ParameterSpec[] {
     return block === 'params' ? this.specs : this.trained;
   }
 
@@ -254,7 +254,7 @@ export class Parameters implements ModelParameters {
     return this.#frozen === undefined ? [trained] : [trained, this.#frozen];
   }
 
-  #trainingGroup(name: Exclude<Block, 'params'>): TensorGroup {
+  #trainingGroup(name: Exclude<ParameterBlock, 'params'>): TensorGroup {
     const group = this.#groups[name];
     invariant(
       group !== undefined,
@@ -306,7 +306,7 @@ export class Parameters implements ModelParameters {
   }
 
   /** Copies one tensor out; `into` has its size. */
-  async readTensor(block: Block, index: number, into: Float32Array): Promise<void> {
+  async readTensor(block: ParameterBlock, index: number, into: Float32Array): Promise<void> {
     await this.#engine.download(this.#tensor(block, index), into);
   }
 
@@ -318,20 +318,20 @@ export class Parameters implements ModelParameters {
   }
 
   /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own if the device uses the host's memory. */
-  hostTensor(block: Block, index: number): Float32Array {
+  hostTensor(block: ParameterBlock, index: number): Float32Array {
     const [group, at] = this.#place(block, index);
     const from = group.offsets[at]!;
     return this.#engine.hostRange(group, from, from + this.specs[index]!.size);
   }
 
   /** Overwrites one tensor; `data` has its size. */
-  writeTensor(block: Block, index: number, data: Float32Array): void {
+  writeTensor(block: ParameterBlock, index: number, data: Float32Array): void {
     this.#engine.upload(this.#tensor(block, index), data);
     if (block === 'params') this.valuesChanged();
   }
 
   /** Copies a complete block out, tensor after tensor in the order of `specsOf(block)`, unpadded: `into` has as many elements. */
-  async exportState(block: Block, into: Float32Array): Promise<void> {
+  async exportState(block: ParameterBlock, into: Float32Array): Promise<void> {
     this.#checkLength(block, into);
     let start = 0;
     for (const [index, { size }] of this.specsOf(block).entries()) {
@@ -341,7 +341,7 @@ export class Parameters implements ModelParameters {
   }
 
   /** The inverse of `exportState`. */
-  importState(block: Block, from: Float32Array): void {
+  importState(block: ParameterBlock, from: Float32Array): void {
     this.#checkLength(block, from);
     let start = 0;
     for (const [index, { size }] of this.specsOf(block).entries()) {
@@ -350,13 +350,13 @@ export class Parameters implements ModelParameters {
     }
   }
 
-  #tensor(block: Block, index: number): Tensor {
+  #tensor(block: ParameterBlock, index: number): Tensor {
     const [group, at] = this.#place(block, index);
     return group.tensors[at]!;
   }
 
   /** The location of a parameter's tensor. */
-  #place(block: Block, index: number): [group: TensorGroup, index: number] {
+  #place(block: ParameterBlock, index: number): [group: TensorGroup, index: number] {
     const { length } = this.trained;
     if (index < length) return [block === 'params' ? this.values : this.#trainingGroup(block), index];
     const name = this.specs[index]?.name;
@@ -364,7 +364,7 @@ export class Parameters implements ModelParameters {
     return [this.#frozen, index - length];
   }
 
-  #checkLength(block: Block, array: Float32Array): void {
+  #checkLength(block: ParameterBlock, array: Float32Array): void {
     const count = sizeOf(this.specsOf(block));
     invariant(array.length === count, `expected ${count} numbers, got ${array.length}`);
   }

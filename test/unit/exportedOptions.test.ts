@@ -56,6 +56,7 @@ const values = new Set([
   ...[
     'ActivationKind',
     'Batch',
+    'Batch | Iterable<Batch>',
     'CachedContext',
     'CachedKeys',
     'CheckpointBody',
@@ -75,7 +76,7 @@ const values = new Set([
     'Parameters',
     'Precision',
   ],
-  ...['Seed', 'Shape', "StatePart | 'grads'", 'Sums', 'Tape', 'Tensor', 'TextSource', 'TokenSequence', 'TokenizerKind'],
+  ...['ParameterBlock', 'Seed', 'Shape', 'Sums', 'Tape', 'Tensor', 'TextSource', 'TokenSequence', 'TokenizerKind'],
   ...['Trainer', 'TrainingSplit', 'Variable'],
 ]);
 

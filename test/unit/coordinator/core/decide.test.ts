@@ -248,7 +248,7 @@ describe('the decision core: numbers that are not finite', () => {
     script.ready('w0').ready('w1').snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(script.kinds()).toEqual(expect.arrayContaining(['stop→w0', 'stop→w1']));
     expect(failure(script)).toBeUndefined();
-    expect(script.state.stage).toBe('done');
+    expect(script.state.stage).toBe('finished');
   });
 
   it('fails at once where no step was made', () => {
