@@ -3,7 +3,7 @@
 const bits = 128;
 
 /**
- * base^exponent for a base in [0, 1) and a whole exponent, to 2^-120, then rounded to a double. JavaScript lets each platform round `**`
+ * base^exponent for a base in [0, 1) and an integer exponent, to 2^-120, then rounded to a double. JavaScript lets each platform round `**`
  * in its own way; replicas on different platforms need the same bits.
  */
 export function power(base: number, exponent: number): number {

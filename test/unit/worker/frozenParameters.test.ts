@@ -1,5 +1,4 @@
 /** A worker that trains some parameters only: what it holds, hashes and hands on. */
-
 import { afterEach, expect, it } from 'vitest';
 import { isTrainedBy } from '../../../src/architecture/trainable.ts';
 import { isTrainedTensor } from '../../../src/base/stateParts.ts';
