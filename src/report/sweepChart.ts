@@ -22,7 +22,7 @@ export interface Sweep {
   readonly isFalling: boolean;
 }
 
-export function sweepOf({ steps }: Pick<RunRecord, 'steps'>): Sweep {
+export function sweepOf({ steps }: { readonly steps: Pick<RunRecord['steps'], 'lr' | 'loss'> }): Sweep {
   const points = steps.lr.map((rate, i): Point => [rate, steps.loss[i]!]);
   const curve = smoothed(points, smoothing).filter(([, loss]) => Number.isFinite(loss));
   let lowest: Point | undefined;

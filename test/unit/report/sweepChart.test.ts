@@ -7,9 +7,7 @@ import { sweepChart, sweepOf } from '../../../src/report/sweepChart.ts';
 function sweep(loss: (exponent: number) => number) {
   const exponents = Array.from({ length: 121 }, (_, i) => -5 + i / 20);
   const column = (value: (exponent: number) => number) => exponents.map(value);
-  const nothing = column(() => Number.NaN);
-  const others = { step: column((e) => 20 * (e + 5) + 1), gradNorm: nothing, tokensPerSecond: nothing, mfu: nothing };
-  return sweepOf({ steps: { ...others, lr: column((e) => 10 ** e), loss: column(loss) } });
+  return sweepOf({ steps: { lr: column((e) => 10 ** e), loss: column(loss) } });
 }
 
 describe('a sweep of the learning rate', () => {
