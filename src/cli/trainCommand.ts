@@ -32,7 +32,7 @@ const fullCommand: TrainCommand = {
   builder: (yargs) =>
     yargs
       .options(trainOptions)
-      .example('$0', 'train a small model on the built-in text with 2 workers')
+      .example('$0', 'train on the built-in text with 2 workers')
       .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data-parallel over 4 processes')
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'resume from the newest complete checkpoint')
