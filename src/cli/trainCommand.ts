@@ -39,10 +39,6 @@ const fullCommand: TrainCommand = {
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 workers to join')
       .example('$0 --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555', 'workers join at that name')
       .example('$0 --config lora --init-from gpt2/ --set data.text=book.txt', 'train only LoRA adapters of weights')
-      .example(
-        '$0 --config lora --init-from SmolLM2-135M/ --set model.blockSize=512 data.text=book.txt',
-        'the same for a Llama, with a shorter context',
-      )
       .example('$0 --config grpo --init-from runs/sft', 'learn from rewards of its own answers')
       .example('$0 --set schedule.kind=sweep schedule.learningRate=1', 'find a learning rate')
       .example('$0 --dashboard --trace 20', 'show live curves, record 20 steps')

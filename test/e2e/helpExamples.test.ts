@@ -80,8 +80,6 @@ const run: Record<string, string> = {
 
 /** What is not, and why. */
 const notRun: Record<string, string> = {
-  'launch --config lora --init-from SmolLM2-135M/ --set model.blockSize=512 data.text=book.txt':
-    'needs published weights; transformer.test.ts has it with a tiny Llama',
   'launch --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4':
     'waits for another machine; comeAndGo.test.ts has it',
   'launch --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555':

@@ -21,6 +21,7 @@ export const tinyModel: Gpt2Config = {
   activation: 'gelu',
   tiedHead: true,
   labels: [],
+  valueHead: false,
   loraRank: 0,
   loraAlpha: 16,
   loraTargets: ['c_attn'],
