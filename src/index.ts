@@ -41,6 +41,7 @@ export type {
   ScheduleKeys,
   TaskKeys,
   TrainKeys,
+  TransformerKeys,
 } from './config/configTypes.ts';
 export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/load.ts';
 export type { CheckpointOutcome, FailedCheckpoint, WrittenCheckpoint } from './coordinator/checkpointer.ts';
@@ -71,6 +72,7 @@ export type {
   AdamwOptions,
   AttentionHeads,
   AttentionOptions,
+  AverageOptions,
   CachedKeys,
   Documents,
   Dropout,

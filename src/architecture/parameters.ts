@@ -15,6 +15,7 @@ export interface NormalInit {
 
 /** The fixed table of positions [T, C] of the first Transformer: sines in the first half of the channels, cosines in the second. */
 export interface SinusoidalInit {
+  /** Distinguishes it from other initial values. */
   readonly sinusoidal: true;
 }
 

@@ -15,7 +15,7 @@ export interface StateTensor {
   readonly name: string;
   /** The shape in checkpoints. */
   readonly shape: readonly number[];
-  /** Its parts, in the order of {@link stateParts}; only `model` if it is frozen. */
+  /** Its parts, in the order of `stateParts`; only `model` if it is frozen. */
   readonly parts: readonly StatePart[];
 }
 

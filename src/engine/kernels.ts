@@ -221,6 +221,14 @@ export interface CachedKeys {
   readonly position: number;
 }
 
+/** Averages of parameters: average = (1 - weight) · average + weight · param. */
+export interface AverageOptions {
+  /** Tensors of the shapes of the parameters. */
+  readonly group: TensorGroup;
+  /** The share of the updated parameters, 0 to 1. */
+  readonly weight: number;
+}
+
 /** One update of AdamW (Loshchilov and Hutter, 2019), as PyTorch computes it. */
 export interface AdamwOptions {
   /** Groups of the same shapes. */
@@ -247,8 +255,8 @@ export interface AdamwOptions {
   readonly gradScale: number;
   /** Leaves the gradients 0, for the next step. */
   readonly zeroGrads?: boolean;
-  /** Averages that follow the updated parameters: average = (1 - weight) · average + weight · param. Without it, there are none. */
-  readonly average?: { readonly group: TensorGroup; readonly weight: number };
+  /** Averages that follow the updated parameters. Without it, there are none. */
+  readonly average?: AverageOptions;
 }
 
 /** What a GPT needs, forward and backward. */

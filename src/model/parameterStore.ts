@@ -31,8 +31,11 @@ const optionNames = { training: true, isTrained: true, averaged: true } satisfie
 
 /** A tensor of a replica's state: the part that it is, the block that has it, and the index of its parameter. */
 export interface StateEntry {
+  /** What the tensor is to its parameter. */
   readonly part: StatePart;
+  /** The block that holds it. */
   readonly block: ParameterBlock;
+  /** The index of its parameter. */
   readonly index: number;
 }
 
