@@ -3,6 +3,7 @@
  * renders one: loops inside loops must not stop the program.
  */
 import { type Environment, Interpreter } from '@huggingface/jinja';
+import type { RenderBudget } from './renderBudget.ts';
 
 /** A part of a parsed template. Those that this names have these fields. */
 interface Statement {
@@ -11,8 +12,6 @@ interface Statement {
   readonly lhs: Statement;
 }
 
-/** About two seconds. A template takes some 30 steps a message. */
-const stepsMax = 1_000_000;
 const textLengthMax = 2 ** 24;
 /** A step handles that many characters, or values of a list that exists already. */
 const [charactersPerStep, valuesPerStep] = [1024, 16];
@@ -21,27 +20,6 @@ const stepsPerIteration = 10;
 
 /** The values of the texts in templates. Values do not change, and making them is much of the work. */
 const literals = new WeakMap<Statement, { readonly value: unknown }>();
-
-/** What remains of the work that rendering may take. Several renderings can share it. */
-export class RenderBudget {
-  readonly #steps: number;
-  #left: number;
-
-  constructor(steps = stepsMax) {
-    this.#steps = steps;
-    this.#left = steps;
-  }
-
-  /** @throws Error if nothing remains */
-  take(steps: number): void {
-    this.#left -= steps;
-    if (this.#left < 0) {
-      throw new Error(
-        `it takes more than ${this.#steps} steps. Shorten the conversation, or use a template with fewer loops`,
-      );
-    }
-  }
-}
 
 /** Counts a step for each statement and expression, and more for long texts and lists. */
 export class BoundedInterpreter extends Interpreter {

@@ -6,8 +6,8 @@
  * sides of that border are encoded apart, so it is a token border in training exactly as at inference.
  */
 import { UserError } from '../base/errors.ts';
-import { RenderBudget } from './boundedInterpreter.ts';
 import type { Message } from './messages.ts';
+import { RenderBudget } from './renderBudget.ts';
 import { endMark, SpecialNames, type TextPart } from './specialNames.ts';
 import type { Template } from './template.ts';
 

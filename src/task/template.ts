@@ -4,9 +4,10 @@
  */
 import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { invariant, messageOf, UserError } from '../base/errors.ts';
-import { BoundedInterpreter, RenderBudget } from './boundedInterpreter.ts';
+import { BoundedInterpreter } from './boundedInterpreter.ts';
 import { type BuiltInTemplate, builtInTemplates, isBuiltInSource } from './builtInTemplates.ts';
 import type { Message } from './messages.ts';
+import { RenderBudget } from './renderBudget.ts';
 
 /** Published templates have at most some 20,000 characters. */
 const sourceLengthMax = 2 ** 18;

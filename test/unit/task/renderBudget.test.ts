@@ -1,6 +1,6 @@
 /** A template cannot work without end: every way to do much in a short source counts. */
 import { expect, it } from 'vitest';
-import { RenderBudget } from '../../../src/task/boundedInterpreter.ts';
+import { RenderBudget } from '../../../src/task/renderBudget.ts';
 import { parseTemplate } from '../../../src/task/template.ts';
 import { refusalOf } from './refusal.ts';
 import { publishedTemplates } from './templates.ts';
