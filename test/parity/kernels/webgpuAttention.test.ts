@@ -160,4 +160,51 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
       }
     },
   );
+
+  nightlyIt.each([
+    { tq: 70, tk: 130, headSize: 12, rate: 0.2, hasStarts: true },
+    { tq: 70, tk: 40, headSize: 5, rate: 0, hasStarts: false },
+  ])(
+    'ranges of keys in the tiles of real GPUs: Tq=$tq Tk=$tk HS=$headSize dropout $rate',
+    { timeout: 600_000 },
+    async ({ tq, tk, headSize, rate, hasStarts }) => {
+      const { isFallbackAdapter: _, ...info } = gpu.info;
+      const real = new Gpu(gpu.device, { ...info, isFallbackAdapter: false }, gpu.name);
+      const [b, nHead, nKvHead] = [2, 4, 2];
+      const [c, kvWidth] = [nHead * headSize, 2 * nKvHead * headSize];
+      const [q, kv] = [seededValues(1, b * tq * c).map((x) => 2 * x), seededValues(2, b * tk * kvWidth)];
+      const doutValues = unevenValues(4, b * tq, c);
+      // Each query sees a fifth of the keys or more, somewhere.
+      const starts = Int32Array.from({ length: b * tq }, (_, i) =>
+        hasStarts ? (7 * i) % Math.floor((4 * tk) / 5) : 0,
+      );
+      const ends = starts.map((start, i) => Math.min(tk, start + Math.ceil(tk / 5) + (i % 9)));
+      const mask = reference.dropoutMask(seededDropout(3, rate), b, nHead * tq * tk);
+      const input = { q, kv, b, t: tq, keys: tk, nHead, nKvHead, headSize, mask, starts, ends };
+      const [out, lse] = [put(real, [b, tq, c]), put(real, [2, b, nHead, tq])];
+      const [dq, dkv] = [put(real, [b, tq, c]), put(real, [b, tk, kvWidth])];
+      const options = {
+        q: put(real, [b, tq, c], q),
+        kv: put(real, [b, tk, kvWidth], kv),
+        nHead,
+        nKvHead,
+        lse,
+        out,
+        ...(rate > 0 && { dropout: seededDropout(3, rate) }),
+        ...(hasStarts && { starts: putStarts(real, [b, tq], starts) }),
+        ends: putStarts(real, [b, tq], ends),
+      };
+      attentionForward(real, options);
+      attentionBackward(real, { ...options, dq, dkv, dout: put(real, [b, tq, c], doutValues) });
+      const expected = reference.attentionForward(input);
+      const terms = reference.attentionForwardTerms(input);
+      expect(errorByRow(await read(real, out), expected.out, c, terms)).toBeLessThan(TOLERANCES.attentionForward);
+      const gradients = reference.separateAttentionBackward(input, doutValues);
+      const sizes = reference.separateAttentionBackward(input, doutValues, 'terms');
+      expect(errorByRow(await read(real, dq), gradients.dq, c, sizes.dq)).toBeLessThan(TOLERANCES.attentionBackward);
+      expect(errorByRow(await read(real, dkv), gradients.dkv, kvWidth, sizes.dkv)).toBeLessThan(
+        TOLERANCES.attentionBackward,
+      );
+    },
+  );
 });
