@@ -63,7 +63,12 @@ async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
     ...settings.filter((setting) => !isChosen(setting.slice(0, setting.indexOf('=')))),
     ...chosen,
   ];
-  print(`the same as: ${ownCommand('--config', config, '--set', ...set)}`);
+  const { workers, runDir } = args;
+  const chosenToo = [
+    ...(workers === undefined ? [] : ['--workers', String(workers)]),
+    ...(runDir === undefined ? [] : ['--run-dir', runDir]),
+  ];
+  print(`the same as: ${ownCommand('--config', config, ...chosenToo, '--set', ...set)}`);
   await runTrain({ ...args, config, set, initFrom: undefined, 'init-from': undefined, resume: undefined });
 }
 

@@ -80,19 +80,26 @@ async function train(args: TrainArguments): Promise<number> {
     return 0;
   }
   const use = useOf(config.task.kind, shown);
-  printBest(evaluations, use.command);
+  await printBest(run, evaluations, use.command);
   await printSample(config, folder);
   conclude(`done: ${shown}. ${use.purpose}: ${ownCommand(...use.command)}`);
   return 0;
 }
 
-/** Names the best model, since the sample and `generate` use the last one. */
-function printBest(evaluations: readonly EvaluatedLoss[], command: readonly string[]): void {
+/** Names the best model, since the sample and `generate` use the last one, and the way to it if it has a checkpoint. */
+async function printBest(run: Run, evaluations: readonly EvaluatedLoss[], command: readonly string[]): Promise<void> {
   const [best, last] = [bestOf(evaluations), evaluations.at(-1)];
   if (best === undefined || last === undefined) return;
   const at = `best validation loss ${best.loss.toFixed(4)} at step ${grouped(best.step)}`;
-  if (best === last) print(at);
-  else print(`${at}, ${last.loss.toFixed(4)} at the end: ${ownCommand(...command, '--best')}`);
+  if (best === last) {
+    print(at);
+    return;
+  }
+  const isKept = (await run.store.list()).some(({ step, problem }) => step === best.step && problem === undefined);
+  const use = isKept
+    ? ownCommand(...command, '--best')
+    : 'its weights were not kept; checkpoint.best=true keeps those of the lowest loss';
+  print(`${at}, ${last.loss.toFixed(4)} at the end: ${use}`);
 }
 
 /** What a user does with a model that has learned this task. */

@@ -190,7 +190,9 @@ function noteValueHead({ path, modelConfig }: Checkpoint, { onWarning }: Checkpo
 function adaptersOf({ modelConfig, path }: Checkpoint): Lora {
   const lora = loraOf(modelConfig);
   if (lora !== undefined) return lora;
-  throw new UserError(`${shortPath(path)} has no adapters: it is a complete model already (model.loraRank is 0)`);
+  throw new UserError(
+    `${shortPath(path)} has no adapters: it is a complete model already (model.loraRank is 0). To publish it, copy its model files: docs/guide/export.md`,
+  );
 }
 
 function textFile(name: string, text: string): NewFile {

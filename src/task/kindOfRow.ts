@@ -24,6 +24,6 @@ export function kindOfRow({ row, at }: PlacedRow, columns: (...names: string[]) 
   const expected = kinds.flatMap(([, sets]) => sets.map((keys) => `{${keys.join(', ')}}`)).join(', ');
   throw new UserError(
     `${at}: expected a row with one of ${expected}, received one with ${namesOf(row)}. ` +
-      `If the row has them under other names, take these: ${columns('text=NAME', 'label=OTHER')}. If it is a table without a header row, name its columns: ${columns('label', 'text')}`,
+      `If the row has them under other names, take these: ${columns('text=NAME', 'label=OTHER')}. If it is a table without a header row, name its columns: ${columns('label', 'text')}.`,
   );
 }

@@ -36,6 +36,15 @@ it('stops after eval.stopAfter evaluations, those before a resume included', asy
   ]);
 });
 
+it('says that the weights of the best evaluation were not kept, if they have no checkpoint', async () => {
+  const once = ['eval.everySteps=1', 'checkpoint.keep=1', 'train.maxSteps=4', 'eval.batches=2'];
+  const rates = ['schedule.learningRate=0', 'schedule.minLearningRate=0', 'sample.maxTokens=0'];
+  const run = await launch(['--single-process', '--run-dir', 'lost', ...set(...tiny, ...rates, ...once)], folder());
+  expect(run.stdout).toMatch(
+    /^best validation loss (\d\.\d{4}) at step 1, \1 at the end: its weights were not kept; checkpoint\.best=true keeps/m,
+  );
+});
+
 it('ends a sweep of the learning rate with a plot and a suggestion', async () => {
   const rates = [
     'schedule.kind=sweep',

@@ -23,11 +23,14 @@ it('trains weights on rows as the command that it prints', async () => {
   expect(short).toMatchObject({ code: 0, stderr: '' });
   const [, printed] = /^the same as: npx launch (.*)$/m.exec(short.stdout) ?? [];
   expect(printed).toMatch(
-    /^--config sft --set 'model.from="runs\/base"' 'data.examples="rows.jsonl"' schedule.learningRate=5e-5 /,
+    /^--config sft --run-dir runs\/short --set 'model.from="runs\/base"' 'data.examples="rows.jsonl"' schedule.learningRate=5e-5 /,
   );
 
-  const words = printed!.split(' ').map((word) => word.replaceAll("'", ''));
-  const long = await launch([...words, '--run-dir', 'runs/long'], here);
+  const words = printed!.replace('runs/short', 'runs/long').split(' ');
+  const long = await launch(
+    words.map((word) => word.replaceAll("'", '')),
+    here,
+  );
   expect(long).toMatchObject({ code: 0, stderr: '' });
   const [one, other] = ['short', 'long'].map((run) => readFileSync(join(here, 'runs', run, 'metrics.jsonl'), 'utf8'));
   const losses = (text = '') => [...text.matchAll(/"(?:loss|valLoss)":([^,]+)/g)].map(([, loss]) => loss);

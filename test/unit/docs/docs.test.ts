@@ -87,10 +87,11 @@ async function parse(words: readonly string[]): Promise<Record<string, unknown>>
   return expect.unreachable('the command has run');
 }
 
-/** The keys that are set; a config of the reader's own stands for the usual one. */
-function checkConfig({ set = [], config }: { set?: string[]; config?: string }): void {
+/** The keys that are set; a config of the reader's own stands for the usual one, and rows of `finetune` for `data.examples`. */
+function checkConfig({ set = [], config, rows }: { set?: string[]; config?: string; rows?: string }): void {
   const shipped = shippedConfigs().find((name) => name === config?.replace(/\.yaml$/, ''));
-  loadConfig({ file: shipped, overrides: set, cwd: packageRoot });
+  const examples = rows === undefined ? [] : ['task.kind=classify', `data.examples=${rows}`];
+  loadConfig({ file: shipped, overrides: [...examples, ...set], cwd: packageRoot });
 }
 
 /** The cells of the rows of a table, by the heading above it. */

@@ -18,6 +18,6 @@ test.each([
 
 test('refuses other rows, with what it expects', () => {
   expect(() => kindOfRow({ row: { question: 'a', answer: 'b' }, at: 'rows.csv:2' }, columns)).toThrow(
-    /^rows\.csv:2: expected a row with one of \{chosen, rejected\}, .* received one with "question", "answer"\. If the row has them under other names, take these: --columns text=NAME,label=OTHER\. .*: --columns label,text$/,
+    /^rows\.csv:2: expected a row with one of \{chosen, rejected\}, .* received one with "question", "answer"\. If the row has them under other names, take these: --columns text=NAME,label=OTHER\. .*: --columns label,text\.$/,
   );
 });
