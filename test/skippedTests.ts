@@ -21,6 +21,7 @@ const webgpu =
 
 /** Cases of `nightlyIt` (test/nightly.ts), each by its full name: nothing but the time of day may skip them, and no others. */
 const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
+  { file: 'test/parity/kernels/tfjsCpu.test.ts' },
   {
     file: 'test/unit/model/bandit.test.ts',
     name: whole(
