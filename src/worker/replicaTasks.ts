@@ -4,11 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
+import type { ModelConfig } from '../architecture/registry.ts';
 import { isTrainedBy } from '../architecture/trainable.ts';
 import { type Batch, microBatches } from '../base/batch.ts';
-import { invariant, PeerError } from '../base/errors.ts';
+import { invariant, messageOf, PeerError } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
-import { headerOf } from '../checkpoint/safetensors.ts';
+import { fileParameters } from '../checkpoint/fileParameters.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import { textMax } from '../comm/messageFields.ts';
 import type { Span } from '../comm/spans.ts';
@@ -63,6 +64,15 @@ async function measureLimit(engine: Engine, precision: Precision): Promise<Build
   const { threads = 1 } = engine;
   const flops = (await engine.peakFlops?.(precision, limitSeconds)) ?? 0;
   return flops > 0 ? { threadFlops: flops / threads, threads } : undefined;
+}
+
+/** What the coordinator sent is not the fault of this worker's user. */
+function referenceValues(file: Uint8Array, config: ModelConfig): (name: string) => Float32Array {
+  try {
+    return fileParameters(file, config, 'the reference');
+  } catch (error) {
+    throw new PeerError(messageOf(error), { cause: error });
+  }
 }
 
 export class ReplicaTasks {
@@ -193,21 +203,16 @@ export class ReplicaTasks {
     return await trainer.evaluate(parts.map((part) => part.batch));
   }
 
-  /** @throws PeerError if the file is not the one that the run names, or lacks a parameter */
+  /** @throws PeerError if the file is not the one that the run names, or of another model */
   async takeReference({ file, sha256 }: ReferenceTask): Promise<void> {
-    const { reference } = this.#built();
+    const { reference, trainer } = this.#built();
     const found = createHash('sha256').update(file).digest('hex');
     if (found !== sha256) throw new PeerError(`received a reference with sha256 ${found}, expected ${sha256}`);
     const own = reference?.parameters;
     if (own === undefined) return; // adapters that are switched off
-    const { entries } = headerOf(file, 'the reference');
-    for (const [index, { name, size }] of own.specs.entries()) {
-      const entry = entries.find((other) => other.name === name);
-      if (entry?.dtype !== 'F32' || entry.end - entry.begin !== 4 * size) {
-        throw new PeerError(`the reference has no ${name} with ${size} numbers of float32`);
-      }
-      own.writeTensor('params', index, new Float32Array(file.slice(entry.begin, entry.end).buffer));
-    }
+    // The file may have a value head, which the reference lacks.
+    const valuesOf = referenceValues(file, trainer.model.config);
+    for (const [index, { name }] of own.specs.entries()) own.writeTensor('params', index, valuesOf(name));
     own.valuesChanged();
   }
 
