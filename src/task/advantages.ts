@@ -179,13 +179,17 @@ function summaryOf(rollouts: readonly RewardedRollout[], groups: readonly Reward
   };
 }
 
+/** In nats. Far more than any model that still learns, and far from the end of float64. */
+const differenceMax = 100;
+
 /**
  * The estimate k3 of KL(π‖π_ref) from a token that π drew: π_ref/π - 1 - log(π_ref/π), never negative
- * (Schulman, "Approximating KL Divergence", 2020, http://joschu.net/blog/kl-approx.html).
+ * (Schulman, "Approximating KL Divergence", 2020, http://joschu.net/blog/kl-approx.html). It is finite, and so are sums of it: a ratio
+ * π_ref/π counts as at most e^100.
  */
 export function k3(logprob: number, reference: number): number {
   const difference = reference - logprob;
-  return Math.expm1(difference) - difference;
+  return Math.expm1(Math.min(difference, differenceMax)) - difference;
 }
 
 function meanOf(numbers: readonly number[]): number {

@@ -168,9 +168,14 @@ export function tokenLoss(
   // The limit is in the direction of the advantage: a ratio beyond it has no gradient.
   const isClipped = advantage > 0 ? ratio > 1 + clip : advantage < 0 && ratio < 1 - clip;
   const limited = isClipped ? (advantage > 0 ? 1 + clip : 1 - clip) : ratio;
+  // Not multiplied by a β of 0: a ratio may be infinite.
+  const divergence =
+    beta > 0
+      ? { loss: beta * ratio * k3(logprob, reference), slope: beta * ratio * (logprob - reference) }
+      : { loss: 0, slope: 0 };
   return {
-    loss: -limited * advantage + beta * ratio * k3(logprob, reference),
-    slope: (isClipped ? 0 : -ratio * advantage) + beta * ratio * (logprob - reference),
+    loss: -limited * advantage + divergence.loss,
+    slope: (isClipped ? 0 : -ratio * advantage) + divergence.slope,
     ratio,
     isClipped,
   };

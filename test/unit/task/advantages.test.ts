@@ -55,6 +55,13 @@ describe('advantages', () => {
     expect(summary.kl).toBeCloseTo(divergence, 12);
   });
 
+  it('come with a finite divergence, also from a reference that is far away', () => {
+    const far = group.map((each) => ({ ...each, logprobs: each.logprobs.map(() => -900) }));
+    const { kl } = policyRows(far, grpo).summary;
+    expect(kl).toBeGreaterThan(1e40);
+    expect(kl * 1e9).toBeLessThan(Number.MAX_VALUE);
+  });
+
   it('of PPO are the weighted sums of all later surprises, and returns their sums with the values', () => {
     const values = Float32Array.of(0.5, 0.25, 1);
     const options: AdvantageOptions = { ...grpo, kind: 'ppo', group: 1, scaleAdvantages: false };

@@ -32,6 +32,20 @@ describe('the loss of a token', () => {
     ]);
   });
 
+  it('without β does not depend on the reference, however far away it is', () => {
+    const numbers = { logprob: -900, old: -900, advantage: 1 };
+    const at = (reference: number) => tokenLoss({ ...numbers, reference }, { clip: 0.2, beta: 0 });
+    expect(at(-1)).toEqual({ loss: -1, slope: -1, ratio: 1, isClipped: false });
+    expect(at(-1e30)).toEqual(at(-1));
+    const raised = tokenLoss({ ...numbers, logprob: -1, reference: -1 }, { clip: 0.2, beta: 0 });
+    expect(raised).toMatchObject({ loss: -1.2, slope: 0, isClipped: true });
+  });
+
+  it('with β is finite for a reference that is far away', () => {
+    const { loss, slope } = tokenLoss({ logprob: -900, old: -900, reference: -1, advantage: 1 }, keys);
+    expect([Number.isFinite(loss), slope]).toEqual([true, -1 + keys.beta * -899]);
+  });
+
   it.each([-0.5, -0.1, 0.1, 0.5])('of a value has the slope of finite differences: moved by %d', (move) => {
     for (const target of [-1, 0.05, 1]) {
       const at = (value: number) => valueLoss({ value, old: 0, target }, keys.valueClip);
