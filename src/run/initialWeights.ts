@@ -16,7 +16,7 @@ import {
   parameterCount,
   withAddedKeys,
 } from '../architecture/registry.ts';
-import { declaredTensors } from '../architecture/trainable.ts';
+import { declaredTensors, isTrainedBy } from '../architecture/trainable.ts';
 import { invariant, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -34,6 +34,8 @@ import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { tokenizerHash } from '../data/tokenizers/tokenizerHash.ts';
 import { fillInitial } from '../model/parameterStore.ts';
+import { sharesWeights } from '../model/referenceModel.ts';
+import { isPolicyKind } from '../task/kinds.ts';
 import { findCheckpoint } from './findCheckpoint.ts';
 import { hasTokenizer, openTokenizer } from './loadModel.ts';
 import type { RunMessages } from './messages.ts';
@@ -82,6 +84,7 @@ export async function openInitialWeights(
   const data = { ...given.data, ...(tokenizer && { tokenizer: tokenizer.kind }) };
   const config = { ...given, model, data };
   checkRules(config);
+  checkStart(config, checkpoint.modelConfig);
   return { config, weights: { checkpoint, tokenizer } };
 }
 
@@ -180,6 +183,20 @@ function checkRules(config: Config): void {
   if (issue === undefined) return;
   const detail = issue.code === 'custom' ? issue.params?.['detail'] : undefined;
   throw new UserError(`with the weights of ${config.model.from}: ${issue.message}${detail ? `: ${detail}` : ''}`);
+}
+
+/**
+ * The start of a policy is computed as the model without its adapters, if only those are trained. With adapters that another run has
+ * trained that would be another model: the one before that run.
+ */
+function checkStart({ model, task, train }: Config, weights: ModelConfig): void {
+  if (!isPolicyKind(task.kind) || loraOf(weights) === undefined) return;
+  if (!sharesWeights(modelOf(model, model.vocabSize), isTrainedBy(train.trainable))) return;
+  throw new UserError(
+    `the weights of ${model.from} have adapters, but with task.kind ${task.kind} the model is compared with the one at the start, ` +
+      `and while only adapters are trained that is the model without any: merge these first (${ownCommand('merge', model.from, '--out', 'merged')}), ` +
+      'then start from the merged weights (--init-from merged)',
+  );
 }
 
 /** Describes the weights for the record of the run: their location and the hashes of their files. */

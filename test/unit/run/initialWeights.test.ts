@@ -182,6 +182,35 @@ it('adds adapters, with the values of the seed, and trains those of its weights 
   }
 });
 
+it('refuses trained adapters for a policy that trains only adapters, because its start would be another model', async () => {
+  const adapted = await begunWithAdapters();
+  const open = (from: string, set: readonly string[]) => {
+    const policy = ['data.examples=rows.csv', 'eval.everySteps=0', 'sample.maxTokens=0', 'model.dropout=0'];
+    const sizes = ['train.globalBatchSize=16', 'train.microBatchSize=4', 'task.maxTokens=8'];
+    const { config, chosen } = loadConfig({ overrides: [`model.from=${from}`, ...policy, ...sizes, ...set], cwd });
+    return openInitialWeights(config, { chosen, suggested: [], cwd, messages });
+  };
+  for (const kind of ['grpo', 'ppo']) {
+    const refused = open(adapted, [`task.kind=${kind}`]);
+    await expect(refused).rejects.toThrow(UserError);
+    await expect(refused).rejects.toThrow(
+      `the weights of ${adapted} have adapters, but with task.kind ${kind} the model is compared with the one at the start`,
+    );
+    await expect(refused).rejects.toThrow(/merge these first \(.* merge .* --out merged\), then start from the merged/);
+  }
+  // A copy of all parameters is compared with, or nothing is, or the adapters are new.
+  await open(adapted, ['task.kind=grpo', 'train.trainable=transformer.h.*']);
+  await open(adapted, ['task.kind=sft']);
+  await open('sharded', ['task.kind=grpo', 'model.loraRank=2']);
+});
+
+/** The folder of weights with adapters. */
+async function begunWithAdapters(): Promise<string> {
+  const run = await prepare('sharded', [`data.text=${text}`, 'eval.everySteps=0', 'model.loraRank=2']);
+  const store = new CheckpointStore(join(cwd, 'adapted'), { keep: 0, onWarning: messages.warn });
+  return (await writeInitialCheckpoint(store, run.weights!, run)).path;
+}
+
 it('warns of adapters of random weights', async () => {
   notes.length = 0;
   await prepare('', [`data.text=${text}`, 'model.loraRank=2'], { initFrom: undefined });
