@@ -13,6 +13,7 @@ import { trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
 import { rewardLabels } from '../task/kinds.ts';
+import { promptRolloutBytes, rolloutBytesMax } from '../task/rolloutSize.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { checkpoint } from './groups/checkpoint.ts';
 import { comm } from './groups/comm.ts';
@@ -91,6 +92,15 @@ function headProblemOf({ model, task: { kind } }: Config): string | undefined {
 /** Whether the run learns from its own answers. */
 const isPolicy = ({ task: { kind } }: Config): boolean => kind === 'grpo' || kind === 'ppo';
 
+/** Why the answers to one prompt do not fit in the message of a worker; undefined if they do. */
+function answersProblemOf(config: Config): string | undefined {
+  const { task, model } = config;
+  const bytes = promptRolloutBytes(task, model.blockSize);
+  if (sizesComeFromWeights(config) || !isPolicy(config) || bytes <= rolloutBytesMax) return undefined;
+  const [size, limit] = [bytes, rolloutBytesMax].map((count) => `${(count / 2 ** 20).toFixed(2)} MiB`);
+  return `${task.group} answers of up to ${Math.min(task.maxTokens, model.blockSize)} tokens are ${size}, above ${limit}. Lower task.group or task.maxTokens`;
+}
+
 /** Whether the run trains on rows. */
 const hasExamples = ({ data }: Config): boolean => data.examples.length > 0;
 
@@ -149,6 +159,13 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'task.kind',
     must: 'must be at least 2 for grpo, which compares the answers of a group:',
     holds: ({ task: { kind, group } }) => kind !== 'grpo' || group >= 2,
+  },
+  {
+    key: 'task.group',
+    other: 'task.maxTokens',
+    must: 'must let the answers to one prompt fit in a message with',
+    holds: (config) => answersProblemOf(config) === undefined,
+    detail: answersProblemOf,
   },
   {
     key: 'model.dropout',

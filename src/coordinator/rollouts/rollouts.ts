@@ -14,6 +14,7 @@ import { targetsOf } from '../../task/nextToken.ts';
 import { policySampleFields } from '../../task/policyBatch.ts';
 import type { Prompt } from '../../task/prompts.ts';
 import { promptBatch, type RolloutLimits, rolloutsOf } from '../../task/rolloutBatch.ts';
+import { promptRolloutBytes } from '../../task/rolloutSize.ts';
 import type { Rollout, RolloutPrompt } from '../../task/rollouts.ts';
 import type { Sample } from '../../task/task.ts';
 import { iterationAfter } from '../core/iterations.ts';
@@ -73,6 +74,8 @@ export interface WrittenIteration {
 
 /** Number of completions of a part: about a batch of the decoder. */
 const partCompletions = 32;
+/** Bytes of a part with several prompts: half of what a message may have. The config sees that one prompt fits (config/schema.ts). */
+const partBytes = 4 * 2 ** 20;
 /** Number of parts of an iteration that are desirable, so that several workers share it. */
 const partsWanted = 8;
 /** Number of iterations whose files are kept in any case, to be read. */
@@ -96,7 +99,11 @@ export class Rollouts {
     this.#order = new ExampleOrder(prompts.length, seed);
     this.#partPrompts = Math.max(
       1,
-      Math.min(Math.floor(partCompletions / task.group), Math.ceil(task.prompts / partsWanted)),
+      Math.min(
+        Math.floor(partCompletions / task.group),
+        Math.ceil(task.prompts / partsWanted),
+        Math.floor(partBytes / promptRolloutBytes(task, blockSize)),
+      ),
     );
     this.#samples = new RolloutSamples({
       seed,

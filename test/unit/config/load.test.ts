@@ -261,6 +261,21 @@ describe('what is wrong, and where', () => {
     expect(refused('schedule:\n  minLearningRate: 1\n')).toContain(
       'must not be above schedule.learningRate = 0.001 (default)',
     );
+    const long = (...more: string[]) => [
+      ...['task.kind=grpo', 'data.examples=rows.jsonl', 'eval.everySteps=0', 'model.dropout=0'],
+      ...[
+        'train.globalBatchSize=16',
+        'train.microBatchSize=16',
+        'model.blockSize=2048',
+        'task.maxTokens=65536',
+        ...more,
+      ],
+    ];
+    expect(refused('', long('task.group=512'))).toMatch(
+      /task.group = 512 must let the answers to one prompt fit in a message with task.maxTokens = 65536 .*: 512 answers of up to 2048 tokens are 12.01 MiB, above 7.94 MiB. Lower task.group or task.maxTokens/,
+    );
+    expect(parse('', long('task.group=256')).task.group).toBe(256);
+    expect(parse('', ['task.group=512', 'task.maxTokens=65536', 'model.blockSize=2048']).task.kind).toBe('lm');
     expect(refused('engine:\n  name: native\n  deviceKind: wasm\n')).toContain('for the tfjs engine only');
     expect(refused('comm:\n  heartbeatTimeoutMs: 1500\n')).toContain('at least twice');
     expect(refused('comm:\n  bucketBytesMax: 1024\n')).toContain('must be at least comm.chunkBytes');

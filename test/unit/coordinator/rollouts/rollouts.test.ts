@@ -14,7 +14,11 @@ const limits = { blockSize: 16, vocabSize: 32, group: 2, maxTokens: 4, hasValues
 
 /** Iterations of 12 rows and 6 steps, in 6 parts. */
 function rolloutsIn(folder: string, changes: Partial<RolloutsOptions> = {}): Rollouts {
-  return new Rollouts({
+  return new Rollouts({ ...options(folder), ...changes });
+}
+
+function options(folder: string): RolloutsOptions {
+  return {
     seed: 3,
     globalBatchSize: 4,
     epochs: 0,
@@ -44,8 +48,7 @@ function rolloutsIn(folder: string, changes: Partial<RolloutsOptions> = {}): Rol
     store: new RolloutFolder(folder),
     checkpointSteps: async () => [],
     onWarning: (message) => expect.fail(message),
-    ...changes,
-  });
+  };
 }
 
 function answers(rollouts: Rollouts, iteration: number, part: number): readonly Rollout[] {
@@ -99,6 +102,21 @@ describe('rollouts of a run', () => {
     // Each row has a prompt of 2 tokens and 4 of the answer, the last of which is only a target.
     expect(one.samples.tokensIn(30)).toBe(30 * 5);
     expect(one.meansAt(7)).toMatchObject({ length: 4, ended: 1, rolloutKl: 0 });
+  });
+
+  it('are divided into parts that fit in a message, however long completions may be', () => {
+    const parts = (changes: Partial<RolloutsOptions['task']>, blockSize = 65_536) => {
+      const { task, prompts } = options(temporaryFolder());
+      const many = Array.from({ length: 64 }, () => prompts[0]!);
+      return rolloutsIn(temporaryFolder(), { blockSize, prompts: many, task: { ...task, prompts: 64, ...changes } })
+        .plan.parts;
+    };
+    expect(parts({})).toBe(8);
+    // 2 × 65536 × 12 bytes are 1.5 MiB, and 16 bytes a token are 2 MiB.
+    expect(parts({ maxTokens: 65_536 })).toBe(32);
+    expect(parts({ maxTokens: 65_536, kind: 'ppo' })).toBe(64);
+    expect(parts({ maxTokens: 65_536 }, 1_024)).toBe(8);
+    expect(parts({ maxTokens: 65_536, group: 32 })).toBe(64);
   });
 
   it('continue from the file, without what made them', async () => {

@@ -1,0 +1,26 @@
+/** How large rollouts are in the message that a worker sends. Pure. */
+
+/** The keys of `task` that bound them. */
+export interface RolloutSizes {
+  readonly kind: string;
+  /** Number of completions of each prompt. */
+  readonly group: number;
+  /** Maximum number of tokens of a completion. */
+  readonly maxTokens: number;
+}
+
+/** The largest payload: the coordinator reads messages of 8 MiB at most (comm/zmqSocket.ts), and encryption adds a little. */
+export const rolloutBytesMax = 8 * 2 ** 20 - 2 ** 16;
+
+/** Bytes of a number. */
+const numberBytes = 4;
+/** The numbers of a completion: prompt, member, ended and length. */
+const completionNumbers = 4;
+/** The numbers of a token: its id and its log probabilities; for PPO its value as well. */
+const tokenNumbers = (kind: string): number => (kind === 'ppo' ? 4 : 3);
+
+/** The most bytes that the completions of one prompt can have (rolloutBatch.ts): the prompt has at least one token of the context. */
+export function promptRolloutBytes({ kind, group, maxTokens }: RolloutSizes, blockSize: number): number {
+  const tokens = Math.min(maxTokens, blockSize);
+  return group * numberBytes * (completionNumbers + tokens * tokenNumbers(kind));
+}
