@@ -88,34 +88,62 @@ export function rolloutBatch(rollouts: readonly Rollout[]): Batch {
   };
 }
 
+/** The bounds of rollouts, and the token that ends a completion. */
+export interface CompletionLimits extends RolloutLimits {
+  /** Undefined: none does. */
+  readonly endToken: number | undefined;
+}
+
 /**
  * The inverse of {@link rolloutBatch}: `group` rollouts of each of these prompts, in order.
- * @throws PeerError for other rollouts, and for numbers outside the limits
+ * @throws PeerError for other rollouts, numbers outside the limits, and completions that no model can have drawn for their prompt
  */
-export function rolloutsOf(batch: Batch, prompts: readonly RolloutPrompt[], limits: RolloutLimits): Rollout[] {
+export function rolloutsOf(batch: Batch, prompts: readonly RolloutPrompt[], limits: CompletionLimits): Rollout[] {
   const { group, hasValues } = limits;
   checkBatch(batch, rolloutFields(limits));
   const rows = rowsOf(batch);
-  const expected = prompts.flatMap(({ index }) => Array.from({ length: group }, (_, member) => ({ index, member })));
+  const expected = prompts.flatMap(({ index, tokens }) =>
+    Array.from({ length: group }, (_, member) => ({ index, member, promptLength: tokens.length })),
+  );
   if (batch.sampleCount !== expected.length) {
     throw new PeerError(`expected ${expected.length} rollouts, received ${batch.sampleCount}`);
   }
-  return expected.map(({ index, member }, i): Rollout => {
+  return expected.map(({ index, member, promptLength }, i): Rollout => {
     const [prompt, which] = [rows['prompt']![i]![0], rows['member']![i]![0]];
     if (prompt !== index || which !== member) {
       throw new PeerError(`expected completion ${member} of prompt ${index}, received ${which} of ${prompt}`);
     }
     const numbers = <T extends BatchNumbers>(name: string) => rows[name]![i]!.slice(0, lengthAt(rows, i)) as T;
+    const [tokens, ended] = [numbers<Int32Array>('tokens'), rows['ended']![i]![0] === 1];
+    const problem = completionProblem({ tokens, ended, promptLength }, limits);
+    if (problem !== undefined) throw new PeerError(`completion ${member} of prompt ${index}: ${problem}`);
     return {
       prompt,
       member,
-      tokens: numbers<Int32Array>('tokens'),
+      tokens,
       logprobs: numbers<Float32Array>('logprobs'),
       reference: numbers<Float32Array>('reference'),
       ...(hasValues && { values: numbers<Float32Array>('values') }),
-      ended: rows['ended']![i]![0] === 1,
+      ended,
     };
   });
+}
+
+/** What is wrong with a completion of a prompt of this length; undefined if a model can have drawn it. */
+function completionProblem(
+  { tokens, ended, promptLength }: { tokens: Int32Array; ended: boolean; promptLength: number },
+  { blockSize, endToken }: CompletionLimits,
+): string | undefined {
+  // The last token is predicted from a full context, and needs no place in it.
+  const room = blockSize - promptLength + 1;
+  if (tokens.length > room) {
+    return `expected at most ${room} tokens after a prompt of ${promptLength}, received ${tokens.length}`;
+  }
+  const end = endToken === undefined ? -1 : tokens.indexOf(endToken);
+  if (end >= 0 && end < tokens.length - 1)
+    return `expected nothing after the end token, received ${tokens.length} tokens`;
+  if (ended === end >= 0) return undefined;
+  return ended ? 'expected the end token last, as the completion ended' : 'expected no end token, as it did not end';
 }
 
 function rolloutFields({ vocabSize, group, maxTokens, hasValues }: RolloutLimits): FieldRules {

@@ -13,7 +13,7 @@ import { type AdvantageOptions, policyRows, type RewardedRollout, type RolloutSu
 import { targetsOf } from '../../task/nextToken.ts';
 import { policySampleFields } from '../../task/policyBatch.ts';
 import type { Prompt } from '../../task/prompts.ts';
-import { promptBatch, type RolloutLimits, rolloutsOf } from '../../task/rolloutBatch.ts';
+import { type CompletionLimits, promptBatch, rolloutsOf } from '../../task/rolloutBatch.ts';
 import { promptRolloutBytes } from '../../task/rolloutSize.ts';
 import type { Rollout, RolloutPrompt } from '../../task/rollouts.ts';
 import type { Sample } from '../../task/task.ts';
@@ -279,9 +279,10 @@ export class Rollouts {
     return this.#options.task.kind === 'ppo' ? 'ppo' : 'grpo';
   }
 
-  get #limits(): RolloutLimits {
-    const { blockSize, vocabSize, task } = this.#options;
-    return { blockSize, vocabSize, group: task.group, maxTokens: task.maxTokens, hasValues: this.#kind === 'ppo' };
+  get #limits(): CompletionLimits {
+    const { blockSize, vocabSize, endToken, task } = this.#options;
+    const { group, maxTokens } = task;
+    return { blockSize, vocabSize, group, maxTokens, hasValues: this.#kind === 'ppo', endToken };
   }
 
   #promptsOf(iteration: number, part: number): RolloutPrompt[] {
