@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
 import { userPath } from '../base/userPath.ts';
 import type { Config } from '../config/configTypes.ts';
-import type { Judge, JudgedCompletion } from '../coordinator/rollouts/rollouts.ts';
+import { describeCompletion, type Judge, type JudgedCompletion } from '../coordinator/rollouts/rollouts.ts';
 import { rewardSource } from '../task/rewards.ts';
 import { unwrap } from '../worker/taskOutcome.ts';
 import type { RewardAnswer, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';
@@ -19,7 +19,7 @@ export interface OpenJudge {
 
 /** A module may wait for a service when it is loaded, and a model is read from the disk. */
 const startLimitMs = 120_000;
-/** Characters of a completion in a message. */
+/** Characters of an error of the module in a message. */
 const shownMax = 400;
 
 /** @throws UserError for a module or a model that cannot be opened */
@@ -88,7 +88,8 @@ class RewardThread {
   ): Promise<number[]> {
     const rewards: number[] = [];
     for (const completion of completions) {
-      const problem = (what: string) => new UserError(`task.reward: ${name} ${what} for ${described(completion)}`);
+      const problem = (what: string) =>
+        new UserError(`task.reward: ${name} ${what} for ${describeCompletion(completion)}`);
       const late = () => problem(`did not return within ${timeoutMs} ms (task.rewardTimeoutMs)`);
       const answer = this.request([inputOf(completion)]).catch((error: unknown) => {
         throw problem(`threw ${JSON.stringify(fullMessageOf(error).slice(0, shownMax))}`);
@@ -137,9 +138,4 @@ class RewardThread {
 
 function inputOf({ prompt: { messages, expected }, text, ended }: JudgedCompletion): RewardInput {
   return { prompt: messages.at(-1)!.content, messages, completion: text, ended, expected };
-}
-
-function described({ prompt: { at }, text }: JudgedCompletion): string {
-  const shown = text.length <= shownMax ? text : `${text.slice(0, shownMax)}…`;
-  return `the completion ${JSON.stringify(shown)} of ${at}`;
 }

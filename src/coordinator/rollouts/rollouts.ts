@@ -33,6 +33,15 @@ export interface JudgedCompletion {
   readonly ended: boolean;
 }
 
+/** Characters of a completion in a message. */
+const shownMax = 400;
+
+/** A completion, for messages. */
+export function describeCompletion({ prompt: { at }, text }: JudgedCompletion): string {
+  const shown = text.length <= shownMax ? text : `${text.slice(0, shownMax)}…`;
+  return `the completion ${JSON.stringify(shown)} of ${at}`;
+}
+
 /** The reward of each completion. @throws UserError for one that cannot be rewarded, with its text */
 export type Judge = (completions: readonly JudgedCompletion[]) => Promise<readonly number[]>;
 
@@ -72,6 +81,8 @@ export interface WrittenIteration {
   readonly summary: RolloutSummary;
 }
 
+/** The largest reward, above or below 0: the advantages that follow from it are within the bounds of a batch (task/policyBatch.ts). */
+const rewardMax = 1e6;
 /** Number of completions of a part: about a batch of the decoder. */
 const partCompletions = 32;
 /** Bytes of a part with several prompts: half of what a message may have. The config sees that one prompt fits (config/schema.ts). */
@@ -191,7 +202,7 @@ export class Rollouts {
 
   /**
    * Has the parts rewarded, and writes them.
-   * @throws UserError for a reward that is not a finite number; PeerError if the disk refuses
+   * @throws UserError for a reward that is not a finite number or too large; PeerError if the disk refuses
    */
   async write(iteration: number): Promise<WrittenIteration> {
     const parts = this.#parts;
@@ -237,6 +248,7 @@ export class Rollouts {
     const { store, judge } = this.#options;
     const completions = rollouts.map((rollout) => this.#completion(rollout));
     const rewards = await judge(completions);
+    for (const [i, completion] of completions.entries()) checkReward(rewards[i]!, completion);
     const rewarded = rollouts.map((rollout, i) => ({ ...rollout, reward: Math.fround(rewards[i]!) }));
     const content = { iteration, rollouts: rewarded };
     const bytes = encodeRollouts(content);
@@ -321,6 +333,14 @@ export class Rollouts {
       onWarning(`old rollouts could not be removed: ${messageOf(error)}`);
     }
   }
+}
+
+/** Before anything is written: the steps would refuse what follows from it. @throws UserError for another reward, with the completion */
+function checkReward(reward: number, completion: JudgedCompletion): void {
+  if (Math.abs(reward) <= rewardMax) return;
+  throw new UserError(
+    `task.reward: expected a number from ${-rewardMax} to ${rewardMax}, received ${reward} for ${describeCompletion(completion)}`,
+  );
 }
 
 function hashOf(bytes: Uint8Array): string {

@@ -154,6 +154,17 @@ describe('rollouts of a run', () => {
     expect(await write(rollouts, 1)).toBe(known.sha256);
   });
 
+  it.each([1_000_001, -1e7, Number.NaN])('are not written with a reward of %d', async (reward) => {
+    const folder = temporaryFolder();
+    const judge: RolloutsOptions['judge'] = async (completions) => completions.map((_, i) => (i === 3 ? reward : 1e6));
+    const writing = write(rolloutsIn(folder, { judge }), 1);
+    await expect(writing).rejects.toThrow(UserError);
+    await expect(writing).rejects.toThrow(
+      new RegExp(`from -1000000 to 1000000, received ${reward} for the completion "\\d-1-1" of rows:\\d`),
+    );
+    expect(new RolloutFolder(folder).read(1)).toBeUndefined();
+  });
+
   it('are kept as long as a checkpoint needs them', async () => {
     const folder = temporaryFolder();
     // Within iteration 2, and between two.
