@@ -149,7 +149,7 @@ export interface TaskKeys {
   beta: number;
   /** grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals that of its row, otherwise 0. contains: 1 if it contains that of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward. Default `"match"`, a string of 1 to 4096 characters. */
   reward: string;
-  /** grpo and ppo: time limit of a module (`task.reward`) for each answer, in milliseconds. The run ends when it is exceeded. Default `60000`, a whole number from 1 to 86400000. */
+  /** grpo and ppo: time limit of a regular expression or a module (`task.reward`) for each answer, in milliseconds. The run ends when it is exceeded. Default `60000`, a whole number from 1 to 86400000. */
   rewardTimeoutMs: number;
   /** grpo and ppo: prompts of an iteration, which are answered with the model as it is before the steps of the iteration. Default `16`, a whole number from 1 to 65536. */
   prompts: number;

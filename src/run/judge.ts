@@ -8,7 +8,7 @@ import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
 import { userPath } from '../base/userPath.ts';
 import type { Config } from '../config/configTypes.ts';
 import { describeCompletion, type Judge, type JudgedCompletion } from '../coordinator/rollouts/rollouts.ts';
-import { rewardSource } from '../task/rewards.ts';
+import { type RewardSource, rewardSource } from '../task/rewards.ts';
 import { unwrap } from '../worker/taskOutcome.ts';
 import type { RewardAnswer, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';
 
@@ -30,18 +30,26 @@ export async function openJudge({ task, engine }: Config, cwd: string): Promise<
       completions.map(({ prompt: { expected, at }, text, ended }) => source.check({ text, ended, expected, at }));
     return { judge, close: async () => undefined };
   }
+  const thread = new RewardThread(threadSource(source, { cwd, engine }));
+  await thread.ready();
+  const name = source.kind === 'regex' ? 'the regular expression' : source.path;
+  const judge: Judge =
+    source.kind === 'model'
+      ? async (completions) => (await thread.request(completions.map(inputOf))) as number[]
+      : (completions) => thread.oneByOne(completions, { name, timeoutMs: task.rewardTimeoutMs });
+  return { judge, close: () => thread.close() };
+}
+
+/** @throws UserError for a path without a file */
+function threadSource(
+  source: Exclude<RewardSource, { kind: 'check' }>,
+  { cwd, engine }: { cwd: string; engine: Config['engine'] },
+): RewardThreadSource {
+  if (source.kind === 'regex') return source;
   const path = userPath(cwd, source.path);
   if (!existsSync(path))
     throw new UserError(`task.reward: ${path} not found: expected a reward model or a module (.mjs, .js)`);
-  const thread = new RewardThread(
-    source.kind === 'module' ? { kind: 'module', path } : { kind: 'model', path, cwd, engine },
-  );
-  await thread.ready();
-  const judge: Judge =
-    source.kind === 'module'
-      ? (completions) => thread.oneByOne(completions, { name: source.path, timeoutMs: task.rewardTimeoutMs })
-      : async (completions) => (await thread.request(completions.map(inputOf))) as number[];
-  return { judge, close: () => thread.close() };
+  return source.kind === 'module' ? { kind: 'module', path } : { kind: 'model', path, cwd, engine };
 }
 
 class RewardThread {

@@ -5,6 +5,7 @@ import type { TaskOutcome } from '../worker/taskOutcome.ts';
 
 /** Where the rewards of a thread come from. */
 export type RewardThreadSource =
+  | { readonly kind: 'regex'; readonly pattern: string }
   | { readonly kind: 'module'; readonly path: string }
   | { readonly kind: 'model'; readonly path: string; readonly cwd: string; readonly engine: EngineOptions };
 

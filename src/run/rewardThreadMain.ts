@@ -1,5 +1,5 @@
 /**
- * The reward thread: it runs the module of a user, or a reward model. In a thread of its own neither can keep the coordinator from its
+ * The reward thread: it runs a regular expression or the module of a user, or a reward model. In a thread of its own neither can keep the coordinator from its
  * workers, and it can be ended.
  */
 import { pathToFileURL } from 'node:url';
@@ -8,11 +8,17 @@ import { invariant, messageOf, UserError } from '../base/errors.ts';
 import { templateOf } from '../data/tokenizers/chatTemplate.ts';
 import { scoreTexts } from '../model/scoreTexts.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
+import { regexReward } from '../task/rewards.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';
 import { loadModel } from './loadModel.ts';
 import type { RewardAnswer, RewardFunction, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';
 
 type Reward = (inputs: readonly RewardInput[]) => Promise<readonly unknown[]>;
+
+async function openRegex(pattern: string): Promise<Reward> {
+  const reward = regexReward(pattern);
+  return async (inputs) => inputs.map(({ completion }) => reward(completion));
+}
 
 async function openModule(path: string): Promise<Reward> {
   const { default: reward } = (await import(pathToFileURL(path).href).catch((error: unknown) => {
@@ -51,11 +57,16 @@ async function openModel({
   };
 }
 
+function open(source: RewardThreadSource): Promise<Reward> {
+  if (source.kind === 'regex') return openRegex(source.pattern);
+  return source.kind === 'module' ? openModule(source.path) : openModel(source);
+}
+
 const port = parentPort;
 invariant(port !== null, 'the reward thread is started as a thread');
 const source = workerData as RewardThreadSource;
 const answer = (message: RewardAnswer): void => port.postMessage(message);
-const opening = source.kind === 'module' ? openModule(source.path) : openModel(source);
+const opening = open(source);
 answer({
   id: 0,
   outcome: await outcomeOf(async () => {

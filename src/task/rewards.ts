@@ -23,6 +23,8 @@ export type RewardCheck = (completion: Completion) => number;
 /** Where rewards come from. */
 export type RewardSource =
   | { readonly kind: 'check'; readonly check: RewardCheck }
+  /** A pattern of the user: a match may take forever, so it is tested where it can be ended. */
+  | { readonly kind: 'regex'; readonly pattern: string }
   /** A module with a default export, on the coordinator. */
   | { readonly kind: 'module'; readonly path: string }
   /** A run, a checkpoint or a folder of weights. */
@@ -42,8 +44,9 @@ const checks: Readonly<Record<string, RewardCheck>> = {
 export function rewardSource(text: string): RewardSource {
   if (Object.hasOwn(checks, text)) return { kind: 'check', check: checks[text]! };
   if (text.startsWith(REGEX)) {
-    const pattern = patternOf(text.slice(REGEX.length));
-    return { kind: 'check', check: (completion) => Number(pattern.test(completion.text)) };
+    const pattern = text.slice(REGEX.length);
+    regexReward(pattern);
+    return { kind: 'regex', pattern };
   }
   if (text === '') throw new UserError(`task.reward is empty: expected ${rewardForms}`);
   return { kind: /\.[cm]?js$/.test(text) ? 'module' : 'model', path: text };
@@ -52,9 +55,11 @@ export function rewardSource(text: string): RewardSource {
 /** The values of `task.reward`, for messages and documentation. */
 export const rewardForms = 'match, contains, regex:PATTERN, the path of a reward model, or the path of a module (.mjs)';
 
-function patternOf(source: string): RegExp {
+/** The reward of a text by a regular expression: 1 if it matches. @throws UserError for an invalid pattern */
+export function regexReward(pattern: string): (text: string) => number {
   try {
-    return new RegExp(source, 'u');
+    const expression = new RegExp(pattern, 'u');
+    return (text) => Number(expression.test(text));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(`task.reward: ${reason}. Expected a regular expression of JavaScript after regex:`);

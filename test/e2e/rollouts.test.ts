@@ -192,11 +192,21 @@ it('ends with the completion that a module cannot reward, and when the policy is
   };
   for (const [name, text] of Object.entries(modules)) await writeFile(join(folder(), name), text);
   const of = (name: string, ...more: string[]) =>
-    launch(['--run-dir', `bad-${name}`, '--workers', '1', ...set(...grpo, `task.reward=${name}`, ...more)], folder());
-  const [nan, throws, endless] = await Promise.all([
+    launch(
+      [
+        '--run-dir',
+        `bad-${name.replace(/\W.*/, '')}`,
+        '--workers',
+        '1',
+        ...set(...grpo, `task.reward=${name}`, ...more),
+      ],
+      folder(),
+    );
+  const [nan, throws, endless, backtracking] = await Promise.all([
     of('nan.mjs'),
     of('throws.mjs'),
     of('endless.mjs', 'task.rewardTimeoutMs=300'),
+    of('regex:^(?:(?:[^!]+)+)+!', 'task.rewardTimeoutMs=300'),
   ]);
   expect(nan.stderr).toMatch(
     /task\.reward: nan\.mjs returned NaN, expected a finite number, for the completion ".*" of prompts\.jsonl:\d+/,
@@ -205,7 +215,10 @@ it('ends with the completion that a module cannot reward, and when the policy is
   expect(endless.stderr).toMatch(
     /endless\.mjs did not return within 300 ms \(task\.rewardTimeoutMs\) for the completion/,
   );
-  expect([nan.code, throws.code, endless.code]).toEqual([2, 2, 2]);
+  expect(backtracking.stderr).toContain(
+    'the regular expression did not return within 300 ms (task.rewardTimeoutMs) for the completion',
+  );
+  expect([nan.code, throws.code, endless.code, backtracking.code]).toEqual([2, 2, 2, 2]);
   const far = await launch(['--run-dir', 'far', '--workers', '1', ...set(...grpo, 'task.klMax=0.00001')], folder());
   expect(far.stderr).toMatch(
     /the KL divergence of the policy from the reference is .* in iteration 2, above task\.klMax/,

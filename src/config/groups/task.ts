@@ -41,7 +41,7 @@ export const task = z
       default: 60_000,
       min: 1,
       max: 86_400_000,
-      doc: 'grpo and ppo: time limit of a module (`task.reward`) for each answer, in milliseconds. The run ends when it is exceeded.',
+      doc: 'grpo and ppo: time limit of a regular expression or a module (`task.reward`) for each answer, in milliseconds. The run ends when it is exceeded.',
     }),
     prompts: whole({
       default: 16,

@@ -1,6 +1,6 @@
 /** Rewards that can be checked, and where other rewards come from. */
 import { describe, expect, it } from 'vitest';
-import { type Completion, rewardSource } from '../../../src/task/rewards.ts';
+import { type Completion, regexReward, rewardSource } from '../../../src/task/rewards.ts';
 
 const completion: Completion = { text: ' 42 ', ended: true, expected: '42', at: 'rows.jsonl:3' };
 
@@ -22,9 +22,10 @@ describe('rewards', () => {
     expect(reward('contains', { text: 'It is 43' })).toBe(0);
   });
 
-  it('regex wants a match, and needs no answer', () => {
-    expect(reward('regex:^\\s*\\d+\\s*$', { expected: undefined })).toBe(1);
-    expect(reward('regex:^\\d+$', { text: 'forty-two', expected: undefined })).toBe(0);
+  it('regex wants a match, which is not looked for here', () => {
+    expect(rewardSource('regex:^\\d+$')).toEqual({ kind: 'regex', pattern: '^\\d+$' });
+    expect(regexReward('^\\s*\\d+\\s*$')(' 42 ')).toBe(1);
+    expect(regexReward('^\\d+$')('forty-two')).toBe(0);
   });
 
   it.each(['match', 'contains'])('%s names a row without an answer', (source) => {

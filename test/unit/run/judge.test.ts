@@ -1,0 +1,54 @@
+/** What the coordinator does when its reward thread is late, or has ended. */
+import { afterEach, expect, it, vi } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { parseConfig } from '../../../src/config/load.ts';
+import type { JudgedCompletion } from '../../../src/coordinator/rollouts/rollouts.ts';
+import { openJudge } from '../../../src/run/judge.ts';
+import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
+import { FakeRewardThread } from './fakeRewardThread.ts';
+
+// A thread needs built modules.
+vi.mock('node:worker_threads', async (importOriginal) => ({
+  ...(await importOriginal<object>()),
+  Worker: (await import('./fakeRewardThread.ts')).FakeRewardThread,
+}));
+
+const completions = ['aaaa', 'b'].map((text, i): JudgedCompletion => {
+  const messages = [{ role: 'user' as const, content: 'say a' }];
+  return {
+    prompt: { at: `rows:${i + 1}`, tokens: [1], messages, expected: undefined },
+    tokens: Int32Array.of(1),
+    text,
+    ended: true,
+  };
+});
+
+function opened(reward: string, folder = temporaryFolder()) {
+  const overrides = [`task.reward=${reward}`, 'task.rewardTimeoutMs=50'];
+  return openJudge(parseConfig({ text: '', name: 'my.yaml', overrides }), folder);
+}
+
+afterEach(() => {
+  FakeRewardThread.newest = undefined;
+  FakeRewardThread.answering = () => undefined;
+});
+
+it('a regular expression is tested in the thread, for a limited time', async () => {
+  const { judge } = await opened('regex:^(a|aa)+$');
+  const thread = FakeRewardThread.newest!;
+  expect(thread.source).toEqual({ kind: 'regex', pattern: '^(a|aa)+$' });
+  FakeRewardThread.answering = (_, { inputs }) => Number(inputs[0]!.completion === 'b');
+  expect(await judge(completions)).toEqual([0, 1]);
+  FakeRewardThread.answering = (_, { inputs }) => (inputs[0]!.completion === 'b' ? undefined : 1);
+  const late = judge(completions);
+  await expect(late).rejects.toThrow(UserError);
+  await expect(late).rejects.toThrow(
+    'task.reward: the regular expression did not return within 50 ms (task.rewardTimeoutMs) for the completion "b" of rows:2',
+  );
+  expect(thread.isEnded).toBe(true);
+});
+
+it('a pattern that is not one starts no thread', async () => {
+  await expect(opened('regex:(')).rejects.toThrow('task.reward: Invalid regular expression');
+  expect(FakeRewardThread.newest).toBeUndefined();
+});
