@@ -60,6 +60,8 @@ class RewardThread {
   >();
   readonly #ready: Promise<unknown>;
   #requests = 0;
+  /** Why the thread answers no more. */
+  #ended: { readonly error: unknown } | undefined;
 
   constructor(source: RewardThreadSource) {
     this.#worker = new Worker(new URL('./rewardThreadMain.js', import.meta.url), { workerData: source });
@@ -135,11 +137,14 @@ class RewardThread {
   #answerTo(id: number): Promise<readonly unknown[]> {
     const answer = new Promise<readonly unknown[]>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
     answer.catch(() => undefined); // the code that awaits it sees the error
+    if (this.#ended !== undefined) this.#end(this.#ended.error);
     return answer;
   }
 
+  /** Requests that wait or follow fail with the first reason. */
   #end(error: unknown): void {
-    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#ended ??= { error };
+    for (const { reject } of this.#waiting.values()) reject(this.#ended.error);
     this.#waiting.clear();
   }
 }

@@ -23,9 +23,9 @@ const completions = ['aaaa', 'b'].map((text, i): JudgedCompletion => {
   };
 });
 
-function opened(reward: string, folder = temporaryFolder()) {
-  const overrides = [`task.reward=${reward}`, 'task.rewardTimeoutMs=50'];
-  return openJudge(parseConfig({ text: '', name: 'my.yaml', overrides }), folder);
+function opened(reward: string, timeoutMs = 50) {
+  const overrides = [`task.reward=${reward}`, `task.rewardTimeoutMs=${timeoutMs}`];
+  return openJudge(parseConfig({ text: '', name: 'my.yaml', overrides }), '/');
 }
 
 afterEach(() => {
@@ -51,4 +51,21 @@ it('a regular expression is tested in the thread, for a limited time', async () 
 it('a pattern that is not one starts no thread', async () => {
   await expect(opened('regex:(')).rejects.toThrow('task.reward: Invalid regular expression');
   expect(FakeRewardThread.newest).toBeUndefined();
+});
+
+it('a thread that has ended by itself fails the request that waits and those that follow, at once', async () => {
+  const { judge } = await opened('regex:a', 60_000);
+  FakeRewardThread.answering = (thread) => void thread.end();
+  for (let request = 0; request < 2; request++) {
+    await expect(judge(completions)).rejects.toThrow('the reward thread has ended');
+  }
+});
+
+it('a reward model that has failed fails later requests, which have no time limit, with its error', async () => {
+  const folder = temporaryFolder();
+  const { judge } = await opened(folder);
+  expect(FakeRewardThread.newest!.source).toMatchObject({ kind: 'model', path: folder });
+  FakeRewardThread.newest!.emit('error', new Error('out of memory'));
+  FakeRewardThread.newest!.end();
+  await expect(judge(completions)).rejects.toThrow('out of memory');
 });
