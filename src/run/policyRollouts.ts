@@ -1,6 +1,8 @@
 /** The samples that a policy's run writes itself: what its coordinator needs for them, opened for one execution of the run. */
 import { UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { withTodaysKeys } from '../config/renamedKeys.ts';
+import { configSchema } from '../config/schema.ts';
 import type { ReferenceFile } from '../coordinator/coordinatorOptions.ts';
 import type { KnownIteration } from '../coordinator/core/runState.ts';
 import { RolloutFolder } from '../coordinator/rollouts/rolloutStore.ts';
@@ -53,15 +55,16 @@ export interface PolicyPoint {
   readonly point: ResumePoint | undefined;
 }
 
-/** @throws UserError for rollouts that are missing or damaged within an iteration */
-export function policyPoint(
-  { rollouts }: PolicyParts,
-  { resume, store, folder }: Run,
-  point: ResumePoint | undefined,
-): PolicyPoint {
+/** @throws UserError for rollouts that are missing or damaged within an iteration, or too far from the reference before its first step */
+export function policyPoint({ rollouts }: PolicyParts, run: Run, point: ResumePoint | undefined): PolicyPoint {
+  const { resume, store, folder } = run;
   const { step = 0, data: { rollouts: found } = {} } = resume?.trainer ?? {};
   const remove = `remove the checkpoints from step ${step} on in ${shortPath(store.directory)} to continue from an earlier one`;
-  if (point === undefined) return { known: rollouts.continued(step, found, `restore it, or ${remove}`), point };
+  if (point === undefined) {
+    const known = rollouts.continued(step, found, `restore it, or ${remove}`);
+    if (known !== undefined && step === rollouts.startOf(known.iteration)) checkDivergence(rollouts, run, known);
+    return { known, point };
+  }
   const journal = `remove ${shortPath(folder.journalPath)} to continue from the newest checkpoint`;
   const { step: waitingStep, rollouts: itsFound } = point.resumed;
   const its = rollouts.continued(waitingStep, itsFound, `restore it, or ${journal}`);
@@ -69,6 +72,24 @@ export function policyPoint(
     known: fromCheckpoint(rollouts, step, found),
     point: { ...point, resumed: { ...point.resumed, rollouts: its } },
   };
+}
+
+/**
+ * A policy too far from its reference has ended the run before these rollouts were used (coordinator/core/rollingOut.ts). With a larger
+ * beta or a lower learning rate than then, the user has decided that it continues.
+ */
+function checkDivergence(rollouts: Rollouts, { config, resume }: Run, known: KnownIteration): void {
+  const { task, schedule } = config;
+  if (task.klMax === 0) return;
+  const before = configSchema.safeParse(withTodaysKeys({ ...resume?.trainer?.config })).data;
+  const hasChanged =
+    before === undefined || task.beta > before.task.beta || schedule.learningRate < before.schedule.learningRate;
+  const kl = hasChanged ? 0 : rollouts.klOf(known);
+  if (!(kl > task.klMax)) return;
+  throw new UserError(
+    `the KL divergence of the policy from the reference is ${kl.toPrecision(3)} in iteration ${known.iteration}, above task.klMax (${task.klMax}). ` +
+      `Resume with a larger task.beta (it keeps the policy near the reference), a lower schedule.learningRate, or a larger task.klMax`,
+  );
 }
 
 /** The run needs it only if the workers lose their state, and then names what is missing. */

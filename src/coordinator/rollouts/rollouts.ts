@@ -244,6 +244,13 @@ export class Rollouts {
     }
   }
 
+  /** The divergence of an iteration's rollouts from the reference, per token. @throws UserError if they are missing or damaged */
+  klOf(iteration: KnownIteration): number {
+    this.known(iteration);
+    this.#load(iteration.iteration);
+    return this.#summaries.get(iteration.iteration)!.kl;
+  }
+
   async #write(iteration: number, rollouts: readonly Rollout[]): Promise<WrittenIteration> {
     const { store, judge } = this.#options;
     const completions = rollouts.map((rollout) => this.#completion(rollout));

@@ -125,6 +125,7 @@ describe('rollouts of a run', () => {
     const known = { iteration: 1, sha256: await write(before, 1) };
     const after = rolloutsIn(folder, { judge: () => Promise.reject(new Error('not asked again')) });
     expect(after.continued(4, known, '')).toEqual(known);
+    expect(after.klOf(known)).toBe(0);
     after.known(known);
     after.resumeAt(16, 80);
     expect(rowsOf(after, 4)).toEqual(rowsOf(before, 4));
