@@ -287,6 +287,13 @@ export const crossChecks: readonly CrossCheck[] = [
     holds: ({ engine: { name, precision } }) => name === 'auto' || hasPrecision(engines[name], precision),
   },
   {
+    key: 'engine.precision',
+    other: 'model.normPlace',
+    must: 'is for norms before each branch, which keep the residual stream in float32, but there is',
+    holds: ({ engine: { precision }, model }) =>
+      precision === 'float32' || !('normPlace' in model) || model.normPlace === 'pre',
+  },
+  {
     key: 'comm.heartbeatTimeoutMs',
     other: 'comm.heartbeatIntervalMs',
     must: 'must be at least twice',

@@ -44,20 +44,25 @@ async function gradientsOf(trainer: Trainer) {
 const norm = (values: Float32Array) => Math.hypot(...values);
 
 describe('gradients with precision bf16', () => {
-  it.each(variants)('$name: of each tensor as with float32, to 3 % of their norm', async ({ config }) => {
-    const [float32, bf16] = [
-      await gradientsOf(trainerOf(config, 'float32')),
-      await gradientsOf(trainerOf(config, 'bf16')),
-    ];
-    expect(Math.abs(bf16.loss / float32.loss - 1)).toBeLessThan(2e-3);
-    // The bias of the keys has no gradient but for rounding: it adds the same to all scores of a query.
-    const whole = norm(Float32Array.from(float32.tensors, ({ values }) => norm(values)));
-    for (const [i, { name, values }] of bf16.tensors.entries()) {
-      const expected = float32.tensors[i]!.values;
-      const difference = norm(values.map((x, j) => x - expected[j]!));
-      expect(difference / Math.max(norm(expected), 1e-2 * whole), name).toBeLessThan(0.03);
-    }
-  });
+  // Norms after each branch need the stream in float32: the config refuses them with bf16.
+  const isPossible = ({ config }: (typeof variants)[number]) => !('normPlace' in config) || config.normPlace === 'pre';
+  it.each(variants.filter(isPossible))(
+    '$name: of each tensor as with float32, to 3 % of their norm',
+    async ({ config }) => {
+      const [float32, bf16] = [
+        await gradientsOf(trainerOf(config, 'float32')),
+        await gradientsOf(trainerOf(config, 'bf16')),
+      ];
+      expect(Math.abs(bf16.loss / float32.loss - 1)).toBeLessThan(2e-3);
+      // The bias of the keys has no gradient but for rounding: it adds the same to all scores of a query.
+      const whole = norm(Float32Array.from(float32.tensors, ({ values }) => norm(values)));
+      for (const [i, { name, values }] of bf16.tensors.entries()) {
+        const expected = float32.tensors[i]!.values;
+        const difference = norm(values.map((x, j) => x - expected[j]!));
+        expect(difference / Math.max(norm(expected), 1e-2 * whole), name).toBeLessThan(0.03);
+      }
+    },
+  );
 
   it('are the same bits at any number of threads, and with activations recomputed', async () => {
     const config = { ...tinyConfig, nEmbd: 48, blockSize: 33, dropout: 0.1 };

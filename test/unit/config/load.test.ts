@@ -63,6 +63,14 @@ it('says what to set instead of a value that is gone, and reads it in the config
   });
 });
 
+it('norms after each branch are refused with bf16, which keeps only the stream of other models in float32', () => {
+  const model = 'model:\n  architecture: transformer\n  norm: layer\n  normPlace: post\n';
+  expect(refused(`${model}engine:\n  precision: bf16\n`)).toMatch(
+    /^my.yaml:6: engine.precision = "bf16" is for norms before each branch, .* there is model.normPlace = "post"/,
+  );
+  expect(parse(model).engine.precision).toBe('float32');
+});
+
 it('takes a kind of device where it was written before there were indices', () => {
   const { engine } = parse('engine:\n  name: tfjs\n  device: cpu\n');
   expect(engine).toMatchObject({ deviceKind: 'cpu', device: 'auto' });
