@@ -12,7 +12,7 @@ import { withRunLength } from '../../src/run/runLength.ts';
 import { Simulation, type SimulationOptions } from './simulation.ts';
 
 const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
-const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 2_000);
+const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 1_200);
 /** They test only what is different. */
 const rolloutSeeds = Math.ceil(seeds / 10);
 /** Where to write what the seeds came to. */
