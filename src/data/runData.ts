@@ -39,7 +39,7 @@ export interface RunData {
   readonly labels?: readonly string[];
   /** The pairs of preferences, to be completed before training. Absent: the samples are complete. */
   readonly pairs?: IncompletePairs | undefined;
-  /** What the model answers, in a run that learns from its own answers. Then there are no samples before it has written them. */
+  /** The prompts of a run that learns from its own answers. Its samples exist only after the model has answered. */
   readonly prompts?: { readonly prompts: readonly Prompt[]; readonly endToken: number } | undefined;
   /** Identifies the reference log probabilities with which pairs were completed. Hexadecimal. */
   readonly reference?: string | undefined;
