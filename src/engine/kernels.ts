@@ -213,9 +213,9 @@ export interface RopeOptions extends Documents {
 
 /** The keys and values of one sequence, and how far they go. */
 export interface CachedKeys {
-  /** [blockSize, NKV·HS] */
+  /** [R, NKV·HS], R rows for the sequence's tokens so far and for those that follow; R changes no result. */
   readonly keys: Tensor;
-  /** [blockSize, NKV·HS] */
+  /** [R, NKV·HS] */
   readonly values: Tensor;
   /** Rows that are filled: the position of the sequence's next token. */
   readonly position: number;
@@ -267,7 +267,7 @@ export interface Kernels {
   zeroGroup(group: TensorGroup): void;
   /** out = a + b, element by element, all float32 or all bfloat16; `out` may be `a` or `b`. */
   add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
-  /** out = inp, both float32 or both bfloat16. */
+  /** out = inp, both float32 or both bfloat16. `out` may be larger: its elements from inp.size on stay as they are. */
   copy(options: { out: Tensor; inp: Tensor }): void;
   /**
    * out = inp with dropout; either may be bfloat16. Its own backward: apply it to the gradient with the same options. `out` may be

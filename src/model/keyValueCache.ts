@@ -2,6 +2,9 @@
 import type { Engine } from '../engine/engine.ts';
 import type { CachedKeys } from '../engine/kernels.ts';
 
+/** Rows that a layer gets at first; later it grows to twice as many, so the memory follows the sequence, not the longest context. */
+const firstRows = 256;
+
 /** Grows with the keys and values of each pass; `release` frees its memory. */
 export class KeyValueCache {
   readonly #engine: Engine;
@@ -14,13 +17,19 @@ export class KeyValueCache {
     this.#blockSize = blockSize;
   }
 
-  /** Keys and values [blockSize, width] of the `index`-th attention of a pass, from 0. */
-  layer(index: number, width: number): Omit<CachedKeys, 'position'> {
+  /** Keys and values of the `index`-th attention of a pass, from 0, with at least `rows` rows of `width` numbers: at most blockSize. */
+  layer(index: number, width: number, rows: number): Omit<CachedKeys, 'position'> {
     const found = this.#layers[index];
-    if (found !== undefined) return found;
-    const shape = [this.#blockSize, width];
+    const before = found === undefined ? 0 : found.keys.size / width;
+    if (found !== undefined && rows <= before) return found;
+    const shape = [Math.min(this.#blockSize, Math.max(rows, 2 * before, firstRows)), width];
     const made = { keys: this.#engine.alloc(shape), values: this.#engine.alloc(shape) };
     this.#layers[index] = made;
+    if (found === undefined) return made;
+    for (const name of ['keys', 'values'] as const) {
+      this.#engine.copy({ out: made[name], inp: found[name] });
+      this.#engine.release(found[name]);
+    }
     return made;
   }
 

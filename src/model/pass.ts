@@ -139,8 +139,12 @@ export class Pass implements Ops<Variable> {
     const index = this.#places.attention++;
     const masks = this.#dropoutOf(dropout);
     if (contexts === undefined) return this.#tape.attention(qkv, heads, masks, starts && { starts });
+    const time = qkv.shape.at(-2)!;
     const width = (qkv.shape.at(-1)! * nKvHead) / (nHead + 2 * nKvHead);
-    const sequences = contexts.map(({ cache, position }) => ({ ...cache.layer(index, width), position }));
+    const sequences = contexts.map(({ cache, position }) => ({
+      ...cache.layer(index, width, position + time),
+      position,
+    }));
     return this.#tape.attentionDecode(qkv, sequences, heads);
   }
 

@@ -130,7 +130,8 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   copy({ out, inp }: KernelOptions<'copy'>): void {
-    this.#addon.copy(this.#handle, out.size, anyFloats(out, 'out'), anyFloats(inp, 'inp', out.size));
+    const size = Math.min(inp.size, out.size);
+    this.#addon.copy(this.#handle, size, anyFloats(out, 'out').subarray(0, size), anyFloats(inp, 'inp', size));
   }
 
   dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {

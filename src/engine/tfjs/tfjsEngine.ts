@@ -130,8 +130,14 @@ class TfjsEngine implements Engine {
   }
 
   copy({ out, inp }: KernelOptions<'copy'>): void {
-    expectSizes('copy', { inp: [inp, out.size] });
-    this.write([out], () => [this.ops.tf.clone(this.read(inp))]);
+    const after = out.size - inp.size;
+    expectSizes('copy', { inp: [inp, Math.min(inp.size, out.size)] });
+    this.write([out], () => {
+      const { tf } = this.ops;
+      if (after === 0) return [tf.clone(this.read(inp))];
+      const flat = (tensor: Tensor) => tf.reshape(this.read(tensor), [-1]);
+      return [tf.concat([flat(inp), tf.slice(flat(out), [inp.size], [after])])];
+    });
   }
 
   dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {

@@ -52,6 +52,15 @@ export function elementwiseCases(context: ContextGetter): void {
       expect(await k.read(out)).toEqual(values);
     });
 
+    it('copies to the start of a larger tensor', async () => {
+      const k = context();
+      const [values, more] = [seededValues(1, 3 * 37), seededValues(2, 5 * 37)];
+      const [inp, out] = [k.put([3, 37], values), k.put([5, 37], more)];
+      k.engine.copy({ out, inp });
+      expect(await k.read(out)).toEqual(Float32Array.of(...values, ...more.subarray(3 * 37)));
+      expect(() => k.engine.copy({ out: inp, inp: out })).toThrow('inp');
+    });
+
     it('zeroes', async () => {
       const k = context();
       const tensor = k.out([5, 9]);

@@ -150,7 +150,7 @@ export class Float64Engine implements Engine {
   }
 
   copy({ out, inp }: Kernel<'copy'>): void {
-    assign(out, numbers(inp));
+    numbers(out).set(numbers(inp));
   }
 
   dropout({ out, inp, dropout }: Kernel<'dropout'>): void {

@@ -5,7 +5,7 @@ import type { Gpu } from '../gpu.ts';
 import { gpuGroup, gpuTensor } from '../memory.ts';
 import { flatMain, program } from '../program.ts';
 import { dropoutFunctions, dropoutParams, dropoutValues } from '../wgsl/dropout.ts';
-import { sameSize } from './sameSize.ts';
+import { ofSize, sameSize } from './sameSize.ts';
 
 const sum = program({
   name: 'add',
@@ -62,8 +62,8 @@ export function dropout(gpu: Gpu, options: KernelOptions<'dropout'>): void {
 
 export function copy(gpu: Gpu, options: KernelOptions<'copy'>): void {
   const out = gpuTensor(options.out, 'out');
-  const inp = sameSize(options.inp, 'inp', out);
-  if (inp !== out) gpu.commands.copy(inp.buffer, inp.byteOffset, out.buffer, out.byteOffset, 4 * out.size);
+  const inp = ofSize(options.inp, 'inp', Math.min(options.inp.size, out.size));
+  if (inp !== out) gpu.commands.copy(inp.buffer, inp.byteOffset, out.buffer, out.byteOffset, 4 * inp.size);
 }
 
 export function zero(gpu: Gpu, tensor: Tensor): void {
