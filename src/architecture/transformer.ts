@@ -13,6 +13,7 @@ import { declareHead, declareLayerNorm, declareLinear, labelsKey, labelsSummary,
 import { loraKeys, loraOf, loraSummary, transformerLoraTargets } from './lora.ts';
 import type { Linear, Module, Ops, Rope } from './ops.ts';
 import type { Declarations, ParameterSpec } from './parameters.ts';
+import { declareValueHead, valueHeadKey } from './valueHead.ts';
 
 /** What a gated MLP does with its gate. */
 const gates = { swiglu: 'silu', geglu: 'gelu' } as const;
@@ -82,11 +83,12 @@ const keys = z.strictObject({
     doc: 'Probability of dropping an element after attention weights, projections and embeddings.',
   }),
   labels: labelsKey,
+  valueHead: valueHeadKey,
   ...loraKeys(transformerLoraTargets, 'gate_up_proj is the first layer of a gated MLP, up_proj that of the others.'),
 });
 
 /** Keys that may be missing: then nothing is added. */
-const addedKeys = ['labels', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
+const addedKeys = ['labels', 'valueHead', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
 type AddedKey = (typeof addedKeys)[number];
 type Keys = z.output<typeof keys>;
 
@@ -145,7 +147,7 @@ function summary(config: TransformerConfig): string {
 }
 
 function network(config: TransformerConfig, declare: Declarations): Network {
-  const { nLayer, nEmbd: C, vocabSize: V, dropout, tiedHead, labels } = config;
+  const { nLayer, nEmbd: C, vocabSize: V, dropout, tiedHead, labels, valueHead = false } = config;
   const base = loraOf(config) ? declare.marked({ trainable: 'ifNamed' }) : declare;
   const inside = base.in('model');
   const tokenTable = inside.parameter('embed_tokens.weight', [V, C], { std });
@@ -163,6 +165,7 @@ function network(config: TransformerConfig, declare: Declarations): Network {
       return lastNorm ? lastNorm(ops, x) : x;
     },
     ...declareHead(declare, base, { labels, tiedHead, embedding: tokenTable }),
+    ...(valueHead && { valueHead: declareValueHead(declare, C) }),
   };
 }
 
