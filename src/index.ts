@@ -108,7 +108,7 @@ export {
   type ParametersOptions,
   type StateEntry,
 } from './model/parameterStore.ts';
-export type { CachedContext, DropoutSource } from './model/pass.ts';
+export type { CachedContext, DropoutSource, SourceTokens } from './model/pass.ts';
 export type { Seed } from './model/recording.ts';
 export { type CheckpointBody, Tape } from './model/tape.ts';
 export {
@@ -120,7 +120,7 @@ export {
   Trainer,
   type TrainerOptions,
 } from './model/training.ts';
-export type { Affine, FloatType, LinearLayer, Rotation, Variable } from './model/variable.ts';
+export type { Affine, EmbeddingOptions, FloatType, LinearLayer, Rotation, Variable } from './model/variable.ts';
 export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './records/eventsLog.ts';
 export type {
   CommittedStep,

@@ -100,8 +100,8 @@ napi_value attentionBackward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));
 }
 
-// attentionDecode(engine, b, t, nHead, nKvHead, headSize, out, qkv, positions, keys, values): of each sequence its position, and its keys and values,
-// of as many rows
+// attentionDecode(engine, b, t, nHead, nKvHead, headSize, out, qkv | null, q | null, positions, keys, values): of each sequence its position, and
+// its keys and values, of as many rows
 napi_value attentionDecode(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionDecode");
   Engine* engine = args.engine();
@@ -111,7 +111,9 @@ napi_value attentionDecode(napi_env env, napi_callback_info info) {
   p.heads = readHeads(args);
   const Index tokens = sizeOf(p.b, p.t);
   p.out = args.floats("out", sizeOfHeads(tokens, p.heads));
-  p.qkv = args.floats("qkv", sizeOfQkv(tokens, p.heads));
+  p.qkv = args.floatsOrNull("qkv", sizeOfQkv(tokens, p.heads));
+  p.q = args.floatsOrNull("q", sizeOfHeads(tokens, p.heads));
+  if (args.ok() && (p.qkv == nullptr) == (p.q == nullptr)) args.fail("expected qkv or q");
   const int32_t* positions = args.ints("positions", p.b);
   const Arguments::FloatsList keys = args.listOfFloats("keys", p.b), values = args.listOfFloats("values", p.b);
   const std::unique_ptr<CachedKeys[]> sequences(new (std::nothrow) CachedKeys[args.ok() ? size_t(p.b) : 0]);
@@ -120,7 +122,7 @@ napi_value attentionDecode(napi_env env, napi_callback_info info) {
     const Index position = positions[i], width = p.heads.kvWidth(), rows = keys[i].size / width;
     if (keys[i].size != sizeOf(rows, width) || values[i].size != keys[i].size) {
       args.fail("expected keys and values of as many rows of %lld numbers", static_cast<long long>(width));
-    } else if (position < 0 || position + p.t > rows) {
+    } else if (p.q != nullptr ? position < 1 || position > rows : position < 0 || position + p.t > rows) {
       args.fail("%lld tokens from position %lld on do not fit a cache of %lld rows", static_cast<long long>(p.t),
                 static_cast<long long>(position), static_cast<long long>(rows));
     }

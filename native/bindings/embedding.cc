@@ -15,7 +15,7 @@ void checkTokens(Arguments& args, const int32_t* tokens, Index count, Index voca
 
 }  // namespace
 
-// embeddingForward(engine, b, t, c, v, positions, positionOffset, out, tokens, wte, wpe | null, starts | null)
+// embeddingForward(engine, b, t, c, v, positions, positionOffset, scale, out, tokens, wte, wpe | null, starts | null)
 napi_value embeddingForward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "embeddingForward");
   Engine* engine = args.engine();
@@ -26,6 +26,7 @@ napi_value embeddingForward(napi_env env, napi_callback_info info) {
   const Index v = args.positive("v");
   const Index positions = args.count("positions");
   p.positionOffset = args.count("positionOffset");
+  p.scale = float(args.number("scale"));
   p.out = args.floats("out", sizeOf(p.b, p.t, p.c));
   p.tokens = args.ints("tokens", sizeOf(p.b, p.t));
   p.wte = args.floats("wte", sizeOf(v, p.c));
@@ -36,7 +37,7 @@ napi_value embeddingForward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->embeddingForward(*engine->pool, p));
 }
 
-// embeddingBackward(engine, b, t, c, v, positions, dwte | null, dwpe | null, dout, tokens, starts | null)
+// embeddingBackward(engine, b, t, c, v, positions, scale, dwte | null, dwpe | null, dout, tokens, starts | null)
 napi_value embeddingBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "embeddingBackward");
   Engine* engine = args.engine();
@@ -46,6 +47,7 @@ napi_value embeddingBackward(napi_env env, napi_callback_info info) {
   p.c = args.positive("c");
   const Index v = args.positive("v");
   const Index positions = args.count("positions");
+  p.scale = float(args.number("scale"));
   p.dwte = args.floatsOrNull("dwte", sizeOf(v, p.c));
   p.dwpe = args.floatsOrNull("dwpe", sizeOf(positions, p.c));
   p.dout = args.floats("dout", sizeOf(p.b, p.t, p.c));

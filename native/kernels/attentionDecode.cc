@@ -1,4 +1,4 @@
-// Attention of the newest tokens of sequences to their keys and values, including their own.
+// Attention of the newest tokens of sequences to their keys and values: including their own, or to those of another sequence.
 //
 // Positions are divided into blocks whose length depends only on the width of keys. Each block is a task, which computes a maximum, a sum of weights and
 // a weighted sum of values for every head. These are merged in order. So keys and values are read from memory row after row, and
@@ -131,6 +131,7 @@ struct Queries {
   Index count() const { return p.b * p.t; }
   Query operator[](Index i) const {
     const CachedKeys& cache = p.sequences[i / p.t];
+    if (p.q != nullptr) return {p.q + i * p.heads.c(), cache.keys, cache.values, cache.position, p.heads};
     return {p.qkv + i * p.heads.qkvWidth(), cache.keys, cache.values, cache.position + i % p.t + 1, p.heads};
   }
   Index blocks() const {
@@ -162,6 +163,7 @@ bool attend(ThreadPool& pool, const Queries& queries, float* out) {
 }  // namespace
 
 bool attentionDecode(ThreadPool& pool, const AttentionDecodeArguments& p) {
+  if (p.q != nullptr) return attend(pool, {p}, p.out);
   const Index width = p.heads.kvWidth();
   for (Index i = 0; i < p.b * p.t; i++) {
     const CachedKeys& cache = p.sequences[i / p.t];

@@ -21,7 +21,7 @@ bool embeddingForward(ThreadPool& pool, const EmbeddingForwardArguments& p) {
       const float* position = p.wpe == nullptr ? nullptr : p.wpe + (p.positionOffset + positionOf(row, p)) * p.c;
       float* out = p.out + row * p.c;
       forVectors(p.c, [&](Index i, int count) {
-        Vec x = loadAny(token + i, count);
+        Vec x = loadAny(token + i, count) * splat(p.scale);
         if (position != nullptr) x += loadAny(position + i, count);
         storeAny(out + i, x, count);
       });
@@ -32,16 +32,16 @@ bool embeddingForward(ThreadPool& pool, const EmbeddingForwardArguments& p) {
 
 bool embeddingBackward(ThreadPool& pool, const EmbeddingBackwardArguments& p) {
   parallelRanges(pool, p.c, 32, 16, [&](Index begin, Index end, int) {
-    const auto addRow = [&](float* to, const float* from) {
+    const auto addRow = [&](float* to, const float* from, float scale) {
       forVectors(end - begin, [&](Index offset, int count) {
         const Index i = begin + offset;
-        storeAny(to + i, loadAny(to + i, count) + loadAny(from + i, count), count);
+        storeAny(to + i, loadAny(to + i, count) + loadAny(from + i, count) * splat(scale), count);
       });
     };
     for (Index row = 0; row < p.b * p.t; row++) {
       const float* dout = p.dout + row * p.c;
-      if (p.dwte != nullptr) addRow(p.dwte + Index(p.tokens[row]) * p.c, dout);
-      if (p.dwpe != nullptr) addRow(p.dwpe + positionOf(row, p) * p.c, dout);
+      if (p.dwte != nullptr) addRow(p.dwte + Index(p.tokens[row]) * p.c, dout, p.scale);
+      if (p.dwpe != nullptr) addRow(p.dwpe + positionOf(row, p) * p.c, dout, 1);
     }
   });
   return true;

@@ -109,7 +109,7 @@ struct AttentionBackwardArguments {
 // What one sequence has of its earlier tokens.
 struct CachedKeys {
   Index position;
-  float* keys;    // [>= position + T, NKV HS]; the rows from `position` on are written
+  float* keys;    // [>= position + T, NKV HS]; the rows from `position` on are written, those of qkv
   float* values;  // the same
 };
 
@@ -118,7 +118,8 @@ struct AttentionDecodeArguments {
   AttentionHeads heads;
   const CachedKeys* sequences;  // [B]
   float* out;                   // [B, T, C]
-  const float* qkv;             // [B, T, C + 2 NKV HS]
+  const float* qkv;             // [B, T, C + 2 NKV HS], or null
+  const float* q;               // [B, T, C], or null: every query sees all rows before `position`, and none is written
 };
 
 struct LayerNormForwardArguments {
@@ -195,6 +196,7 @@ struct GatedActivationArguments {
 
 struct EmbeddingForwardArguments {
   Index b, t, c, positionOffset;
+  float scale;  // of wte
   float* out;
   const int32_t* tokens;
   const float* wte;
@@ -204,6 +206,7 @@ struct EmbeddingForwardArguments {
 
 struct EmbeddingBackwardArguments {
   Index b, t, c;
+  float scale;  // as in the forward pass
   float* dwte;  // or null
   float* dwpe;  // or null
   const float* dout;

@@ -20,7 +20,12 @@ export interface Sizes {
 /** The model of a config, with its parameters declared. */
 export interface Network {
   /** Final hidden states [B, T, C] of tokens [B, T], from which `head` computes logits; without a head, the logits [B, T, V]. */
-  forward<V>(ops: Ops<V>, tokens: Tokens): V;
+  forward<V>(ops: Ops<V>, tokens: Tokens, memory?: V): V;
+  /**
+   * What the encoder of an encoder–decoder makes of a source [B, S], [B, S, C], which is then the `memory` of `forward`. Absent: the model
+   * has no source.
+   */
+  encode?<V>(ops: Ops<V>, source: Tokens): V;
   /** Separate from forward, because training computes it together with the loss and never holds all logits. */
   readonly head?: Linear;
   /** Names of the classes whose logits the head computes, in order; absent: it computes those of the vocabulary. */

@@ -10,10 +10,14 @@ export const gpt2LoraTargets = ['c_attn', 'c_proj', 'attn.c_proj', 'c_fc', 'mlp.
 /** Those of a transformer. PEFT has the parts of merged layers: q_proj, k_proj and v_proj for qkv_proj. */
 export const transformerLoraTargets = ['qkv_proj', 'o_proj', 'gate_up_proj', 'up_proj', 'down_proj'] as const;
 
+/** Those of an encoder–decoder: q_proj and kv_proj are those of attention to the source. */
+export const encoderDecoderLoraTargets = ['qkv_proj', 'q_proj', 'kv_proj', 'out_proj', 'fc1', 'fc2'] as const;
+
 /** What adapters adapt by default, by architecture. */
 const defaultTargets: Readonly<Record<string, string>> = {
   gpt2: gpt2LoraTargets[0],
   transformer: transformerLoraTargets[0],
+  encoderDecoder: encoderDecoderLoraTargets[0],
 };
 
 /**

@@ -30,6 +30,8 @@ export interface Attention {
   readonly nKvHead?: number;
   /** Probability of dropping an attention weight. */
   readonly dropout?: number;
+  /** Whether a token also attends to later ones: to all of a source. Default false, which is causal. */
+  readonly bidirectional?: boolean;
 }
 
 /** Operations after a linear layer in the same pass over memory: an activation or a residual. */
@@ -55,16 +57,19 @@ export interface Rope {
   readonly positions: number;
 }
 
-/** A part of a model: a function of values that owns its parameters. */
-export type Module = <V>(ops: Ops<V>, x: V) => V;
+/**
+ * A part of a model: a function of values that owns its parameters. `memory` is the encoder's result, for parts of a decoder that attend to
+ * a source.
+ */
+export type Module = <V>(ops: Ops<V>, x: V, memory?: V) => V;
 
 /**
  * One pass. Each operation with a `dropout` is a site with its own masks. Sites are numbered in the order in which forward
  * reaches them, so a model that reaches them in another order drops other elements.
  */
 export interface Ops<V> {
-  /** [B, T, C] = tokenTable[token] + positionTable[position]; positions count from the start of the context. */
-  embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): V;
+  /** [B, T, C] = scale · tokenTable[token] + positionTable[position]; positions count from the start of the context. The scale is 1 by default. */
+  embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec, scale?: number): V;
   /** Normalises the last dimension. */
   layerNorm(x: V, norm: Affine, eps: number): V;
   /** Divides by the root mean square of the last dimension, and multiplies by the weight. */
@@ -72,10 +77,15 @@ export interface Ops<V> {
   /** [..., OC] = x [..., IC] @ weight + bias, and what follows. */
   linear(x: V, layer: Linear, after?: AfterLinear<V>): V;
   /**
-   * Causal multi-head attention of qkv [B, T, (NH + 2 NKV)·HS], which is q|k|v, with scale 1/sqrt(HS), dropout on its weights:
-   * [B, T, NH·HS].
+   * Multi-head attention of qkv [B, T, (NH + 2 NKV)·HS], which is q|k|v, with scale 1/sqrt(HS), dropout on its weights: [B, T, NH·HS].
+   * Causal, or with `bidirectional` to the tokens of a source, without its padding.
    */
   attention(qkv: V, options: Attention): V;
+  /**
+   * Attention of q [B, T, NH·HS] to a source, without its padding: [B, T, NH·HS]. Its keys and values k|v [B, S, 2 NKV·HS] are the product of
+   * the layer with `memory` [B, S, C], the encoder's result. Generation computes them once, and leaves out `memory` afterwards.
+   */
+  sourceAttention(q: V, memory: V | undefined, keyValues: Linear, options: Attention): V;
   /**
    * Rotates heads of qkv [B, T, W] by their positions, which count from the start of the context, or of the document. It may overwrite
    * `qkv`: no other operation may read that.
@@ -85,8 +95,8 @@ export interface Ops<V> {
   gated(x: V, kind: ActivationKind): V;
   /** Drops elements of x with this probability. */
   dropout(x: V, rate: number): V;
-  /** Applies `module` to x. Its activations need not be kept: backward may run it again. */
-  block(x: V, module: Module): V;
+  /** Applies `module` to x and the encoder's result, if it needs that. Its activations need not be kept: backward may run it again. */
+  block(x: V, module: Module, memory?: V): V;
 }
 
 /** The input of a model, [B, T] int32, which it passes to `embedding`. */

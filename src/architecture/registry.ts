@@ -4,6 +4,7 @@ import { invariant, UserError } from '../base/errors.ts';
 import { nearestWord } from '../base/nearest.ts';
 import type { Architecture, Network, Sizes } from './architecture.ts';
 import { bigram } from './bigram.ts';
+import { encoderDecoder } from './encoderDecoder.ts';
 import { gpt2 } from './gpt2.ts';
 import { gpt2HuggingFace } from './gpt2HuggingFace.ts';
 import { llamaHuggingFace } from './llamaHuggingFace.ts';
@@ -15,6 +16,7 @@ const all = [
   { ...gpt2, huggingFace: gpt2HuggingFace }, //
   bigram,
   { ...transformer, huggingFace: llamaHuggingFace },
+  encoderDecoder,
 ] as const satisfies readonly Architecture[];
 
 export const architectures: readonly Architecture[] = all;
@@ -91,8 +93,18 @@ export function labelsOf(config: ModelConfig): readonly string[] {
   return ('labels' in config && config.labels) || [];
 }
 
-/** Why a model cannot predict or generate text, after "the model"; undefined if it can. */
+/** Whether a model is an encoder–decoder: it needs a source for each of its sequences. */
+export function hasEncoder(config: ModelConfig): boolean {
+  return 'encoderLayers' in config;
+}
+
+/** Why a model cannot predict or continue texts, after "the model"; undefined if it can. */
 export function generationProblem(config: ModelConfig): string | undefined {
+  return decodingProblem(config) ?? (hasEncoder(config) ? 'needs a source, and does not continue texts' : undefined);
+}
+
+/** Why a model cannot generate texts, from a source if it needs one, after "the model"; undefined if it can. */
+export function decodingProblem(config: ModelConfig): string | undefined {
   const labels = labelsOf(config);
   if (labels.length === 0) return undefined;
   const shown = labels.length > labelsShown ? [...labels.slice(0, labelsShown), '…'] : labels;

@@ -3,7 +3,7 @@
  * 2 more, and the gradient of its parameter another 2, if these are needed.
  *
  * A forward pass over values that only count determines the number of multiply-adds. Each weight of a matrix product has one per token;
- * attention has those of its causal half. What an adapter needs for each update, and not for each token, does not count either. Biases, norms, rotations, activations and table lookups do not count. Operations that are computed
+ * attention has those of its causal half, and attention to a source those of the complete source. What an adapter needs for each update, and not for each token, does not count either. Biases, norms, rotations, activations and table lookups do not count. Operations that are computed
  * twice, like attention's scores, count once.
  */
 import type { Affine, AfterLinear, Attention, Linear, Module, Ops, Tokens } from './ops.ts';
@@ -24,16 +24,19 @@ export interface PhaseFlops {
 /**
  * Floating-point operations of both passes over `tokens` tokens.
  * @param length number of tokens in each sequence, or their mean
+ * @param sourceLength that of each source, in an encoder–decoder
  */
 export function phaseFlops(
   model: ModelConfig,
   tokens: number,
   trainable: Trainable = 'all',
   length: number = model.blockSize,
+  sourceLength: number = length,
 ): PhaseFlops {
   const network = networkOf(model);
-  const pass = new CountedPass(isTrainedBy(trainable));
-  const hidden = network.forward(pass, { shape: [1, length] });
+  const [target, source] = [{ shape: [1, length] }, { shape: [1, sourceLength] }];
+  const pass = new CountedPass(isTrainedBy(trainable), { target, source });
+  const hidden = network.forward(pass, target, network.encode?.(pass, source));
   if (network.valueHead) pass.product(hidden, network.valueHead);
   const head = network.head && pass.product(hidden, network.head);
   return { forward: tokens * (pass.forward + (head ?? 0)), backward: tokens * (pass.backward - (head ?? 0)) };
@@ -45,8 +48,9 @@ export function stepFlops(
   tokens: number,
   trainable: Trainable = 'all',
   length: number = model.blockSize,
+  sourceLength: number = length,
 ): number {
-  const { forward, backward } = phaseFlops(model, tokens, trainable, length);
+  const { forward, backward } = phaseFlops(model, tokens, trainable, length, sourceLength);
   return forward + backward;
 }
 
@@ -72,6 +76,8 @@ interface Counted {
   readonly width: number;
   /** Whether it depends on a trained parameter. */
   readonly needsGrad: boolean;
+  /** Rows for each token: 1, or the number of a source's tokens for one of the target. */
+  readonly rows: number;
 }
 
 /** Counts the operations of a token. */
@@ -79,21 +85,26 @@ class CountedPass implements Ops<Counted> {
   forward = 0;
   backward = 0;
   readonly #isTrained: IsTrained;
-  /** T: length of the context. */
-  #length = 0;
+  /** T and S: the lengths of the context and of its source. */
+  readonly #length: number;
+  readonly #sourceLength: number;
+  readonly #source: Tokens;
 
-  constructor(isTrained: IsTrained) {
+  constructor(isTrained: IsTrained, { target, source }: { readonly target: Tokens; readonly source: Tokens }) {
     this.#isTrained = isTrained;
+    this.#length = target.shape[1]!;
+    this.#sourceLength = source.shape[1]!;
+    this.#source = source;
   }
 
   embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): Counted {
-    this.#length = tokens.shape[1]!;
     const tables = positionTable === undefined ? [tokenTable] : [tokenTable, positionTable];
-    return { width: tokenTable.shape[1]!, needsGrad: tables.some(this.#isTrained) };
+    const rows = tokens === this.#source ? this.#sourceLength / this.#length : 1;
+    return { width: tokenTable.shape[1]!, needsGrad: tables.some(this.#isTrained), rows };
   }
 
   layerNorm(x: Counted, norm: Affine): Counted {
-    return { width: x.width, needsGrad: this.#reaches(x, norm) };
+    return { ...x, needsGrad: this.#reaches(x, norm) };
   }
 
   rmsNorm(x: Counted, norm: Affine): Counted {
@@ -105,35 +116,48 @@ class CountedPass implements Ops<Counted> {
   }
 
   gated(x: Counted): Counted {
-    return { width: x.width / 2, needsGrad: x.needsGrad };
+    return { ...x, width: x.width / 2 };
   }
 
   linear(x: Counted, layer: Linear, { residual }: AfterLinear<Counted> = {}): Counted {
     this.product(x, layer);
     const width = layer.weight.shape[layer.weightTransposed ? 0 : 1]!;
-    return { width, needsGrad: this.#reaches(x, layer) || (residual?.needsGrad ?? false) };
+    return { ...x, width, needsGrad: this.#reaches(x, layer) || (residual?.needsGrad ?? false) };
   }
 
-  attention(qkv: Counted, { nHead, nKvHead = nHead }: Attention): Counted {
+  attention(qkv: Counted, { nHead, nKvHead = nHead, bidirectional = false }: Attention): Counted {
     const width = (qkv.width * nHead) / (nHead + 2 * nKvHead);
-    // T/2 for a token's scores and T/2 for their sum, on average, in each channel.
-    this.forward += 2 * width * this.#length;
-    if (qkv.needsGrad) this.backward += 4 * width * this.#length;
-    return { width, needsGrad: qkv.needsGrad };
+    // In causal attention, a token sees T/2 on average.
+    const result = { ...qkv, width };
+    this.#attend(result, bidirectional ? this.#sourceLength : this.#length / 2);
+    return result;
+  }
+
+  sourceAttention(q: Counted, memory: Counted, keyValues: Linear): Counted {
+    const kv = this.linear(memory, keyValues);
+    const result = { ...q, needsGrad: q.needsGrad || kv.needsGrad };
+    this.#attend(result, this.#sourceLength);
+    return result;
   }
 
   dropout(x: Counted): Counted {
     return x;
   }
 
-  block(x: Counted, module: Module): Counted {
-    return module(this, x);
+  block(x: Counted, module: Module, memory?: Counted): Counted {
+    return module(this, x, memory);
+  }
+
+  /** Counts attention of one query to this number of keys: their scores and the sum of their values, in each channel. */
+  #attend({ width, rows, needsGrad }: Counted, keys: number): void {
+    this.forward += 4 * rows * width * keys;
+    if (needsGrad) this.backward += 8 * rows * width * keys;
   }
 
   /** Counts the operations of a product with x; returns those of backward. */
   product(x: Counted, { weight }: Linear): number {
-    this.forward += 2 * weight.size;
-    const backward = 2 * weight.size * (Number(x.needsGrad) + Number(this.#needsGradient(weight)));
+    this.forward += 2 * x.rows * weight.size;
+    const backward = 2 * x.rows * weight.size * (Number(x.needsGrad) + Number(this.#needsGradient(weight)));
     this.backward += backward;
     return backward;
   }

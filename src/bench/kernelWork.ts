@@ -30,10 +30,10 @@ const bytesOf: PerKernel = {
   // Only the rows that are looked up are read from the tables.
   embeddingForward: ({ out, wpe }) => (wpe ? 3 : 2) * tensorBytes(out),
   embeddingBackward: ({ dout, dwpe }) => (dwpe ? 5 : 3) * tensorBytes(dout),
-  attentionDecode: ({ qkv, sequences }) => {
-    const time = qkv.shape.at(-2)!;
-    const seen = sequences.map(({ keys, position }) => (position + time) * (tensorBytes(keys) / keys.shape[0]!));
-    return 2 * tensorBytes(qkv) + 2 * seen.reduce((sum, bytes) => sum + bytes, 0);
+  attentionDecode: ({ qkv, q, sequences }) => {
+    const added = qkv?.shape.at(-2) ?? 0;
+    const seen = sequences.map(({ keys, position }) => (position + added) * (tensorBytes(keys) / keys.shape[0]!));
+    return 2 * tensorBytes(qkv ?? q) + 2 * seen.reduce((sum, bytes) => sum + bytes, 0);
   },
   // The gradients are read, and possibly zeroed; parameters, both moments and averages are read and written.
   adamw: ({ params, zeroGrads, average }) => 4 * ((zeroGrads ? 8 : 7) + (average ? 2 : 0)) * params.length,

@@ -6,7 +6,7 @@ import type { TokenizerKind } from '../base/tokenizerKind.ts';
 
 /** A GPT-2 with these sizes. */
 export interface Gpt2Keys {
-  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer, encoderDecoder. */
   architecture: 'gpt2';
   /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;
@@ -42,7 +42,7 @@ export interface Gpt2Keys {
 
 /** A table of logits in which each token predicts the next. */
 export interface BigramKeys {
-  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer, encoderDecoder. */
   architecture: 'bigram';
   /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;
@@ -54,7 +54,7 @@ export interface BigramKeys {
 
 /** A decoder with these parts, by default those of Llama. */
 export interface TransformerKeys {
-  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer, encoderDecoder. */
   architecture: 'transformer';
   /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;
@@ -94,8 +94,6 @@ export interface TransformerKeys {
   dropout: number;
   /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
   labels: string[];
-  /** Add a value head, which predicts the reward of a text from its start. Runs of task.kind ppo have it, and no others: they choose it themselves. Default `false`, true or false. */
-  valueHead: boolean;
   /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
@@ -104,8 +102,56 @@ export interface TransformerKeys {
   loraTargets: ('qkv_proj' | 'o_proj' | 'gate_up_proj' | 'up_proj' | 'down_proj')[];
 }
 
+/** An encoder of a source and a decoder of a target, for tasks such as translation; by default the first Transformer. */
+export interface EncoderDecoderKeys {
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram, transformer, encoderDecoder. */
+  architecture: 'encoderDecoder';
+  /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 or Llama weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors; only blockSize is free if positions are not in a table. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
+  from: string;
+  /** Blocks of the decoder. Default `4`, a whole number from 1 to 512. */
+  nLayer: number;
+  /** Blocks of the encoder. Default `4`, a whole number from 1 to 512. */
+  encoderLayers: number;
+  /** Query heads of attention per block; must divide nEmbd. Default `4`, a whole number from 1 to 1024. */
+  nHead: number;
+  /** Heads of keys and values, each for nHead / nKvHead query heads (grouped queries); must divide nHead. 0 is nHead. Default `0`, a whole number from 0 to 1024. */
+  nKvHead: number;
+  /** Width of the residual stream (channels). Default `128`, a whole number from 1 to 65536. */
+  nEmbd: number;
+  /** Inner width of the MLP. 0 is 4 · nEmbd, and for a gated MLP 8/3 · nEmbd, rounded up to a multiple of 32. Default `0`, a whole number from 0 to 262144. */
+  nInner: number;
+  /** Length of the longest source, and of the longest target, in tokens. Default `64`, a whole number from 1 to 65536. */
+  blockSize: number;
+  /** Rows of the token embedding, which sources and targets share; 0 uses the tokenizer size, a larger number pads it. Default `0`, a whole number from 0 to 16777216. */
+  vocabSize: number;
+  /** How tokens know their positions. sinusoidal: the fixed table of the first Transformer. learned: a trained table for sources and one for targets. none: only the causal mask of targets shows the order. Default `"sinusoidal"`, one of sinusoidal, learned, none. */
+  positions: 'sinusoidal' | 'learned' | 'none';
+  /** Multiply token embeddings by the square root of nEmbd before positions are added, as in the first Transformer. Default `true`, true or false. */
+  scaleEmbedding: boolean;
+  /** rms: x / RMS(x) · weight, as in Llama. layer: layer norm, as in GPT-2. Default `"layer"`, one of rms, layer. */
+  norm: 'rms' | 'layer';
+  /** pre: before attention and MLP, and at the end. post: after each is added to the residual stream, as in the first Transformer. Default `"post"`, one of pre, post. */
+  normPlace: 'pre' | 'post';
+  /** Added to the variance or mean square that a norm divides by. Default `0.00001`, a number from 1e-12 to 1. */
+  normEps: number;
+  /** swiglu: silu(gate) · up, as in Llama. geglu: gelu(gate) · up. The others are an activation between two linear layers. Default `"relu"`, one of swiglu, geglu, gelu, relu, silu. */
+  mlp: 'swiglu' | 'geglu' | 'gelu' | 'relu' | 'silu';
+  /** Layers with a bias. none: no layer. qkv: queries, keys and values. attention: these and the output of attention. all: every layer and layer norm, but no rms norm. Default `"all"`, one of none, qkv, attention, all. */
+  bias: 'none' | 'qkv' | 'attention' | 'all';
+  /** Share the token embedding with the output projection. Default `true`, true or false. */
+  tiedHead: boolean;
+  /** Probability of dropping an element after attention weights, projections and embeddings. Default `0`, a number from 0 to 0.95. */
+  dropout: number;
+  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
+  loraRank: number;
+  /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
+  loraAlpha: number;
+  /** Linear layers that LoRA adapts, in every block. q_proj and kv_proj belong to attention to the source. fc1 and fc2 are the layers of an MLP. Default `["qkv_proj"]`, a list of different names, each one of qkv_proj, q_proj, kv_proj, out_proj, fc1, fc2. */
+  loraTargets: ('qkv_proj' | 'q_proj' | 'kv_proj' | 'out_proj' | 'fc1' | 'fc2')[];
+}
+
 /** The network. */
-export type ModelKeys = Gpt2Keys | BigramKeys | TransformerKeys;
+export type ModelKeys = Gpt2Keys | BigramKeys | TransformerKeys | EncoderDecoderKeys;
 
 /** The training data. */
 export interface DataKeys {

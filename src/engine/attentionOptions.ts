@@ -3,6 +3,7 @@ import { InvariantError, invariant } from '../base/errors.ts';
 import type {
   AttentionHeads,
   CachedKeys,
+  CachedOperands,
   FusedGradient,
   FusedOperands,
   SeparateGradients,
@@ -53,6 +54,19 @@ export function attentionShape(options: Operands): AttentionShape {
     throw new InvariantError(`${what} with nHead = ${nHead} and nKvHead = ${nKvHead}`);
   }
   return { b, tq, tk, nHead, nKvHead, headSize, c: nHead * headSize, kvWidth: nKvHead * headSize };
+}
+
+/** The same for attention to caches, whose keys `q` does not count. */
+export function decodeShape(options: AttentionHeads & (FusedOperands | CachedOperands)): AttentionShape {
+  if (options.qkv !== undefined) return attentionShape(options);
+  const { q, nHead, nKvHead = nHead } = options;
+  const [b, tq, width] = q.shape;
+  const headSize = (width ?? 0) / nHead;
+  if (q.shape.length !== 3 || b === undefined || tq === undefined || !Number.isInteger(headSize) || nHead % nKvHead) {
+    const heads = `nHead = ${nHead} and nKvHead = ${nKvHead}`;
+    throw new InvariantError(`q is [${q.shape}]; expected [B, T, NH·HS] with ${heads}`);
+  }
+  return { b, tq, tk: 0, nHead, nKvHead, headSize, c: nHead * headSize, kvWidth: nKvHead * headSize };
 }
 
 /** The tensors that queries, and that keys and values are in, and the elements at which rows begin and that they are apart. */
@@ -107,9 +121,10 @@ export function expectSequences(sequences: readonly CachedKeys[], batchSize: num
   );
 }
 
-/** The next `t` tokens of a sequence fit its cache. */
+/** The next `t` tokens of a sequence fit its cache; with t = 0, for queries that only read it, it has a row. */
 export function expectCache({ keys, values, position }: CachedKeys, t: number, kvWidth: number): void {
   const rows = keys.size / kvWidth;
   invariant(values.size === keys.size, `attentionDecode: keys are [${keys.shape}], but values [${values.shape}]`);
+  invariant(position + t >= 1, 'attentionDecode: a cache without rows has nothing to attend to');
   invariant(position + t <= rows, `attentionDecode: position ${position + t - 1} is past the cache's ${rows} rows`);
 }

@@ -211,13 +211,23 @@ export interface RopeOptions extends Documents {
   readonly inverse?: boolean;
 }
 
+/** Only queries: the keys and values that they see are all in caches. */
+export interface CachedOperands {
+  /** Excluded by `q`. */
+  readonly qkv?: undefined;
+  /** [B, T, NH·HS]. */
+  readonly q: Tensor;
+  /** Excluded by `q`. */
+  readonly kv?: undefined;
+}
+
 /** The keys and values of one sequence, and how far they go. */
 export interface CachedKeys {
   /** [R, NKV·HS], R rows for the sequence's tokens so far and for those that follow; R changes no result. */
   readonly keys: Tensor;
   /** [R, NKV·HS] */
   readonly values: Tensor;
-  /** Rows that are filled: the position of the sequence's next token. */
+  /** Rows that are filled: the position of the sequence's next token, or the length of a source. */
   readonly position: number;
 }
 
@@ -276,14 +286,23 @@ export interface Kernels {
   dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
 
   /**
-   * out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C] (leading dimensions are flattened); wpe
+   * out [B, T, C] = scale · wte[token] (+ wpe[position]), where the scale is 1 by default; tokens [B, T] int32; wte [V, C] (leading dimensions are flattened); wpe
    * [≥ positionOffset + T, C]. Positions count from positionOffset at the start of the token's document.
    */
   embeddingForward(
-    options: Documents & { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number },
+    options: Documents & {
+      out: Tensor;
+      tokens: Tensor;
+      wte: Tensor;
+      wpe?: Tensor;
+      positionOffset?: number;
+      scale?: number;
+    },
   ): void;
   /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
-  embeddingBackward(options: Documents & { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor }): void;
+  embeddingBackward(
+    options: Documents & { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor; scale?: number },
+  ): void;
 
   /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. `out` and `dout` may be bfloat16. */
   layerNormForward(options: {
@@ -353,10 +372,12 @@ export interface Kernels {
   ): void;
   /**
    * The next T tokens of each of B sequences: writes the keys and values of `qkv` (see `FusedOperands`) to the rows from `position` on of
-   * the sequence's keys and values, and each token attends over the rows up to its own. out [B, T, NH·HS]. The bits of a sequence do not
-   * depend on the others.
+   * the sequence's keys and values, and each token attends over the rows up to its own. With `q` nothing is written, and each token attends over
+   * the first `position` rows: those of a source, which sequences may share. out [B, T, NH·HS]. The bits of a sequence do not depend on the others.
    */
-  attentionDecode(options: AttentionHeads & { out: Tensor; qkv: Tensor; sequences: readonly CachedKeys[] }): void;
+  attentionDecode(
+    options: AttentionHeads & (FusedOperands | CachedOperands) & { out: Tensor; sequences: readonly CachedKeys[] },
+  ): void;
 
   /**
    * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is

@@ -7,7 +7,7 @@
  * the context is the last blockSize tokens, as in nanoGPT's `generate`. This shifts the position of every token, so each step
  * recomputes the sequence's window separately.
  */
-import { generationProblem } from '../architecture/registry.ts';
+import { decodingProblem, hasEncoder, type ModelConfig } from '../architecture/registry.ts';
 import { type RandomKey, randomKey, randomUniform } from '../base/counterRandom.ts';
 import { invariant, UserError } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -25,6 +25,8 @@ export interface SequenceOptions extends SamplingOptions {
   readonly prompt: ArrayLike<number>;
   /** One or more whole numbers; equal seeds give equal tokens. */
   readonly seed: number | readonly number[];
+  /** The tokens of its source, 1 to blockSize, which an encoder–decoder needs and other models do not have. */
+  readonly source?: ArrayLike<number> | undefined;
 }
 
 export interface DecodeBatchOptions {
@@ -53,6 +55,8 @@ export class Sequence {
   readonly key: RandomKey;
   /** @internal The last tokens of the context, at most blockSize. */
   readonly window: number[];
+  /** @internal */
+  readonly source: Int32Array | undefined;
   /** @internal Absent if the window is recomputed. */
   cache: KeyValueCache | undefined;
   /** @internal Number of tokens of the window in the cache. */
@@ -61,8 +65,10 @@ export class Sequence {
   drawn = 0;
 
   /** @internal Created by `DecodeBatch.add`. */
-  constructor({ prompt, seed, ...sampling }: SequenceOptions, blockSize: number, cache: KeyValueCache | undefined) {
+  constructor(options: SequenceOptions, blockSize: number, cache: KeyValueCache | undefined) {
+    const { prompt, seed, source, ...sampling } = options;
     this.sampling = sampling;
+    this.source = source && Int32Array.from(source);
     this.key = randomKey(...[seed].flat());
     this.window = Array.from(prompt).slice(-blockSize);
     this.cache = cache;
@@ -92,7 +98,7 @@ export class DecodeBatch {
       Number.isInteger(promptChunk) && promptChunk >= 1,
       `promptChunk must be a whole number of at least 1, got ${promptChunk}`,
     );
-    const problem = generationProblem(model.config);
+    const problem = decodingProblem(model.config);
     if (problem !== undefined) throw new UserError(`the model ${problem}: expected a language model`);
     this.#engine = engine;
     this.#model = model;
@@ -101,17 +107,22 @@ export class DecodeBatch {
     this.#promptChunk = promptChunk;
   }
 
-  /** Adds a sequence, which takes part in every step from the next one on. InvariantError if the prompt is not valid for this model. */
+  /**
+   * Adds a sequence, which takes part in every step from the next one on. InvariantError if the prompt or the source is not valid for this
+   * model. UserError for an encoder–decoder without a source.
+   */
   add(options: SequenceOptions): Sequence {
-    const { vocabSize, blockSize } = this.#model.config;
-    const { prompt } = options;
+    const { config } = this.#model;
+    const { vocabSize, blockSize } = config;
+    const { prompt, source } = options;
     invariant(prompt.length > 0, 'generation needs a prompt of at least one token');
-    invariant(
-      Array.from(prompt).every((token) => Number.isInteger(token) && token >= 0 && token < vocabSize),
-      `the prompt has a token outside the vocabulary of ${vocabSize}`,
-    );
+    checkVocabulary('prompt', prompt, vocabSize);
+    if (source === undefined && hasEncoder(config)) {
+      throw new UserError('the model needs a source, and does not continue texts');
+    }
+    if (source !== undefined) checkSource(source, config);
     const isCached = this.#useCache && prompt.length <= blockSize;
-    const sequence = new Sequence(options, blockSize, isCached ? this.#model.newCache() : undefined);
+    const sequence = new Sequence(options, blockSize, isCached ? this.#model.newCache(source) : undefined);
     this.#sequences.add(sequence);
     return sequence;
   }
@@ -184,7 +195,11 @@ export class DecodeBatch {
   async #recompute(sequences: readonly Sequence[]): Promise<NextToken[]> {
     const tokens: NextToken[] = [];
     for (const sequence of sequences) {
-      const forward = (inputs: Tensor) => this.#model.forwardLast(this.#tape, inputs);
+      const { source } = sequence;
+      const forward = (inputs: Tensor) => {
+        const encoded = source && { tokens: this.#tape.upload(source, [1, source.length]), lengths: [source.length] };
+        return this.#model.forwardLast(this.#tape, inputs, encoded);
+      };
       tokens.push(...(await this.#draw([sequence], [sequence.window], forward)));
     }
     return tokens;
@@ -238,9 +253,27 @@ export class DecodeBatch {
   }
 }
 
-/** Whether the cache lacks more than the newest token. */
+/** Whether the cache lacks more than the newest token, or the source. */
 function isReading({ cache, fresh }: Sequence): boolean {
-  return cache !== undefined && fresh > 1;
+  return cache !== undefined && (fresh > 1 || cache.sourceToEncode !== undefined);
+}
+
+function checkVocabulary(what: string, tokens: ArrayLike<number>, vocabSize: number): void {
+  invariant(
+    Array.from(tokens).every((token) => Number.isInteger(token) && token >= 0 && token < vocabSize),
+    `the ${what} has a token outside the vocabulary of ${vocabSize}`,
+  );
+}
+
+/** Throws an InvariantError for a source that the model cannot read. */
+export function checkSource(source: ArrayLike<number>, config: ModelConfig): void {
+  const { vocabSize, blockSize } = config;
+  invariant(hasEncoder(config), 'a model without an encoder has no source');
+  invariant(
+    source.length >= 1 && source.length <= blockSize,
+    `expected a source of 1 to ${blockSize} tokens, received ${source.length}`,
+  );
+  checkVocabulary('source', source, vocabSize);
 }
 
 function contextOf({ cache, cached }: Sequence): CachedContext {

@@ -1,28 +1,29 @@
-/** Keys and values of earlier tokens, so that only each new token goes through the model. */
+/** Keys and values of earlier tokens and of a source, so that only each new token goes through the model. */
+import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { CachedKeys } from '../engine/kernels.ts';
 
 /** Rows that a layer gets at first; later it grows to twice as many, so the memory follows the sequence, not the longest context. */
 const firstRows = 256;
 
-/** Grows with the keys and values of each pass; `release` frees its memory. */
-export class KeyValueCache {
-  readonly #engine: Engine;
-  readonly #blockSize: number;
-  readonly #layers: Omit<CachedKeys, 'position'>[] = [];
+type Layer = Omit<CachedKeys, 'position'>;
 
-  /** For contexts of at most `blockSize` tokens. */
-  constructor(engine: Engine, blockSize: number) {
+/** The keys and values of a sequence in each layer. */
+class Layers {
+  readonly #engine: Engine;
+  readonly #rowsMax: number;
+  readonly #layers: Layer[] = [];
+
+  constructor(engine: Engine, rowsMax: number) {
     this.#engine = engine;
-    this.#blockSize = blockSize;
+    this.#rowsMax = rowsMax;
   }
 
-  /** Keys and values of the `index`-th attention of a pass, from 0, with at least `rows` rows of `width` numbers: at most blockSize. */
-  layer(index: number, width: number, rows: number): Omit<CachedKeys, 'position'> {
+  get(index: number, width: number, rows: number): Layer {
     const found = this.#layers[index];
     const before = found === undefined ? 0 : found.keys.size / width;
     if (found !== undefined && rows <= before) return found;
-    const shape = [Math.min(this.#blockSize, Math.max(rows, 2 * before, firstRows)), width];
+    const shape = [Math.min(this.#rowsMax, Math.max(rows, 2 * before, firstRows)), width];
     const made = { keys: this.#engine.alloc(shape), values: this.#engine.alloc(shape) };
     this.#layers[index] = made;
     if (found === undefined) return made;
@@ -33,11 +34,96 @@ export class KeyValueCache {
     return made;
   }
 
-  /** Frees the memory and empties the cache. */
+  /** Takes over the contents of another. */
+  copyFrom(other: Layers): void {
+    for (const [index, { keys, values }] of other.#layers.entries()) {
+      const [rows, width] = keys.shape as [number, number];
+      const own = this.get(index, width, rows);
+      this.#engine.copy({ out: own.keys, inp: keys });
+      this.#engine.copy({ out: own.values, inp: values });
+    }
+  }
+
   release(): void {
     for (const { keys, values } of this.#layers.splice(0)) {
       this.#engine.release(keys);
       this.#engine.release(values);
     }
+  }
+}
+
+/** The source of one or more sequences: its tokens, and from the first pass on its keys and values in each layer of the decoder. */
+interface CachedSource {
+  readonly tokens: Int32Array;
+  readonly layers: Layers;
+  /** Whether a pass has filled the layers. */
+  isEncoded: boolean;
+  /** Caches that use it. */
+  users: number;
+}
+
+/** Grows with the keys and values of each pass; `release` frees its memory. */
+export class KeyValueCache {
+  readonly #engine: Engine;
+  readonly #blockSize: number;
+  readonly #layers: Layers;
+  #source: CachedSource | undefined;
+
+  /** For contexts of at most `blockSize` tokens. @param source the tokens of a source, of which there is at least one */
+  constructor(engine: Engine, blockSize: number, source?: ArrayLike<number>) {
+    this.#engine = engine;
+    this.#blockSize = blockSize;
+    this.#layers = new Layers(engine, blockSize);
+    if (source === undefined) return;
+    const tokens = Int32Array.from(source);
+    this.#source = { tokens, layers: new Layers(engine, tokens.length), isEncoded: false, users: 1 };
+  }
+
+  /** Keys and values of the `index`-th attention of a pass, from 0, with at least `rows` rows of `width` numbers: at most blockSize. */
+  layer(index: number, width: number, rows: number): Layer {
+    return this.#layers.get(index, width, rows);
+  }
+
+  /** Keys and values [S, width] of the source in the `index`-th attention to it, with its length as the position. */
+  sourceLayer(index: number, width: number): CachedKeys {
+    const { layers, tokens } = this.#ownSource;
+    return { ...layers.get(index, width, tokens.length), position: tokens.length };
+  }
+
+  /** The tokens of a source that no pass has encoded; undefined if there is nothing to encode. */
+  get sourceToEncode(): Int32Array | undefined {
+    return this.#source?.isEncoded === false ? this.#source.tokens : undefined;
+  }
+
+  /** Whether there is a source. */
+  get hasSource(): boolean {
+    return this.#source !== undefined;
+  }
+
+  /** A pass has filled the layers of the source. */
+  sourceEncoded(): void {
+    this.#ownSource.isEncoded = true;
+  }
+
+  /** A copy, for a sequence that begins in the same way. Both use the same source. */
+  copy(): KeyValueCache {
+    const copy = new KeyValueCache(this.#engine, this.#blockSize);
+    copy.#layers.copyFrom(this.#layers);
+    if (this.#source !== undefined) {
+      copy.#source = this.#source;
+      this.#source.users++;
+    }
+    return copy;
+  }
+
+  /** Frees the memory and empties the cache. The last cache that uses a source frees that too. */
+  release(): void {
+    this.#layers.release();
+    if (this.#source !== undefined && --this.#source.users === 0) this.#source.layers.release();
+  }
+
+  get #ownSource(): CachedSource {
+    invariant(this.#source !== undefined, 'this cache has no source');
+    return this.#source;
   }
 }

@@ -67,7 +67,7 @@ export function memoryPerWorker(
 ): MemoryEstimate {
   const engine = planEngine();
   const isTrained = isTrainedBy(trainable);
-  const { specs, valueHead } = networkOf(config);
+  const { specs, valueHead, encode } = networkOf(config);
   const parameters = new Parameters(engine, specs, { training: true, isTrained, averaged: ema > 0 });
   const model = new Model(engine, config, parameters);
   const beforeReference = engine.memory().bytesInUse;
@@ -77,17 +77,21 @@ export function memoryPerWorker(
   const rows = pairs ? 2 * B : B;
   const tokens = engine.alloc([rows, config.blockSize], 'int32');
   const targets = engine.alloc([rows * config.blockSize], 'int32');
+  const source = encode && {
+    tokens: engine.alloc([rows, config.blockSize], 'int32'),
+    lengths: new Int32Array(rows).fill(config.blockSize),
+  };
   const dropout = { seed: 0, step: 0, firstSample: 0 };
   const backwardFrom = (outputs: readonly Variable[]) =>
     tape.backward(outputs.map((of) => ({ of, grad: engine.alloc(of.shape) })));
-  const options = { training: true, activationRecompute, dropout };
+  const options = { training: true, activationRecompute, dropout, source };
   if (valueHead !== undefined) {
     backwardFrom(Object.values(model.lossesAndValues(tape, tokens, targets, options)));
   } else if (pairs || policy) {
     const isScored = labelsOf(config).length > 0;
     backwardFrom([isScored ? model.forward(tape, tokens, options) : model.losses(tape, tokens, targets, options)]);
   } else {
-    model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
+    model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout, source });
     tape.backward();
   }
   const total = engine.memory().bytesPeak;

@@ -15,7 +15,7 @@ import type { ActivationRecompute } from './computing.ts';
 import { KeyValueCache } from './keyValueCache.ts';
 import type { LossGradient } from './losses.ts';
 import type { ModelParameters } from './parameterStore.ts';
-import { type CachedContext, type DropoutSource, Pass, type PassOptions } from './pass.ts';
+import { type CachedContext, type DropoutSource, Pass, type PassOptions, type SourceTokens } from './pass.ts';
 import type { Tape } from './tape.ts';
 import type { LinearLayer, Variable } from './variable.ts';
 
@@ -35,6 +35,8 @@ export interface ForwardOptions {
    * attends only to its own document, from whose start positions count. Absent: each row is one document.
    */
   readonly starts?: Tensor | undefined;
+  /** The source of each sequence, which an encoder–decoder needs and other models do not have. Excludes `starts`. */
+  readonly source?: SourceTokens | undefined;
 }
 
 /** How losses are computed. */
@@ -50,6 +52,7 @@ const forwardNames = {
   dropout: true,
   activationRecompute: true,
   starts: true,
+  source: true,
 } satisfies OptionNames<ForwardOptions>;
 const lossNames = { ...forwardNames, lossScale: true, weights: true } satisfies OptionNames<LossOptions>;
 
@@ -119,8 +122,8 @@ export class Model {
   }
 
   /** Logits [1, V] of only the last of tokens [1, T], for generation from a complete window. It has no backward. */
-  forwardLast(tape: Tape, tokens: Tensor): Variable {
-    return this.#logits(tape, tape.lastRow(this.#hidden(tape, tokens, { checkpoints: true })));
+  forwardLast(tape: Tape, tokens: Tensor, source?: SourceTokens): Variable {
+    return this.#logits(tape, tape.lastRow(this.#hidden(tape, tokens, { checkpoints: true, source })));
   }
 
   /**
@@ -147,9 +150,10 @@ export class Model {
     return this.#hidden(tape, tokens, { contexts: [context], checkpoints: tokens.size > 1 });
   }
 
-  /** An empty cache for `decode`; its `release` frees the memory. */
-  newCache(): KeyValueCache {
-    return new KeyValueCache(this.#engine, this.config.blockSize);
+  /** An empty cache for `decode`; its `release` frees the memory. @param source the tokens of the sequence's source, in an encoder–decoder */
+  newCache(source?: ArrayLike<number>): KeyValueCache {
+    this.#checkSource(source !== undefined);
+    return new KeyValueCache(this.#engine, this.config.blockSize, source);
   }
 
   /** Final hidden states [B, T, C] of tokens [B, T], or logits if the architecture has no head. */
@@ -159,7 +163,42 @@ export class Model {
     const { blockSize } = this.config;
     invariant(end <= blockSize, `a sequence of ${end} tokens is longer than blockSize ${blockSize}`);
     this.#parameters.refresh();
-    return this.#network.forward(new Pass(tape, tokens, this.#parameters, options), tokens);
+    const { contexts } = options;
+    this.#checkSource(contexts ? contexts.every(({ cache }) => cache.hasSource) : options.source !== undefined);
+    if (contexts === undefined) return this.#forward(tape, tokens, options);
+    const unread = contexts.filter(({ cache }) => cache.sourceToEncode !== undefined);
+    if (unread.length === 0) return this.#forward(tape, tokens, options);
+    invariant(contexts.length === 1, 'a source is encoded in a pass of its own sequence');
+    const { cache } = contexts[0]!;
+    const sourceTokens = cache.sourceToEncode!;
+    const [ids, lengths] = [tape.upload(sourceTokens, [1, sourceTokens.length]), [sourceTokens.length]];
+    const hidden = this.#forward(tape, tokens, { ...options, source: { tokens: ids, lengths } });
+    cache.sourceEncoded();
+    return hidden;
+  }
+
+  /** The network over checked options. */
+  #forward(tape: Tape, tokens: Tensor, options: PassOptions): Variable {
+    const { source } = options;
+    const pass = new Pass(tape, tokens, this.#parameters, options);
+    if (source === undefined) return this.#network.forward(pass, tokens);
+    const [batchSize, length] = source.tokens.shape as [number, number];
+    const { blockSize } = this.config;
+    invariant(length <= blockSize, `a source of ${length} tokens is longer than blockSize ${blockSize}`);
+    invariant(
+      batchSize === tokens.shape[0] && source.lengths.length === batchSize,
+      `expected a source and its length for each of ${tokens.shape[0]} sequences, received ${batchSize} and ${source.lengths.length}`,
+    );
+    invariant(options.starts === undefined, 'documents that share a row have no sources');
+    return this.#network.forward(pass, tokens, this.#network.encode!(pass, source.tokens));
+  }
+
+  #checkSource(hasSource: boolean): void {
+    const needsSource = this.#network.encode !== undefined;
+    invariant(
+      hasSource === needsSource,
+      needsSource ? 'an encoder–decoder needs a source' : 'a model without an encoder has no source',
+    );
   }
 
   /** Losses [B·T] from what `#hidden` returns. */
@@ -186,6 +225,6 @@ function layerOf({ weight, weightTransposed = false }: Linear, parameters: Model
 }
 
 /** A pass without backward releases its activations block by block. */
-function passOf({ training = false, dropout, activationRecompute, starts }: ForwardOptions): PassOptions {
-  return { dropout, training, starts, checkpoints: !training || activationRecompute === 'block' };
+function passOf({ training = false, dropout, activationRecompute, starts, source }: ForwardOptions): PassOptions {
+  return { dropout, training, starts, source, checkpoints: !training || activationRecompute === 'block' };
 }

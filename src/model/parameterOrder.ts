@@ -13,17 +13,18 @@ import { Tape } from './tape.ts';
  * trained parameter that the forward pass does not use.
  */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
-  const { specs, valueHead } = networkOf(config);
+  const { specs, valueHead, encode } = networkOf(config);
   const engine = planEngine();
   const parameters = new Parameters(engine, specs, { training: true, isTrained: () => true }); // the order covers all parameters
   const model = new Model(engine, config, parameters);
   const tape = new Tape(engine);
   const dropout = { seed: 0, step: 0, firstSample: 0 };
   const [tokens, targets] = [tape.upload(new Int32Array(1), [1, 1]), tape.upload(new Int32Array(1), [1])];
+  const source = encode && { tokens: tape.upload(new Int32Array(1), [1, 1]), lengths: [1] };
   const ordered = new Set<ParameterSpec>();
   const isFinal = (index: number) => ordered.add(specs[index]!);
   if (valueHead === undefined) {
-    model.losses(tape, tokens, targets, { lossScale: 1, dropout });
+    model.losses(tape, tokens, targets, { lossScale: 1, dropout, source });
     tape.backward([], isFinal);
   } else {
     const seeds = Object.values(model.lossesAndValues(tape, tokens, targets, { training: true, dropout }));

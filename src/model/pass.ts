@@ -20,7 +20,7 @@ import type { Dropout } from '../engine/kernels.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
 import type { ModelParameters, Parameter } from './parameterStore.ts';
-import type { Tape } from './tape.ts';
+import type { CheckpointBody, Tape } from './tape.ts';
 import type { Affine, Variable } from './variable.ts';
 
 /** Selects the dropout masks of a batch: they depend on the samples, not on their split into microbatches. */
@@ -41,6 +41,14 @@ export interface CachedContext {
   readonly position: number;
 }
 
+/** The sources of an encoder–decoder's sequences. */
+export interface SourceTokens {
+  /** [B, S] int32. */
+  readonly tokens: Tensor;
+  /** The length of each source, 1 to S. The tokens from there on are padding, to which nothing attends. */
+  readonly lengths: ArrayLike<number>;
+}
+
 /** The purpose of a pass. */
 export interface PassOptions {
   /** Absent: nothing is dropped. */
@@ -54,6 +62,8 @@ export interface PassOptions {
   readonly contexts?: readonly CachedContext[] | undefined;
   /** The starts of documents [B, T] int32 (see `ForwardOptions`). Excludes `contexts`. */
   readonly starts?: Tensor | undefined;
+  /** What the model encodes in this pass. */
+  readonly source?: SourceTokens | undefined;
   /** Whether a block's activations are released after the block. */
   readonly checkpoints: boolean;
 }
@@ -63,8 +73,12 @@ interface Places {
   /** Sites, numbered as forward reaches them. */
   dropout: number;
   attention: number;
+  sourceAttention: number;
   /** The positions of the contexts' next tokens, from their first use on. */
   positions?: Tensor;
+  /** The ends of sources for queries of the encoder [B, S] and of the decoder [B, T], from their first use on. */
+  sourceEnds?: Tensor;
+  targetEnds?: Tensor;
 }
 
 export class Pass implements Ops<Variable> {
@@ -80,7 +94,7 @@ export class Pass implements Ops<Variable> {
     tokens: Tensor,
     parameters: ModelParameters,
     options: PassOptions,
-    places: Places = { dropout: 0, attention: 0 },
+    places: Places = { dropout: 0, attention: 0, sourceAttention: 0 },
   ) {
     this.#tape = tape;
     this.#tokens = tokens;
@@ -89,12 +103,16 @@ export class Pass implements Ops<Variable> {
     this.#places = places;
   }
 
-  embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): Variable {
-    invariant(tokens === this.#tokens, 'the tokens of a pass are those that its model was given');
+  embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec, scale = 1): Variable {
+    const { contexts, starts, source } = this.#options;
     const [wte, wpe] = [this.#parameter(tokenTable), positionTable && this.#parameter(positionTable)];
-    const positions = this.#options.contexts?.map(({ position }) => position) ?? [0];
-    if (positions.length > 1) return this.#tape.embeddingEach(this.#tokens, positions, wte, wpe);
-    return this.#tape.embedding(this.#tokens, wte, wpe, positions[0], this.#options.starts);
+    if (tokens === source?.tokens) return this.#tape.embedding(source.tokens, wte, wpe, { scale });
+    invariant(tokens === this.#tokens, 'the tokens of a pass are those that its model was given');
+    const positions = contexts?.map(({ position }) => position) ?? [0];
+    // With a scale, the other kernel may round once less.
+    const isApart = positions.length > 1 || (contexts !== undefined && scale !== 1 && this.#tokens.size === 1);
+    if (isApart) return this.#tape.embeddingEach(this.#tokens, positions, wte, wpe, scale);
+    return this.#tape.embedding(this.#tokens, wte, wpe, { positionOffset: positions[0]!, starts, scale });
   }
 
   layerNorm(x: Variable, norm: DeclaredAffine, eps: number): Variable {
@@ -133,11 +151,16 @@ export class Pass implements Ops<Variable> {
     });
   }
 
-  attention(qkv: Variable, { nHead, nKvHead = nHead, dropout }: Attention): Variable {
+  attention(qkv: Variable, { nHead, nKvHead = nHead, dropout, bidirectional = false }: Attention): Variable {
     const { contexts, starts } = this.#options;
     const heads = { nHead, nKvHead };
-    const index = this.#places.attention++;
     const masks = this.#dropoutOf(dropout);
+    if (bidirectional) {
+      const [, length] = qkv.shape as [number, number];
+      this.#places.sourceEnds ??= this.#endsOfSources(length);
+      return this.#tape.attention(qkv, heads, masks, { ends: this.#places.sourceEnds });
+    }
+    const index = this.#places.attention++;
     if (contexts === undefined) return this.#tape.attention(qkv, heads, masks, starts && { starts });
     const time = qkv.shape.at(-2)!;
     const width = (qkv.shape.at(-1)! * nKvHead) / (nHead + 2 * nKvHead);
@@ -148,21 +171,54 @@ export class Pass implements Ops<Variable> {
     return this.#tape.attentionDecode(qkv, sequences, heads);
   }
 
+  sourceAttention(
+    q: Variable,
+    memory: Variable | undefined,
+    keyValues: Linear,
+    { nHead, nKvHead = nHead, dropout }: Attention,
+  ): Variable {
+    const { contexts } = this.#options;
+    const heads = { nHead, nKvHead };
+    const index = this.#places.sourceAttention++;
+    const masks = this.#dropoutOf(dropout);
+    const kv = memory && this.linear(memory, keyValues);
+    if (contexts === undefined) {
+      invariant(kv !== undefined, 'attention to a source needs what the encoder made of it');
+      this.#places.targetEnds ??= this.#endsOfSources(q.shape[1]!);
+      return this.#tape.crossAttention(q, kv, heads, { ends: this.#places.targetEnds }, masks);
+    }
+    const sources = contexts.map(({ cache }) => cache.sourceLayer(index, (q.shape.at(-1)! * nKvHead) / nHead));
+    if (kv !== undefined) this.#tape.storeSource(kv, sources[0]!);
+    return this.#tape.crossAttentionDecode(q, sources, heads);
+  }
+
   dropout(x: Variable, rate: number): Variable {
     return this.#tape.dropout(x, this.#dropoutOf(rate));
   }
 
-  block(x: Variable, module: Module): Variable {
+  block(x: Variable, module: Module, memory?: Variable): Variable {
     const on = (tape: Tape) => new Pass(tape, this.#tokens, this.#parameters, this.#options, this.#places);
     const { checkpoints, training = false } = this.#options;
+    const others = memory ? [memory] : [];
     if (!checkpoints) {
-      return training ? this.#tape.part(x, (tape, input) => module(on(tape), input)) : module(this, x);
+      if (!training) return module(this, x, memory);
+      return this.#tape.part(x, (tape, input, other) => module(on(tape), input, other), others);
     }
-    const start = { ...this.#places };
-    return this.#tape.checkpoint(x, (tape, input) => {
-      Object.assign(this.#places, start); // the second run uses the same sites as the first
-      return module(on(tape), input);
-    });
+    const { dropout, attention, sourceAttention } = this.#places;
+    const run: CheckpointBody = (tape, input, other) => {
+      Object.assign(this.#places, { dropout, attention, sourceAttention }); // the second run uses the same sites as the first
+      return module(on(tape), input, other);
+    };
+    return this.#tape.checkpoint(x, run, others);
+  }
+
+  /** For each of the queries of a sequence, the end of its source: [B, queries]. */
+  #endsOfSources(queries: number): Tensor {
+    const { source } = this.#options;
+    invariant(source !== undefined, 'this pass has no source');
+    const lengths = Array.from(source.lengths);
+    const ends = Int32Array.from({ length: lengths.length * queries }, (_, i) => lengths[Math.floor(i / queries)]!);
+    return this.#tape.upload(ends, [lengths.length, queries]);
   }
 
   /** The positions of the contexts' next tokens, uploaded once in a pass. */

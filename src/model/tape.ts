@@ -22,6 +22,8 @@ import { needsGrad, Recording, type Seed } from './recording.ts';
 import {
   type Affine,
   affineNames,
+  type EmbeddingOptions,
+  embeddingNames,
   type FloatType,
   headNames,
   type LinearLayer,
@@ -34,8 +36,8 @@ import {
   Variable,
 } from './variable.ts';
 
-/** Runs one or more operations on x and returns the result of the last one. */
-export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
+/** Runs one or more operations on x and the other inputs, and returns the result of the last one. */
+export type CheckpointBody = (tape: Tape, x: Variable, ...others: Variable[]) => Variable;
 
 const uploadType = (data: HostArray): DType => {
   if (data instanceof Int32Array) return 'int32';
@@ -79,12 +81,14 @@ export class Tape {
   }
 
   /**
-   * [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32. With the starts of documents [B, T], t counts from the start of
-   * the token's document.
+   * [B, T, C] = scale · wte[token] + wpe[positionOffset + t]; tokens [B, T] int32. With the starts of documents [B, T], t counts from the
+   * start of the token's document.
    */
-  embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, positionOffset = 0, starts?: Tensor): Variable {
+  embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, options: EmbeddingOptions = {}): Variable {
+    checkOptionNames('embedding', options, embeddingNames);
+    const { positionOffset = 0, starts, scale = 1 } = options;
     const out = this.#recording.variable([...tokens.shape, wte.value.shape[1]!]);
-    const shared = { tokens, ...(starts && { starts }) };
+    const shared = { tokens, scale, ...(starts && { starts }) };
     this.#engine.embeddingForward({
       ...shared,
       out: out.value,
@@ -99,9 +103,9 @@ export class Tape {
     });
   }
 
-  /** [B, 1, C] = wte[token] + wpe[positions[b]] of tokens [B, 1], one token per sequence. It has no backward. */
-  embeddingEach(tokens: Tensor, positions: readonly number[], wte: Parameter, wpe?: Parameter): Variable {
-    const out = this.embedding(tokens, wte);
+  /** [B, 1, C] = scale · wte[token] + wpe[positions[b]] of tokens [B, 1], one token per sequence. It has no backward. */
+  embeddingEach(tokens: Tensor, positions: readonly number[], wte: Parameter, wpe?: Parameter, scale = 1): Variable {
+    const out = this.embedding(tokens, wte, undefined, { scale });
     if (wpe === undefined) return out;
     const rows = this.#recording.variable(out.shape);
     const where = this.upload(Int32Array.from(positions), tokens.shape);
@@ -332,19 +336,24 @@ export class Tape {
 
   /**
    * Applies `body` to x without keeping intermediate results: backward runs `body` again, which must do the same then. A final linear
-   * layer is not computed a second time. The gradients are those of the same operations without a checkpoint. They are bit-for-bit the same if x has
-   * no other uses, because the gradients of its uses in `body` are first added up separately.
+   * layer is not computed a second time. The gradients are those of the same operations without a checkpoint, bit for bit.
+   * @param others further inputs of `body`
    */
-  checkpoint(x: Variable, body: CheckpointBody): Variable {
-    const inp = save(x);
-    const again = (): [tape: Tape, x: Variable] => {
-      const copy = new Variable(x.shape, x.dtype, inp);
-      copy.saved = true;
-      copy.needsGrad = x.needsGrad;
-      return [new Tape(this.#engine, this.#precision, new Recording(this.#engine, this.#recording.buffers)), copy];
+  checkpoint(x: Variable, body: CheckpointBody, others: readonly Variable[] = []): Variable {
+    const inputs = [x, ...others];
+    const values = inputs.map(save);
+    const again = (): [tape: Tape, copies: [Variable, ...Variable[]]] => {
+      const copies = inputs.map(({ shape, dtype, needsGrad }, i) => {
+        const copy = new Variable(shape, dtype, values[i]!);
+        copy.saved = true;
+        copy.needsGrad = needsGrad;
+        return copy;
+      });
+      const tape = new Tape(this.#engine, this.#precision, new Recording(this.#engine, this.#recording.buffers));
+      return [tape, copies as [Variable, ...Variable[]]];
     };
-    const [forward, forwardX] = again();
-    const out = body(forward, forwardX);
+    const [forward, copies] = again();
+    const out = body(forward, ...copies);
     const last = forward.#recording.length - 1;
     invariant(out === forward.#recording.lastOut, "a checkpoint's result must be that of its last operation");
     const result = new Variable(out.shape, out.dtype, out.value);
@@ -352,23 +361,26 @@ export class Tape {
     const parameters = forward.#recording.usedParameters;
     forward.#recording.forget();
     return this.#recording.record(result, [], { variables: [out], parameters }, (dout, useDone) => {
-      const [tape, tapeX] = again();
+      const [tape, inner] = again();
       tape.#knownAt = last;
-      body(tape, tapeX).grad = dout;
+      body(tape, ...inner).grad = dout;
       result.grad = undefined;
+      // What later operations have given an input is added to, as without a checkpoint.
+      for (const [i, copy] of inner.entries()) copy.grad = inputs[i]!.grad;
       tape.#recording.replay(useDone);
-      if (tapeX.grad !== undefined) this.#recording.give(x, tapeX.grad);
+      for (const [i, copy] of inner.entries()) inputs[i]!.grad = copy.grad;
     });
   }
 
   /**
    * Applies `body` to x. If its result depends on no trained parameter, intermediate results are released at once, because no backward
    * needs them.
+   * @param others further inputs of `body`
    */
-  part(x: Variable, body: CheckpointBody): Variable {
-    if (x.needsGrad) return body(this, x);
+  part(x: Variable, body: CheckpointBody, others: readonly Variable[] = []): Variable {
+    if (needsGrad({ variables: [x, ...others] })) return body(this, x, ...others);
     const tape = new Tape(this.#engine, this.#precision, new Recording(this.#engine, this.#recording.buffers));
-    const out = body(tape, x);
+    const out = body(tape, x, ...others);
     if (out.needsGrad) {
       this.#recording.absorb(tape.#recording);
       return out;
@@ -388,6 +400,33 @@ export class Tape {
     return this.#recording.record(out, [], { variables: [qkv] }, () =>
       invariant(false, 'attentionDecode has no backward'),
     );
+  }
+
+  /**
+   * `crossAttention` of tokens q [B, T, NH·HS] of B sequences to their sources, whose keys and values are in caches. Sequences may share
+   * them. It has no backward.
+   */
+  crossAttentionDecode(q: Variable, sources: readonly CachedKeys[], heads: AttentionHeads): Variable {
+    checkOptionNames('crossAttentionDecode', heads, headNames);
+    const out = this.#recording.variable(q.shape);
+    this.#engine.attentionDecode({ out: out.value, q: use(q), sequences: sources, ...heads });
+    return this.#recording.record(out, [], { variables: [q] }, () =>
+      invariant(false, 'crossAttentionDecode has no backward'),
+    );
+  }
+
+  /** Copies k|v of a source, kv [1, S, 2 NKV·HS], to the keys [S, NKV·HS] and values [S, NKV·HS] of a cache. */
+  storeSource(kv: Variable, { keys, values }: Pick<CachedKeys, 'keys' | 'values'>): void {
+    const [rows, width] = keys.shape as [number, number];
+    const parts = this.#recording.buffers.alloc([2 * rows, width]); // keys and values of a position, one after another
+    this.#engine.copy({ out: parts, inp: use(kv) });
+    for (const [part, out] of [keys, values].entries()) {
+      const from = this.upload(
+        Int32Array.from({ length: rows }, (_, row) => 2 * row + part),
+        [1, rows],
+      );
+      this.#engine.embeddingForward({ out, tokens: from, wte: parts }); // a table lookup
+    }
   }
 
   /** The last row of x [..., C] as [1, C]. It has no backward. */

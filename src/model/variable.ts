@@ -90,6 +90,22 @@ export interface LinearLayer extends Affine {
   readonly rowsApart?: boolean;
 }
 
+/** What an embedding adds to the rows of its tokens, and how. */
+export interface EmbeddingOptions {
+  /** The position of the first token. Default 0; others have no backward. */
+  readonly positionOffset?: number;
+  /** [B, T] int32: the first position of the document that each position belongs to. */
+  readonly starts?: Tensor | undefined;
+  /** Multiplies the rows of the tokens, before positions are added. Default 1. */
+  readonly scale?: number | undefined;
+}
+
+export const embeddingNames = {
+  positionOffset: true,
+  starts: true,
+  scale: true,
+} satisfies OptionNames<EmbeddingOptions>;
+
 /** What rotates the heads of a variable by their positions. */
 export type Rotation = Omit<RopeOptions, 'inp' | 'out' | 'inverse'>;
 

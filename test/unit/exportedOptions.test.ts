@@ -43,6 +43,10 @@ const checked: Readonly<Record<string, Call>> = {
   "Tape.crossAttention: Required<Pick<KeyRanges, 'ends'>> & KeyRanges": (options) =>
     Tape.prototype.crossAttention.call(absent, absent, absent, {} as never, options),
   'Tape.attentionDecode: AttentionHeads': (options) => Tape.prototype.attentionDecode.call(absent, absent, [], options),
+  'Tape.crossAttentionDecode: AttentionHeads': (options) =>
+    Tape.prototype.crossAttentionDecode.call(absent, absent, [], options),
+  'Tape.embedding: EmbeddingOptions': (options) =>
+    Tape.prototype.embedding.call(absent, absent, absent, undefined, options),
   'Tape.rope: Rotation': (options) => Tape.prototype.rope.call(absent, absent, options),
   'Tape.linear: LinearLayer': (options) => Tape.prototype.linear.call(absent, absent, options),
   'Tape.linearCrossEntropy: Head': (options) => new Tape(absent).linearCrossEntropy(absent, options, absent),
@@ -55,10 +59,12 @@ const checked: Readonly<Record<string, Call>> = {
 const values = new Set([
   ...[
     'ActivationKind',
+    'ArrayLike<number>',
     'Batch',
     'Batch | Iterable<Batch>',
     'CachedContext',
     'CachedKeys',
+    "Pick<CachedKeys, 'keys' | 'values'>",
     'CheckpointBody',
     'Dropout',
     'Engine',
@@ -76,7 +82,18 @@ const values = new Set([
     'Parameters',
     'Precision',
   ],
-  ...['ParameterBlock', 'Seed', 'Shape', 'Sums', 'Tape', 'Tensor', 'TextSource', 'TokenSequence', 'TokenizerKind'],
+  ...[
+    'ParameterBlock',
+    'Seed',
+    'Shape',
+    'SourceTokens',
+    'Sums',
+    'Tape',
+    'Tensor',
+    'TextSource',
+    'TokenSequence',
+    'TokenizerKind',
+  ],
   ...['Trainer', 'TrainingSplit', 'Variable'],
 ]);
 

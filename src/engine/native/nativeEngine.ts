@@ -7,7 +7,7 @@ import { availableCores } from '../../base/cores.ts';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
-import { attentionShape, expectSequences, gradientRows } from '../attentionOptions.ts';
+import { attentionShape, decodeShape, expectSequences, gradientRows } from '../attentionOptions.ts';
 import type { Engine } from '../engine.ts';
 import { gatedShape } from '../gatedOptions.ts';
 import type { KernelOptions } from '../kernels.ts';
@@ -160,6 +160,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       v,
       wpe ? matrix(wpe, 'wpe')[0] : 0,
       options.positionOffset ?? 0,
+      options.scale ?? 1,
       floats(out, 'out', b * t * c),
       ints(tokens, 'tokens'),
       floats(wte, 'wte'),
@@ -180,6 +181,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       c,
       dwte ? matrix(dwte, 'dwte')[0] : 1,
       dwpe ? matrix(dwpe, 'dwpe')[0] : 0,
+      options.scale ?? 1,
       dwte ? floats(dwte, 'dwte') : null,
       dwpe ? floats(dwpe, 'dwpe') : null,
       floats(dout, 'dout', b * t * c),
@@ -413,8 +415,8 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   attentionDecode(options: KernelOptions<'attentionDecode'>): void {
-    const { out, qkv, sequences } = options;
-    const { b, tq: t, nHead, nKvHead, headSize, c } = attentionShape(options);
+    const { out, qkv, q, sequences } = options;
+    const { b, tq: t, nHead, nKvHead, headSize, c } = decodeShape(options);
     expectSequences(sequences, b);
     this.#addon.attentionDecode(
       this.#handle,
@@ -424,7 +426,8 @@ export class NativeEngine extends NativeTensors implements Engine {
       nKvHead,
       headSize,
       floats(out, 'out', b * t * c),
-      floats(qkv, 'qkv'),
+      qkv ? floats(qkv, 'qkv') : null,
+      q ? floats(q, 'q') : null,
       Int32Array.from(sequences, ({ position }) => position),
       sequences.map(({ keys }) => floats(keys, 'keys')),
       sequences.map(({ values }) => floats(values, 'values')),

@@ -136,17 +136,21 @@ export function attentionGradient(
   return operands.qkv === undefined ? [dq, tf.concat([dk, dv], 1)] : [tf.concat([dq, dk, dv], 1)];
 }
 
-/** The newest T tokens of one sequence: q [T, C] over keys and values [positions, NKV·HS], their own the last. out [T, C]. */
+/**
+ * T tokens of one sequence: q [T, C] over keys and values [positions, NKV·HS], of which the last are their own, unless they see all
+ * positions. out [T, C].
+ */
 export function attendToCache(
   ops: Ops,
   { q, keys, values }: Record<'q' | 'keys' | 'values', TfTensor>,
-  { nHead, headSize }: { readonly nHead: number; readonly headSize: number },
+  { nHead, headSize, seesAll }: { readonly nHead: number; readonly headSize: number; readonly seesAll: boolean },
 ): TfTensor {
   const headsOf = (rows: TfTensor) => {
     const heads = rows.shape[1]! / headSize;
     const apart = ops.tf.transpose(ops.tf.reshape(rows, [rows.shape[0]!, heads, headSize]), [1, 0, 2]);
     return repeatHeads(ops, apart, nHead / heads);
   };
-  const { weights } = softmax(ops, maskedScores(ops, headsOf(q), headsOf(keys), { starts: null, ends: null }));
+  const ends = seesAll ? new Int32Array(q.shape[0]!).fill(keys.shape[0]!) : null;
+  const { weights } = softmax(ops, maskedScores(ops, headsOf(q), headsOf(keys), { starts: null, ends }));
   return mergeHeads(ops, matMul(ops, weights, headsOf(values)), { batchSize: 1, nHead });
 }

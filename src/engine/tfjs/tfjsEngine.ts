@@ -5,7 +5,7 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
-import { attentionShape, expectCache, expectSequences, gradientRows } from '../attentionOptions.ts';
+import { attentionShape, decodeShape, expectCache, expectSequences, gradientRows } from '../attentionOptions.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import { gatedShape } from '../gatedOptions.ts';
@@ -158,7 +158,7 @@ class TfjsEngine implements Engine {
   }
 
   embeddingForward(options: KernelOptions<'embeddingForward'>): void {
-    const { out, tokens, wte, wpe, positionOffset = 0 } = options;
+    const { out, tokens, wte, wpe, positionOffset = 0, scale = 1 } = options;
     const { tf } = this.ops;
     const c = lastExtent(wte);
     const time = lastExtent(tokens);
@@ -166,7 +166,8 @@ class TfjsEngine implements Engine {
     expectSizes('embeddingForward', { out: [out, tokens.size * c] });
     const starts = this.startsOf('embeddingForward', options, tokens);
     this.write([out], () => {
-      const rows = tf.gather(this.rows(wte), tf.reshape(this.read(tokens), [-1]));
+      const found = tf.gather(this.rows(wte), tf.reshape(this.read(tokens), [-1]));
+      const rows = scale === 1 ? found : tf.mul(found, scale);
       if (wpe === undefined) return [rows];
       if (starts !== null) {
         const positions = positionsOf(starts, time).map((position) => positionOffset + position);
@@ -178,7 +179,7 @@ class TfjsEngine implements Engine {
   }
 
   embeddingBackward(options: KernelOptions<'embeddingBackward'>): void {
-    const { dout, tokens, dwte, dwpe } = options;
+    const { dout, tokens, dwte, dwpe, scale = 1 } = options;
     checkGradients('embeddingBackward', dwte, dwpe);
     const { tf } = this.ops;
     const c = lastExtent(dout);
@@ -187,9 +188,10 @@ class TfjsEngine implements Engine {
     if (dwte !== undefined) {
       const host = this.hostIntegers(tokens);
       expectTokens('embeddingBackward', host, dwte);
-      this.write([dwte], () => [
-        tf.add(this.rows(dwte), math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c)),
-      ]);
+      this.write([dwte], () => {
+        const sums = math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c);
+        return [tf.add(this.rows(dwte), scale === 1 ? sums : tf.mul(sums, scale))];
+      });
     }
     const starts = this.startsOf('embeddingBackward', options, tokens);
     if (dwpe === undefined) return;
@@ -364,14 +366,17 @@ class TfjsEngine implements Engine {
 
   attentionDecode({ out, ...options }: KernelOptions<'attentionDecode'>): void {
     const { tf } = this.ops;
-    const { qkv, sequences } = options;
-    const { b, tq: t, nHead, headSize, c, kvWidth } = attentionShape(options);
+    const { qkv, q, sequences } = options;
+    const { b, tq: t, nHead, headSize, c, kvWidth } = decodeShape(options);
     expectSequences(sequences, b);
     expectSizes('attentionDecode', { out: [out, b * t * c] });
+    // The tokens that are added to each cache.
+    const added = qkv === undefined ? 0 : t;
     const part = (sequence: number, from: number, width: number) =>
-      tf.slice(tf.reshape(this.read(qkv), [b * t, c + 2 * kvWidth]), [sequence * t, from], [t, width]);
+      tf.slice(tf.reshape(this.read(qkv ?? q!), [b * t, -1]), [sequence * t, from], [t, width]);
     for (const [i, { keys, values, position }] of sequences.entries()) {
-      expectCache({ keys, values, position }, t, kvWidth);
+      expectCache({ keys, values, position }, added, kvWidth);
+      if (added === 0) continue;
       const blockSize = keys.size / kvWidth;
       const end = position + t;
       const extended = (cache: Tensor, rows: TfTensor) => {
@@ -387,9 +392,9 @@ class TfjsEngine implements Engine {
     }
     this.write([out], () => {
       const attended = sequences.map(({ keys, values, position }, i) => {
-        const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + t, kvWidth]);
+        const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + added, kvWidth]);
         const operands = { q: part(i, 0, c), keys: seen(keys), values: seen(values) };
-        return attendToCache(this.ops, operands, { nHead, headSize });
+        return attendToCache(this.ops, operands, { nHead, headSize, seesAll: added === 0 });
       });
       return [attended.length === 1 ? attended[0]! : tf.concat(attended)];
     });

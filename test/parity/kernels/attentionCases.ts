@@ -202,6 +202,45 @@ export function attentionCases(context: ContextGetter): void {
       },
     );
 
+    it.each([
+      { t: 1, nHead: 3, nKvHead: 3, headSize: 12 },
+      { t: 9, nHead: 4, nKvHead: 2, headSize: 5 },
+    ])('attends to sources in caches, which sequences may share, each as if it were alone: %j', async (shape) => {
+      const k = context();
+      const { t, nHead, nKvHead, headSize } = shape;
+      const [c, kvWidth] = [nHead * headSize, nKvHead * headSize];
+      const kvOf = (seed: number, rows: number) => seededValues(seed, rows * 2 * kvWidth);
+      const lengths = [1, 70, 5];
+      const sources = lengths.map((length, i) => {
+        const kv = kvOf(10 + i, length);
+        const part = (from: number) => kv.filter((_, at) => Math.floor(at / kvWidth) % 2 === from);
+        const put = (numbers: Float32Array) => k.put([length, kvWidth], numbers);
+        return { kv, cache: { keys: put(part(0)), values: put(part(1)), position: length } };
+      });
+      const used = [1, 0, 1, 2].map((index) => sources[index]!);
+      const q = seededValues(3, used.length * t * c);
+      const out = k.out([used.length, t, c]);
+      const heads = { nHead, nKvHead };
+      const sequences = used.map(({ cache }) => cache);
+      k.engine.attentionDecode({ out, q: k.put([used.length, t, c], q), sequences, ...heads });
+      const together = await k.read(out);
+      for (const [i, { kv, cache }] of used.entries()) {
+        const one = k.out([1, t, c]);
+        const own = q.slice(i * t * c, (i + 1) * t * c);
+        const before = await k.read(cache.keys);
+        k.engine.attentionDecode({ out: one, q: k.put([1, t, c], own), sequences: [cache], ...heads });
+        expect(together.slice(i * t * c, (i + 1) * t * c)).toEqual(await k.read(one));
+        expect(await k.read(cache.keys)).toEqual(before);
+        const ends = new Int32Array(t).fill(cache.position);
+        const input = { q: own, kv, b: 1, t, keys: cache.position, nHead, nKvHead, headSize, ends };
+        const [expected, terms] = [attentionForward(input).out, attentionForwardTerms(input)];
+        await k.expectClose(one, expected, 'attentionForward', `source ${i}`, terms);
+      }
+      const empty = { ...sources[0]!.cache, position: 0 };
+      const call = { out: k.out([1, t, c]), q: k.out([1, t, c]), sequences: [empty], ...heads };
+      expect(() => k.engine.attentionDecode(call)).toThrow('attentionDecode');
+    });
+
     it('refuses tokens that do not fit the cache', () => {
       const k = context();
       const cache = { keys: k.out([5, 4]), values: k.out([5, 4]) };

@@ -236,9 +236,9 @@ function embeddingCases(context: ContextGetter): void {
       await k.expectAccumulated(gradients.dwpe, dwpe, expected.dwpe, 'embeddingBackward', 'dwpe', made.dwpe);
     });
 
-    it('without positions, and from a later position', async () => {
+    it('without positions, and with a scale and from a later position', async () => {
       const k = context();
-      const [b, t, c, v, positions, positionOffset] = [2, 3, 5, 7, 9, 4];
+      const [b, t, c, v, positions, positionOffset, scale] = [2, 3, 5, 7, 9, 4, 2.5];
       const input = { tokens: seededIntegers(1, b * t, v), b, t, c };
       const [wte, wpe, dout] = [seededValues(2, v * c), seededValues(3, positions * c), seededValues(4, b * t * c)];
       const [tokens, wteTensor] = [k.put([b, t], input.tokens), k.put([v, c], wte)];
@@ -252,14 +252,15 @@ function embeddingCases(context: ContextGetter): void {
         wte: wteTensor,
         wpe: k.put([positions, c], wpe),
         positionOffset,
+        scale,
       });
-      const expected = reference.embeddingForward(input, wte, wpe, positionOffset);
+      const expected = reference.embeddingForward(input, wte, wpe, positionOffset, scale);
       await k.expectClose(shifted, expected, 'embeddingForward', 'positionOffset');
-      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwte });
-      const gradients = reference.embeddingBackward(input, dout, { v, positions });
+      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwte, scale });
+      const gradients = reference.embeddingBackward(input, dout, { v, positions, scale });
       await k.expectClose(dwte, gradients.dwte, 'embeddingBackward', 'dwte without wpe');
       const dwpe = k.zeros([positions, c]);
-      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwpe });
+      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwpe, scale });
       await k.expectClose(dwpe, gradients.dwpe, 'embeddingBackward', 'dwpe without wte');
       expect(() => k.engine.embeddingBackward({ dout: k.out([b, t, c]), tokens })).toThrow(InvariantError);
     });

@@ -334,12 +334,13 @@ export function embeddingForward(
   wte: Numbers,
   wpe?: Numbers,
   positionOffset = 0,
+  scale = 1,
 ): Float64Array {
   const out = new Float64Array(b * t * c);
   for (let row = 0; row < b * t; row++) {
     const position = positionOffset + (row % t) - (starts?.[row] ?? 0);
     for (let i = 0; i < c; i++) {
-      out[row * c + i] = wte[tokens[row]! * c + i]! + (wpe?.[position * c + i] ?? 0);
+      out[row * c + i] = scale * wte[tokens[row]! * c + i]! + (wpe?.[position * c + i] ?? 0);
     }
   }
   return out;
@@ -349,13 +350,13 @@ export function embeddingForward(
 export function embeddingBackward(
   { tokens, b, t, c, starts }: EmbeddingInput,
   dout: Numbers,
-  sizes: { v: number; positions: number },
+  { scale = 1, ...sizes }: { v: number; positions: number; scale?: number },
 ) {
   const dwte = new Float64Array(sizes.v * c);
   const dwpe = new Float64Array(sizes.positions * c);
   for (let row = 0; row < b * t; row++) {
     for (let i = 0; i < c; i++) {
-      dwte[tokens[row]! * c + i]! += dout[row * c + i]!;
+      dwte[tokens[row]! * c + i]! += scale * dout[row * c + i]!;
       dwpe[((row % t) - (starts?.[row] ?? 0)) * c + i]! += dout[row * c + i]!;
     }
   }

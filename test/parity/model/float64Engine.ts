@@ -161,16 +161,16 @@ export class Float64Engine implements Engine {
     );
   }
 
-  embeddingForward({ out, tokens, wte, wpe, positionOffset, starts }: Kernel<'embeddingForward'>): void {
+  embeddingForward({ out, tokens, wte, wpe, positionOffset, scale, starts }: Kernel<'embeddingForward'>): void {
     const position = wpe && numbers(wpe);
     const input = embeddingInput(tokens, wte, starts);
-    assign(out, reference.embeddingForward(input, numbers(wte), position, positionOffset));
+    assign(out, reference.embeddingForward(input, numbers(wte), position, positionOffset, scale));
   }
 
-  embeddingBackward({ dout, tokens, dwte, dwpe, starts }: Kernel<'embeddingBackward'>): void {
+  embeddingBackward({ dout, tokens, dwte, dwpe, scale = 1, starts }: Kernel<'embeddingBackward'>): void {
     checkGradients('embeddingBackward', dwte, dwpe);
     const vocabSize = dwte?.shape[0] ?? 1 + numbers(tokens).reduce((most, token) => Math.max(most, token));
-    const sizes = { v: vocabSize, positions: dwpe?.shape[0] ?? tokens.shape[1]! };
+    const sizes = { v: vocabSize, positions: dwpe?.shape[0] ?? tokens.shape[1]!, scale };
     const gradients = reference.embeddingBackward(embeddingInput(tokens, dout, starts), numbers(dout), sizes);
     if (dwte !== undefined) put(dwte, gradients.dwte, true);
     if (dwpe !== undefined) put(dwpe, gradients.dwpe, true);
@@ -284,7 +284,24 @@ export class Float64Engine implements Engine {
     }
   }
 
-  attentionDecode({ out, qkv, sequences, nHead, nKvHead }: Kernel<'attentionDecode'>): void {
+  attentionDecode({ out, qkv, q, sequences, nHead, nKvHead = nHead }: Kernel<'attentionDecode'>): void {
+    if (qkv === undefined) {
+      const queries = numbers(q).length / sequences.length;
+      const attended = sequences.flatMap(({ keys, values, position }, i) => {
+        const kvWidth = keys.shape[1]!;
+        const headSize = kvWidth / nKvHead;
+        const t = queries / (nHead * headSize);
+        const kv = Float64Array.from({ length: 2 * position * kvWidth }, (_, at) => {
+          const [row, x] = [Math.floor(at / (2 * kvWidth)), at % (2 * kvWidth)];
+          return x < kvWidth ? numbers(keys)[row * kvWidth + x]! : numbers(values)[row * kvWidth + x - kvWidth]!;
+        });
+        const query = numbers(q).subarray(i * queries, (i + 1) * queries);
+        const ends = new Int32Array(t).fill(position);
+        return [...attentionForward({ q: query, kv, b: 1, t, keys: position, nHead, nKvHead, headSize, ends }).out];
+      });
+      assign(out, Float64Array.from(attended));
+      return;
+    }
     const size = qkv.size / sequences.length;
     const results = sequences.flatMap((sequence, i) => [
       ...this.#decodeSequence(numbers(qkv).subarray(i * size, (i + 1) * size), sequence, nHead, nKvHead),

@@ -71,17 +71,6 @@ it('norms after each branch are refused with bf16, which keeps only the stream o
   expect(parse(model).engine.precision).toBe('float32');
 });
 
-it('ppo needs an architecture with a value head, which gpt2 and transformer have', () => {
-  const task =
-    'task:\n  kind: ppo\n  reward: ended\ndata:\n  examples: a.jsonl\neval:\n  everySteps: 0\ntrain:\n  globalBatchSize: 8\n  microBatchSize: 8\n';
-  for (const name of ['gpt2', 'transformer']) {
-    expect(parse(`model:\n  architecture: ${name}\n${task}`).model.architecture).toBe(name);
-  }
-  expect(refused(`${task}model:\n  architecture: bigram\n`)).toMatch(
-    /task.kind = "ppo" needs a model with a value head/,
-  );
-});
-
 it('takes a kind of device where it was written before there were indices', () => {
   const { engine } = parse('engine:\n  name: tfjs\n  device: cpu\n');
   expect(engine).toMatchObject({ deviceKind: 'cpu', device: 'auto' });
@@ -168,10 +157,10 @@ describe('what is wrong, and where', () => {
   it('says which architecture a key of another one belongs to, and where the architecture was chosen', () => {
     const keys = 'model:\n  architecture: bigram\n  nLayer: 4\n';
     expect(refused(keys)).toBe(
-      'my.yaml:3: model.nLayer needs model.architecture: gpt2 or transformer, but it is "bigram" (my.yaml:2).',
+      'my.yaml:3: model.nLayer needs model.architecture: gpt2 or transformer or encoderDecoder, but it is "bigram" (my.yaml:2).',
     );
     expect(refused('model:\n  nHead: 2\n', ['model.architecture=bigram'])).toBe(
-      'my.yaml:2: model.nHead needs model.architecture: gpt2 or transformer, but it is "bigram" (--set model.architecture=bigram).',
+      'my.yaml:2: model.nHead needs model.architecture: gpt2 or transformer or encoderDecoder, but it is "bigram" (--set model.architecture=bigram).',
     );
     expect(refused('model:\n  architecture: bigrams\n')).toBe(
       'my.yaml:2: model.architecture: expected one of gpt2, bigram, transformer, got "bigrams".',

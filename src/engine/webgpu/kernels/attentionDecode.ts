@@ -1,16 +1,16 @@
 /**
- * Attention of the newest tokens of sequences to their keys and values, including their own. A few tokens are queries by themselves:
+ * Attention of the newest tokens of sequences to their keys and values: including their own, or to those of another sequence. A few tokens are queries by themselves:
  * blocks of the positions that a query sees are workgroups, and what they find is merged in order. Many are attended to in the tiles
  * of the forward pass.
  */
-import { expectCache, expectSequences } from '../../attentionOptions.ts';
+import { decodeShape, expectCache, expectSequences } from '../../attentionOptions.ts';
 import type { CachedKeys, KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
 import { gpuTensor } from '../memory.ts';
 import { flatGroups, flatMain, program } from '../program.ts';
 import { scoreMin } from '../wgsl/attentionTiles.ts';
 import { attendInTiles, type CacheQueries } from './attention.ts';
-import { headShape } from './headSize.ts';
+import { widthOfRows } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { SampleRange } from './sampleRanges.ts';
 
@@ -42,6 +42,8 @@ const blocks = program({
     scale: 'f32',
     qkvFrom: 'u32',
     position: 'u32',
+    // 1 if the tokens have keys and values of their own.
+    own: 'u32',
   },
   code: `
 var<workgroup> weights: array<f32, ${BLOCK}>;
@@ -59,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let x0 = group.y / params.headsPerKv * params.headSize;
   let row = params.qkvFrom + group.z * params.width;
   let query = row + group.y * params.headSize;
-  let length = params.position + group.z + 1u;
+  let length = params.position + params.own * (group.z + 1u);
   let first = group.x * ${BLOCK}u;
   let count = min(${BLOCK}u, length - min(length, first));
   var score = ${scoreMin};
@@ -87,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var n = 0u; n < count; n++) { sum = fma(weights[n], value(first + n, x0 + x), sum); }
     parts[part + 2u + x] = sum;
     // Nobody reads the rows from the position on here, so one block of each token may write them.
-    if (group.x == 0u && group.y % params.headsPerKv == 0u) {
+    if (params.own == 1u && group.x == 0u && group.y % params.headsPerKv == 0u) {
       keys[(length - 1u) * params.kvWidth + x0 + x] = qkv[row + params.c + x0 + x];
       values[(length - 1u) * params.kvWidth + x0 + x] = qkv[row + params.c + params.kvWidth + x0 + x];
     }
@@ -128,15 +130,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 export function attentionDecode(gpu: Gpu, options: KernelOptions<'attentionDecode'>): void {
   const { sequences } = options;
-  const shape = headShape(options);
+  const own = options.qkv === undefined ? 0 : 1;
+  const shape = widthOfRows(decodeShape(options), own);
   const { b, tq: t, c, kvWidth, width } = shape;
-  const [qkv, out] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.out, 'out', b * t * c)];
+  const [qkv, out] = [gpuTensor(options.qkv ?? options.q, 'qkv'), ofSize(options.out, 'out', b * t * c)];
   expectSequences(sequences, b);
-  for (const cache of sequences) expectCache(cache, t, kvWidth);
+  for (const cache of sequences) expectCache(cache, own * t, kvWidth);
   for (const [i, cache] of sequences.entries()) {
     const range = new SampleRange(i, 1);
     const tokens = { out: range.bind(out, t * c), qkv: range.bind(qkv, t * width), ...gpuCache(cache), shape };
-    if (t < TILED_TOKENS) attendInBlocks(gpu, tokens);
+    if (t < TILED_TOKENS || own === 0) attendInBlocks(gpu, tokens, own);
     else {
       const { keys, values, position } = tokens;
       gpu.run(append, {
@@ -153,14 +156,24 @@ function gpuCache({ keys, values, position }: CachedKeys) {
   return { keys: gpuTensor(keys, 'keys'), values: gpuTensor(values, 'values'), position };
 }
 
-function attendInBlocks(gpu: Gpu, { out, qkv, keys, values, position, shape }: CacheQueries) {
+function attendInBlocks(gpu: Gpu, { out, qkv, keys, values, position, shape }: CacheQueries, own: 0 | 1) {
   const { tq: t, nHead, nKvHead, headSize, c, kvWidth, width } = shape;
-  const count = Math.ceil((position + t) / BLOCK);
+  const count = Math.ceil((position + own * t) / BLOCK);
   const headsPerKv = nHead / nKvHead;
   gpu.withTemporary([t, nHead, count, headSize + 2], (parts) => {
     gpu.run(blocks, {
       tensors: { parts, keys, values, qkv: qkv.bound },
-      params: { c, kvWidth, width, headsPerKv, headSize, scale: 1 / Math.sqrt(headSize), qkvFrom: qkv.from, position },
+      params: {
+        c,
+        kvWidth,
+        width,
+        headsPerKv,
+        headSize,
+        scale: 1 / Math.sqrt(headSize),
+        qkvFrom: qkv.from,
+        position,
+        own,
+      },
       groups: [count, nHead, t],
     });
     gpu.run(merge, {

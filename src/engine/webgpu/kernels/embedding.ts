@@ -21,9 +21,9 @@ const lookUp = (position: string): string =>
   let column = i - row * params.columns;
   let token = u32(tokens[row]) - params.firstToken;
   if (token >= params.tokenCount) { return; }
-  out[i] = wte[token * params.columns + column]${position};`);
+  out[i] = params.scale * wte[token * params.columns + column]${position};`);
 
-const lookUpParams = { count: 'u32', columns: 'u32', firstToken: 'u32', tokenCount: 'u32' } as const;
+const lookUpParams = { count: 'u32', columns: 'u32', firstToken: 'u32', tokenCount: 'u32', scale: 'f32' } as const;
 
 const forward = memoized((width: Width) =>
   program({
@@ -53,12 +53,12 @@ const forwardWithPositions = memoized((width: Width, hasDocuments: boolean) => {
   });
 });
 
-/** Sums of rows: sum k goes to row plan[first + 3k], of the plan[first + 3k + 2] rows that plan names from plan[first + 3k + 1] on. */
+/** Sums of rows, multiplied by a scale: sum k goes to row plan[first + 3k], of the plan[first + 3k + 2] rows that plan names from plan[first + 3k + 1] on. */
 const rowSums = memoized((width: Width) =>
   program({
     name: `embeddingBackward tokens x${width}`,
     bindings: { to: `read_write ${vectorOf(width)}`, rows: `read ${vectorOf(width)}`, plan: 'read u32' },
-    params: { count: 'u32', columns: 'u32', first: 'u32', accumulate: 'u32' },
+    params: { count: 'u32', columns: 'u32', first: 'u32', accumulate: 'u32', scale: 'f32' },
     code: flatMain(`
   let k = i / params.columns;
   let column = i - k * params.columns;
@@ -66,7 +66,7 @@ const rowSums = memoized((width: Width) =>
   let start = plan[at + 1u];
   let end = start + plan[at + 2u];
   var sum = ${vectorOf(width)}();
-  for (var j = start; j < end; j++) { sum += rows[plan[j] * params.columns + column]; }
+  for (var j = start; j < end; j++) { sum += params.scale * rows[plan[j] * params.columns + column]; }
   let into = plan[at] * params.columns + column;
   if (params.accumulate == 1u) { sum += to[into]; }
   to[into] = sum;`),
@@ -90,7 +90,7 @@ const positionSums = memoized((width: Width) =>
 );
 
 export function embeddingForward(gpu: Gpu, options: KernelOptions<'embeddingForward'>): void {
-  const { positionOffset = 0 } = options;
+  const { positionOffset = 0, scale = 1 } = options;
   const wte = gpuTensor(options.wte, 'wte');
   const tokens = gpuTensor(options.tokens, 'tokens');
   const c = lastExtent(wte);
@@ -105,7 +105,7 @@ export function embeddingForward(gpu: Gpu, options: KernelOptions<'embeddingForw
     const count = rows.rows * columns;
     for (const table of rowParts(gpu, wte.size / c, c)) {
       const tensors = { out: partOf(out, rows, c), tokens: partOf(tokens, rows, 1), wte: partOf(wte, table, c) };
-      const params = { count, columns, firstToken: table.first, tokenCount: table.rows };
+      const params = { count, columns, firstToken: table.first, tokenCount: table.rows, scale };
       const groups = flatGroups(count);
       if (wpe === undefined) gpu.run(forward(width), { tensors, params, groups });
       else {
@@ -136,10 +136,10 @@ export function embeddingBackward(gpu: Gpu, options: KernelOptions<'embeddingBac
   const width = widthOf(c);
   const columns = c / width;
   for (const part of rowParts(gpu, tokens.size, c)) {
-    if (dwte !== undefined) tokenGradient(gpu, { table: dwte, dout, values, part, c });
+    if (dwte !== undefined) tokenGradient(gpu, { table: dwte, dout, values, part, c, scale: options.scale ?? 1 });
     if (dwpe === undefined) continue;
     if (positions !== undefined) {
-      tokenGradient(gpu, { table: dwpe, dout, values: positions, part, c });
+      tokenGradient(gpu, { table: dwpe, dout, values: positions, part, c, scale: 1 });
       continue;
     }
     const count = time * columns;
@@ -159,10 +159,12 @@ interface TokenGradient {
   /** The rows of dout. */
   readonly part: RowPart;
   readonly c: number;
+  /** Multiplies the rows of dout. */
+  readonly scale: number;
 }
 
 /** Adds the rows of dout that belong to a token, or to a position, to its row of the table. */
-function tokenGradient(gpu: Gpu, { table, dout, values, part, c }: TokenGradient): void {
+function tokenGradient(gpu: Gpu, { table, dout, values, part, c, scale: rowScale }: TokenGradient): void {
   const width = widthOf(c);
   const columns = c / width;
   const tokens = values.subarray(part.first, part.first + part.rows);
@@ -179,20 +181,20 @@ function tokenGradient(gpu: Gpu, { table, dout, values, part, c }: TokenGradient
           { first, sums }: { first: number; sums: number },
           to: typeof toTable,
           rows: typeof toTable,
-          isAdded: boolean,
+          { isAdded, scale }: { isAdded: boolean; scale: number },
         ): void => {
           if (sums === 0) return;
           gpu.run(rowSums(width), {
             tensors: { to, rows, plan: words },
-            params: { count: sums * columns, columns, first, accumulate: isAdded ? 1 : 0 },
+            params: { count: sums * columns, columns, first, accumulate: isAdded ? 1 : 0, scale },
             groups: flatGroups(sums * columns),
           });
         };
-        sum(plan.direct, toTable, fromRows, true);
+        sum(plan.direct, toTable, fromRows, { isAdded: true, scale: rowScale });
         if (plan.pieces.sums === 0) return;
         gpu.withTemporary([plan.pieces.sums, c], (pieces) => {
-          sum(plan.pieces, pieces, fromRows, false);
-          sum(plan.ofPieces, toTable, pieces, true);
+          sum(plan.pieces, pieces, fromRows, { isAdded: false, scale: rowScale });
+          sum(plan.ofPieces, toTable, pieces, { isAdded: true, scale: 1 });
         });
       },
       'int32',

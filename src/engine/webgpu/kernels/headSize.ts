@@ -11,14 +11,18 @@ const HEAD_SIZE_MAX = 256;
 
 /** The shape, and the width of rows q|k|v. @throws UserError for heads that are too wide */
 export function headShape(options: Parameters<typeof attentionShape>[0]) {
-  const shape = attentionShape(options);
+  return widthOfRows(attentionShape(options), 1);
+}
+
+/** The same for a shape, where the rows have keys and values or are only q. */
+export function widthOfRows(shape: AttentionShape, own: 0 | 1) {
   const { headSize } = shape;
   if (headSize > HEAD_SIZE_MAX) {
     throw new UserError(
       `engine webgpu: a head has ${headSize} channels, but at most ${HEAD_SIZE_MAX} are supported: raise model.nHead, or set engine.name to native`,
     );
   }
-  return { ...shape, width: shape.c + 2 * shape.kvWidth };
+  return { ...shape, width: shape.c + own * 2 * shape.kvWidth };
 }
 
 /** The operands, or with the name 'dq' their gradients, as tensors of this engine. */
