@@ -13,6 +13,7 @@ import { decodeLabels, encodeLabels, labelFields } from './huggingFaceLabels.ts'
 import { std } from './layers.ts';
 import { loraOf } from './lora.ts';
 import type { TransformerConfig } from './transformer.ts';
+import { hasValueHead } from './valueHead.ts';
 
 const size = z
   .number()
@@ -79,7 +80,7 @@ export const llamaHuggingFace: HuggingFaceFormat<TransformerConfig> = {
   decode: decodeConfig,
   tensorName(name, { tiedHead }) {
     if (ROPE_BUFFER.test(name) || (name === 'lm_head.weight' && tiedHead)) return undefined;
-    return /^(model|lm_head|score)\./.test(name) ? name : `model.${name}`;
+    return /^(model|lm_head|score|value)\./.test(name) ? name : `model.${name}`;
   },
   tensorsOf,
 };
@@ -114,8 +115,8 @@ function encodeConfig(config: TransformerConfig, endOfText: number | undefined):
   const { positions, norm, normPlace, mlp, bias, labels = [], ropeTheta, ropeScaling } = config;
   const isLlama =
     positions === 'rope' && norm === 'rms' && normPlace === 'pre' && (mlp === 'swiglu' || mlp === 'geglu');
-  // transformers would load the weights and ignore the adapters.
-  if (!isLlama || loraOf(config) !== undefined) return undefined;
+  // transformers would load the weights and ignore the adapters and the value head.
+  if (!isLlama || loraOf(config) !== undefined || hasValueHead(config)) return undefined;
   const modelType: ModelType = bias === 'qkv' ? 'qwen2' : 'llama';
   return {
     architectures: [`${classPrefixes[modelType]}${labels.length > 0 ? CLASSIFIER : LANGUAGE_MODELS[0]}`],

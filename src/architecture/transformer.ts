@@ -30,6 +30,7 @@ import { declareHead, labelsKey, labelsSummary, residualStd, std } from './layer
 import { loraKeys, loraOf, loraSummary, transformerLoraTargets } from './lora.ts';
 import type { Module, Rope } from './ops.ts';
 import type { Declarations, ParameterSpec } from './parameters.ts';
+import { declareValueHead, valueHeadKey } from './valueHead.ts';
 
 const keys = z.strictObject({
   architecture: z.literal('transformer').meta({ description: architectureDoc }),
@@ -55,11 +56,12 @@ const keys = z.strictObject({
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection.' }),
   dropout: dropoutKey,
   labels: labelsKey,
+  valueHead: valueHeadKey,
   ...loraKeys(transformerLoraTargets, 'gate_up_proj is the first layer of a gated MLP, up_proj that of the others.'),
 });
 
 /** Keys that may be missing: then nothing is added. */
-const addedKeys = ['labels', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
+const addedKeys = ['labels', 'valueHead', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
 type AddedKey = (typeof addedKeys)[number];
 type Keys = z.output<typeof keys>;
 
@@ -94,7 +96,7 @@ function summary(config: TransformerConfig): string {
 }
 
 function network(config: TransformerConfig, declare: Declarations): Network {
-  const { nLayer, nEmbd: C, vocabSize: V, dropout, tiedHead, labels } = config;
+  const { nLayer, nEmbd: C, vocabSize: V, dropout, tiedHead, labels, valueHead = false } = config;
   const base = loraOf(config) ? declare.marked({ trainable: 'ifNamed' }) : declare;
   const inside = base.in('model');
   const tokenTable = inside.parameter('embed_tokens.weight', [V, C], { std });
@@ -112,6 +114,7 @@ function network(config: TransformerConfig, declare: Declarations): Network {
       return lastNorm ? lastNorm(ops, x) : x;
     },
     ...declareHead(declare, base, { labels, tiedHead, embedding: tokenTable }),
+    ...(valueHead && { valueHead: declareValueHead(declare, C) }),
   };
 }
 

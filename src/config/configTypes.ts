@@ -94,6 +94,8 @@ export interface TransformerKeys {
   dropout: number;
   /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
   labels: string[];
+  /** Add a value head, which predicts the reward of a text from its start. Runs of task.kind ppo have it, and no others: they choose it themselves. Default `false`, true or false. */
+  valueHead: boolean;
   /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */

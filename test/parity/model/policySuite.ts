@@ -8,31 +8,56 @@ import { grpo, type PolicyKeys, ppo } from '../../../src/model/objectives/policy
 import { Trainer, type TrainerOptions } from '../../../src/model/training.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { initialParameters } from './pytorchFixtures.ts';
-import { tinyConfig } from './tinyModels.ts';
+import { tinyConfig, tinyLlama } from './tinyModels.ts';
 
+type Kind = 'grpo' | 'ppo';
+type Ranges = Readonly<Record<string, { readonly offset: number; readonly length: number }>>;
+
+/** The model is a GPT-2 with the parameters of makeFixtures.py, or of another model with those in the fixture. */
 interface Fixture {
   readonly keys: PolicyKeys;
   readonly rollouts: number;
   readonly tokens: readonly number[];
   readonly targets: readonly number[];
-  readonly valueHead: readonly number[];
   readonly numbers: Readonly<Record<string, readonly number[]>>;
-  readonly cases: Readonly<Record<'grpo' | 'ppo', Case>>;
-}
-
-interface Case {
-  readonly sums: Sums;
-  readonly gradients: Readonly<Record<string, { readonly offset: number; readonly length: number }>>;
+  readonly valueHead?: readonly number[];
+  readonly initial?: Ranges;
+  readonly cases: Readonly<Partial<Record<Kind, { readonly sums: Sums; readonly gradients: Ranges }>>>;
 }
 
 const folder = new URL('./fixtures/', import.meta.url);
 const fixture = JSON.parse(readFileSync(new URL('policy.json', folder), 'utf8')) as Fixture;
-const gradients = new Float32Array(new Uint8Array(readFileSync(new URL('policy.bin', folder))).buffer);
+const llamaFixture = JSON.parse(readFileSync(new URL('policyLlama.json', folder), 'utf8')) as Fixture;
+
+const numbersOf = (file: string, ranges: Ranges): Map<string, Float32Array> => {
+  const numbers = new Float32Array(new Uint8Array(readFileSync(new URL(file, folder))).buffer);
+  return new Map(
+    Object.entries(ranges).map(([name, { offset, length }]) => [name, numbers.subarray(offset, offset + length)]),
+  );
+};
+
+const ofGpt = {
+  fixture,
+  file: 'policy.bin',
+  config: tinyConfig,
+  initial: new Map([...initialParameters, ['value.weight', Float32Array.from(fixture.valueHead!)]]),
+};
+const ofLlama = {
+  fixture: llamaFixture,
+  file: 'policyLlama.bin',
+  config: tinyLlama,
+  initial: numbersOf('policyLlama.bin', llamaFixture.initial!),
+};
+const cases = [
+  { name: 'grpo', kind: 'grpo', of: ofGpt },
+  { name: 'ppo', kind: 'ppo', of: ofGpt },
+  { name: 'ppo of a Llama', kind: 'ppo', of: ofLlama },
+] as const;
 
 export const policyKeys = fixture.keys;
 
 /** The rollouts of the fixture, with the arrays of the objective. */
-export function policyBatch(kind: 'grpo' | 'ppo'): Batch {
+export function policyBatch(kind: Kind, { fixture }: { readonly fixture: Fixture } = ofGpt): Batch {
   const shape = [tinyConfig.blockSize];
   const arrays: Record<string, BatchArray> = {
     tokens: { shape, data: Int32Array.from(fixture.tokens) },
@@ -47,13 +72,17 @@ export function policyBatch(kind: 'grpo' | 'ppo'): Batch {
 }
 
 /** A trainer with the parameters of the fixture. */
-export function policyTrainer(engine: Engine, kind: 'grpo' | 'ppo', options: Partial<TrainerOptions> = {}): Trainer {
-  const config = { ...tinyConfig, valueHead: kind === 'ppo' };
+export function policyTrainer(
+  engine: Engine,
+  kind: Kind,
+  options: Partial<TrainerOptions> = {},
+  of: typeof ofGpt | typeof ofLlama = ofGpt,
+): Trainer {
+  const config = { ...of.config, valueHead: kind === 'ppo' };
   const objective = kind === 'grpo' ? grpo(policyKeys) : ppo(policyKeys);
   const trainer = new Trainer(engine, config, { seed: 1, objective, ...options });
   for (const [index, { name }] of trainer.parameters.specs.entries()) {
-    const values = name === 'value.weight' ? Float32Array.from(fixture.valueHead) : initialParameters.get(name)!;
-    trainer.parameters.writeTensor('params', index, values);
+    trainer.parameters.writeTensor('params', index, of.initial.get(name)!);
   }
   return trainer;
 }
@@ -76,16 +105,17 @@ export function policySuite(name: string, createEngine: () => Promise<Engine>): 
     });
     afterAll(async () => engine.dispose());
 
-    it.each(['grpo', 'ppo'] as const)(
-      "%s has the sums and gradients of PyTorch's, in one microbatch and in several",
-      async (kind) => {
-        const expected = fixture.cases[kind];
+    it.each(cases)(
+      "$name has the sums and gradients of PyTorch's, in one microbatch and in several",
+      async ({ kind, of }) => {
+        const expected = of.fixture.cases[kind]!;
+        const gradients = numbersOf(of.file, expected.gradients);
         for (const sizes of [[4], [1, 3]]) {
-          const trainer = policyTrainer(engine, kind);
+          const trainer = policyTrainer(engine, kind, {}, of);
           let sums = noSums;
           let from = 0;
           for (const size of sizes) {
-            const part = samplesOf(policyBatch(kind), from, size);
+            const part = samplesOf(policyBatch(kind, of), from, size);
             sums = addSums(sums, await trainer.microStep({ ...part, lossScale: 1 / expected.sums.weight }));
             from += size;
           }
@@ -95,8 +125,7 @@ export function policySuite(name: string, createEngine: () => Promise<Engine>): 
           }
           const actual = await gradientsOf(trainer);
           expect([...actual.keys()].sort()).toEqual(Object.keys(expected.gradients).sort());
-          for (const [parameter, { offset, length }] of Object.entries(expected.gradients)) {
-            const gradient = gradients.subarray(offset, offset + length);
+          for (const [parameter, gradient] of gradients) {
             expect(relativeError(actual.get(parameter)!, gradient), parameter).toBeLessThan(1e-5);
           }
         }

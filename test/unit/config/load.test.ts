@@ -71,6 +71,17 @@ it('norms after each branch are refused with bf16, which keeps only the stream o
   expect(parse(model).engine.precision).toBe('float32');
 });
 
+it('ppo needs an architecture with a value head, which gpt2 and transformer have', () => {
+  const task =
+    'task:\n  kind: ppo\n  reward: ended\ndata:\n  examples: a.jsonl\neval:\n  everySteps: 0\ntrain:\n  globalBatchSize: 8\n  microBatchSize: 8\n';
+  for (const name of ['gpt2', 'transformer']) {
+    expect(parse(`model:\n  architecture: ${name}\n${task}`).model.architecture).toBe(name);
+  }
+  expect(refused(`${task}model:\n  architecture: bigram\n`)).toMatch(
+    /task.kind = "ppo" needs a model with a value head/,
+  );
+});
+
 it('takes a kind of device where it was written before there were indices', () => {
   const { engine } = parse('engine:\n  name: tfjs\n  device: cpu\n');
   expect(engine).toMatchObject({ deviceKind: 'cpu', device: 'auto' });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import type { TransformerConfig } from '../../../src/architecture/transformer.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
@@ -16,10 +17,11 @@ import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { exportAdapter, mergeModel } from '../../../src/run/exportModel.ts';
+import { findCheckpoint } from '../../../src/run/findCheckpoint.ts';
 import { fillParameters } from '../../../src/run/loadModel.ts';
 import { saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { relativeError } from '../../parity/kernels/harness.ts';
-import { tinyConfig } from '../../parity/model/tinyModels.ts';
+import { tinyConfig, tinyLlama } from '../../parity/model/tinyModels.ts';
 import { cpu } from './trainedModel.ts';
 
 const fixtures = join(packageRoot, 'test/parity/model/fixtures/peft');
@@ -120,7 +122,8 @@ it('leaves out the value head of PPO, and says so: merged, from a complete model
   const engine = await createEngine(cpu);
   const tokenizer = await createTokenizer('byte', '');
   const base = { ...tinyConfig, vocabSize: tokenizer.vocabSize, valueHead: false };
-  const save = (name: string, config: Gpt2Config) => {
+  const llama = { ...tinyLlama, vocabSize: tokenizer.vocabSize, valueHead: true };
+  const save = (name: string, config: Gpt2Config | TransformerConfig) => {
     const objective = config.valueHead ? ppo({ clip: 0.2, beta: 0, valueClip: 0, valueCoefficient: 1 }) : nextToken;
     return saveCheckpoint(name, new Trainer(engine, config, { seed: 1, objective }), {
       step: 1,
@@ -131,17 +134,19 @@ it('leaves out the value head of PPO, and says so: merged, from a complete model
   await save('plainRun', base);
   await save('ppoRun', { ...base, valueHead: true });
   await save('ppoLoraRun', { ...base, valueHead: true, loraRank: 2 });
+  await save('ppoLlamaRun', llama);
   await engine.dispose();
   const warnings: string[] = [];
   const choice = (path: string) => ({ ...choiceOf(path), onWarning: (line: string) => void warnings.push(line) });
-  for (const name of ['ppoRun', 'ppoLoraRun']) {
+  expect((await findCheckpoint({ ...choice('ppoLlamaRun'), verify: 'model' })).modelConfig).toMatchObject(llama);
+  for (const [name, type] of Object.entries({ ppoRun: 'gpt2', ppoLoraRun: 'gpt2', ppoLlamaRun: 'llama' })) {
     const { path } = await mergeModel(choice(name), `merged/${name}`);
     const { tensors } = await openCheckpoint(path);
     expect(tensors.map((tensor) => tensor.name)).not.toContain('value.weight');
-    expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toMatchObject({ model_type: 'gpt2' });
+    expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toMatchObject({ model_type: type });
   }
   const { path } = await exportAdapter(choice('ppoLoraRun'), 'exported/ppo', 'plainRun');
   expect(readFileSync(join(path, 'adapter_model.safetensors')).includes('value')).toBe(false);
-  expect(warnings).toHaveLength(3);
+  expect(warnings).toHaveLength(4);
   expect(warnings[0]).toMatch(/^the value head of .* is left out: only training needs it$/);
 });
