@@ -174,7 +174,7 @@ describe('what is wrong, and where', () => {
       'my.yaml:2: model.nHead needs model.architecture: gpt2 or transformer or encoderDecoder, but it is "bigram" (--set model.architecture=bigram).',
     );
     expect(refused('model:\n  architecture: bigrams\n')).toBe(
-      'my.yaml:2: model.architecture: expected one of gpt2, bigram, transformer, got "bigrams".',
+      'my.yaml:2: model.architecture: expected one of gpt2, bigram, transformer, encoderDecoder, got "bigrams".',
     );
     expect(refused('model:\n  architecture: bigram\n  block_size: 4\n')).toBe(
       'my.yaml:3: unknown key model.block_size. Did you mean model.blockSize?',
