@@ -56,6 +56,7 @@ const HF_TOKENIZER_FILES = [
   'special_tokens_map.json',
   'added_tokens.json',
   'chat_template.jinja',
+  'generation_config.json',
 ];
 
 /** A tensor and the file that contains it, in the checkpoint's folder unless its path is absolute. */

@@ -1,6 +1,6 @@
 /** Encodes a text in memory without blocking the process. */
 import { createHash } from 'node:crypto';
-import type { TokenArray } from './tokenArray.ts';
+import { newTokenArray, type TokenArray } from './tokenArray.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
 
 /**
@@ -19,6 +19,21 @@ export async function encodeInSlices(
     onProgress(step.value);
     await new Promise((resume) => setImmediate(resume));
   }
+}
+
+/** {@link encodeInSlices} of a complete text, with the begin tokens of the tokenizer before it. */
+export async function encodeDocument(
+  tokenizer: Tokenizer,
+  text: string,
+  onProgress: (units: number) => void,
+): Promise<TokenArray> {
+  const tokens = await encodeInSlices(tokenizer, text, onProgress);
+  const { beginTokens = [], vocabSize } = tokenizer;
+  if (beginTokens.length === 0) return tokens;
+  const all = newTokenArray(vocabSize, beginTokens.length + tokens.length);
+  all.set(beginTokens);
+  all.set(tokens, beginTokens.length);
+  return all;
 }
 
 /** Hashes the lengths first, so that moving the boundary changes the hash. Lower-case hex. */

@@ -6,8 +6,8 @@ import type { Tokenizer } from './tokenizers/tokenizer.ts';
 const sliceTokens = 2 ** 16;
 
 /**
- * UTF-8 bytes of the text of the tokens [from, to), without the first, which is not predicted. End-of-document tokens are not part of
- * the text. Works in slices, because a text may be long: yields the number of tokens done since the last yield, returns the bytes.
+ * UTF-8 bytes of the text of the tokens [from, to), without the first, which is not predicted. Tokens that begin or end a document are not
+ * part of the text. Works in slices, because a text may be long: yields the number of tokens done since the last yield, returns the bytes.
  */
 export function* targetBytes(
   tokenizer: Tokenizer,
@@ -15,13 +15,13 @@ export function* targetBytes(
   from = 0,
   to = tokens.length,
 ): Generator<number, number, void> {
-  const { endOfText } = tokenizer;
+  const borders = new Set([tokenizer.endOfText, ...(tokenizer.beginTokens ?? [])]);
   const decoder = tokenizer.streamDecoder();
   decoder.push(tokens.subarray(from, from + 1)[0]!);
   let bytes = 0;
   for (let start = from + 1; start < to; start += sliceTokens) {
     const slice = tokens.subarray(start, Math.min(to, start + sliceTokens));
-    for (const token of slice) bytes += Buffer.byteLength(token === endOfText ? decoder.flush() : decoder.push(token));
+    for (const token of slice) bytes += Buffer.byteLength(borders.has(token) ? decoder.flush() : decoder.push(token));
     yield slice.length;
   }
   return bytes + Buffer.byteLength(decoder.flush());

@@ -10,7 +10,7 @@ import { userPath } from '../base/userPath.ts';
 import { type Corpus, readCorpus } from './corpus.ts';
 import type { DataOptions, Dataset, DatasetOptions } from './dataset.ts';
 import { embeddingRows } from './embeddingRows.ts';
-import { encodeInSlices, hashTokens } from './encodeText.ts';
+import { encodeDocument, encodeInSlices, hashTokens } from './encodeText.ts';
 import { isPreparedFolder } from './shards/shardManifest.ts';
 import type { TokenArray, TokenSequence } from './tokenArray.ts';
 import { createTokenizer } from './tokenizers/openTokenizer.ts';
@@ -33,7 +33,7 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
 
   const boundary = validation === undefined ? splitAt(corpus.text, data.valFraction) : corpus.text.length;
   const progress = (from: number) => (units: number) => options.onProgress?.((from + units) / corpus.text.length);
-  const train = await encodeInSlices(tokenizer, corpus.text.slice(0, boundary), progress(0));
+  const train = await encodeDocument(tokenizer, corpus.text.slice(0, boundary), progress(0));
   const own = await validation?.open(tokenizer);
   const end = own ? undefined : await encodeInSlices(tokenizer, corpus.text.slice(boundary), progress(boundary));
   const val = own?.tokens ?? end!;

@@ -5,7 +5,7 @@ import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import { readCorpus } from './corpus.ts';
 import type { DataOptions, DatasetOptions } from './dataset.ts';
-import { encodeInSlices, hashTokens } from './encodeText.ts';
+import { encodeDocument, hashTokens } from './encodeText.ts';
 import { openPreparedFolder } from './shards/preparedFolder.ts';
 import { isPreparedFolder, tokensSha256 } from './shards/shardManifest.ts';
 import { ShardSequence } from './shards/shardSequence.ts';
@@ -46,7 +46,7 @@ export async function findValidation(data: DataOptions, options: DatasetOptions)
     text: corpus.text,
     normalised: corpus.normalised,
     open: async (tokenizer) => {
-      const tokens = await encodeInSlices(tokenizer, corpus.text, () => undefined);
+      const tokens = await encodeDocument(tokenizer, corpus.text, () => undefined);
       return { tokens, sha256: hashTokens([tokens]) };
     },
   };

@@ -9,6 +9,7 @@ import { Tape } from '../model/tape.ts';
 import { labelledSample } from '../task/classify.ts';
 import { tokenSampleFields } from '../task/nextToken.ts';
 import { collate, type Sample, type SampleField } from '../task/task.ts';
+import { textTokens } from '../task/textTokens.ts';
 import type { LoadedModel } from './loadModel.ts';
 
 /** The classes of a text. */
@@ -50,9 +51,10 @@ export async function classifyTexts(
   const { blockSize } = model.config;
   let shortened = 0;
   const samples = texts.map((text, index) => {
-    const tokens = Array.from(tokenizer.encode(text));
+    const tokens = textTokens(tokenizer, text);
     const at = places?.[index] ?? (texts.length === 1 ? 'the text' : `text ${index + 1}`);
-    if (tokens.length === 0) throw new UserError(`${at} is empty: expected at least one character`);
+    if (tokens.length === (tokenizer.beginTokens ?? []).length)
+      throw new UserError(`${at} is empty: expected at least one character`);
     if (tokens.length <= blockSize) return labelledSample(tokens, 0);
     if (tooLong === 'error') {
       const found = `${at} has ${grouped(tokens.length)} tokens, but the model reads at most ${grouped(blockSize)}`;

@@ -1,8 +1,8 @@
 /** Continues a text with a loaded model: converts text to tokens, and new tokens back to text as they come. */
 import { UserError } from '../base/errors.ts';
-import type { TokenArray } from '../data/tokenArray.ts';
 import { encodeWithSpecialTokens } from '../data/tokenizers/specialTokens.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { withBegin } from '../task/textTokens.ts';
 import { endTokensOf } from './endTokens.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { type FinishReason, TextBatch, type TextRequest } from './textBatch.ts';
@@ -23,11 +23,12 @@ export interface TextOptions extends Omit<TextRequest, 'prompt' | 'stop' | 'endT
 type Loaded = Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
 
 /**
- * The tokens of a prompt.
- * @throws UserError for an empty prompt or one with characters outside the vocabulary
+ * The tokens of a prompt, with the begin tokens of the tokenizer before them, but not twice.
+ * @throws UserError for an empty prompt without begin tokens or one with characters outside the vocabulary
  */
-export function promptTokens(tokenizer: Tokenizer, prompt: string, specialTokens = false): TokenArray {
-  const tokens = specialTokens ? encodeWithSpecialTokens(tokenizer, prompt) : tokenizer.encode(prompt);
+export function promptTokens(tokenizer: Tokenizer, prompt: string, specialTokens = false): number[] {
+  const own = specialTokens ? encodeWithSpecialTokens(tokenizer, prompt) : tokenizer.encode(prompt);
+  const tokens = withBegin(tokenizer, Array.from(own));
   if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
   return tokens;
 }

@@ -5,18 +5,19 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
 
 /**
- * The end-of-document token, and for a model with a chat template also the token that ends an answer. Empty for a tokenizer without an
- * end-of-document token.
+ * The end-of-document token, those of the model's generation_config.json, and for a model with a chat template also the token that ends an
+ * answer. Without an end-of-document token there is no answer.
  */
 export function endTokensOf(tokenizer: Tokenizer): number[] {
-  const { endOfText } = tokenizer;
-  if (endOfText === undefined) return [];
+  const { endOfText, endTokens = [] } = tokenizer;
+  if (endOfText === undefined) return [...endTokens];
+  const own = [...new Set([endOfText, ...endTokens])];
   try {
     const template = templateOf(tokenizer);
-    return template === undefined ? [endOfText] : new ChatFormat(template, tokenizer).endTokens;
+    return template === undefined ? own : new ChatFormat(template, tokenizer).endTokens;
   } catch (error) {
     // A text needs no template. The error is for a chat with the model.
-    if (error instanceof UserError) return [endOfText];
+    if (error instanceof UserError) return own;
     throw error;
   }
 }

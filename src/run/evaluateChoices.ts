@@ -7,6 +7,7 @@ import { type Choice, type ChoiceMeasures, choiceMeasures, continuations, parseC
 import { tokenSampleFields } from '../task/nextToken.ts';
 import type { PlacedRow } from '../task/rows.ts';
 import { placed } from '../task/sft.ts';
+import { textTokens } from '../task/textTokens.ts';
 import { evaluationBatches } from './classifyTexts.ts';
 import { type Evaluator, ownEvaluator, partsOf } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
@@ -53,7 +54,7 @@ export async function evaluateChoices(
 function samplesOf(choice: Choice, { tokenizer, model }: Loaded): EndingSample[] {
   const { at, context } = choice;
   const { blockSize } = model.config;
-  const before = placed(at, () => Array.from(tokenizer.encode(context)));
+  const before = placed(at, () => textTokens(tokenizer, context));
   return continuations(choice).map((text, index) => {
     const ending = placed(at, () => Array.from(tokenizer.encode(text)));
     if (ending.length > blockSize) {

@@ -3,8 +3,10 @@ import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { newTokenArray } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
+import { textTokens } from '../task/textTokens.ts';
 import { type Classification, classifyTexts, tooLongTexts } from './classifyTexts.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
@@ -131,7 +133,9 @@ export class TrainedModel {
    */
   async evaluate(text: string): Promise<TextEvaluation> {
     this.#check();
-    const tokens = this.tokenizer.encode(text);
+    const own = textTokens(this.tokenizer, text);
+    const tokens = newTokenArray(this.tokenizer.vocabSize, own.length);
+    tokens.set(own);
     if (tokens.length < 2) {
       throw new UserError(`expected a text of at least 2 tokens to evaluate, received ${tokens.length}`);
     }

@@ -112,10 +112,12 @@ interface Prompt {
   readonly text: () => string;
 }
 
-/** A text, tokens, or several of either; left out, the token that ends a document where the model has one. */
+/** A text, tokens, or several of either; left out, the tokens that begin a text, or else the one that ends a document. */
 function promptsOf(body: Body, limits: RequestLimits): Prompt[] {
   const { tokenizer } = limits;
-  const prompt = body['prompt'] ?? (tokenizer.endOfText === undefined ? '' : [tokenizer.endOfText]);
+  const { beginTokens = [], endOfText } = tokenizer;
+  const isUnbegun = beginTokens.length === 0 && endOfText !== undefined;
+  const prompt = body['prompt'] ?? (isUnbegun ? [endOfText] : '');
   const special = flag(body, 'special_tokens');
   const expected = 'expected a text, an array of texts, an array of tokens, or an array of such arrays';
   if (typeof prompt === 'string') return [promptOfText(prompt, special, tokenizer)];

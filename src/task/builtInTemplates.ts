@@ -26,9 +26,11 @@ export const builtInTemplates = {
     "{% for message in messages %}{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}",
 } as const;
 
-/** Whether a template, such as that of a checkpoint, is one of these. */
+/** Whether a template, such as that of a checkpoint, is one of these, after the names of begin tokens if the tokenizer has some. */
 export function isBuiltInSource(source: string): boolean {
-  return Object.values<string>(builtInTemplates).includes(source);
+  return Object.values<string>(builtInTemplates).some(
+    (own) => source.endsWith(own) && !source.slice(0, -own.length).includes('{'),
+  );
 }
 
 /** The name of a built-in template. */

@@ -10,17 +10,18 @@ import type { Message } from './messages.ts';
 import { RenderBudget } from './renderBudget.ts';
 import { endMark, SpecialNames, type TextPart } from './specialNames.ts';
 import type { Template } from './template.ts';
+import type { TextTokenizer } from './textTokens.ts';
 
 /** What this needs of a tokenizer (data/tokenizers/tokenizer.ts). */
-export interface ChatTokenizer {
+export interface ChatTokenizer extends TextTokenizer {
   /** Its name, for messages. */
   readonly kind: string;
   /** The end-of-document token. */
   readonly endOfText: number | undefined;
   /** Ids of the special tokens by name. */
   readonly specialTokens: ReadonlyMap<string, number>;
-  /** Plain text: nothing in it becomes a special token. */
-  encode(text: string): ArrayLike<number>;
+  /** Tokens that end an answer besides `endOfText`. Default: none. */
+  readonly endTokens?: readonly number[] | undefined;
 }
 
 /** A part of a rendered conversation, encoded by itself. */
@@ -111,9 +112,10 @@ export class ChatFormat {
     return this.#endToken;
   }
 
-  /** The ids of the tokens at which generation stops: the end of an answer, and the end of a document. */
+  /** The ids of the tokens at which generation stops: the end of an answer, the end of a document, and those of the model. */
   get endTokens(): number[] {
-    return [...new Set([this.endToken, this.#tokenizer.specialTokens.get(this.#end)!])];
+    const { specialTokens, endTokens = [] } = this.#tokenizer;
+    return [...new Set([this.endToken, specialTokens.get(this.#end)!, ...endTokens])];
   }
 
   /** The message with a mark for each name of a special token. */

@@ -8,6 +8,7 @@ import { targetsOf, tokenSampleFields } from './nextToken.ts';
 import { checkKeys, namesOf, type PlacedRow, type Row, shownValue, textField } from './rows.ts';
 import { placed } from './sft.ts';
 import type { Sample, Task } from './task.ts';
+import { textTokens } from './textTokens.ts';
 
 /** A text and the number of its class, and the row's place in messages. */
 export interface ClassExample {
@@ -30,7 +31,7 @@ export function classifyTask({
   labels: readonly string[];
 }): Task<Row, ClassExample> {
   const indices = new Map(labels.map((label, index) => [label, index]));
-  const tokensOf = ({ at, text }: ClassExample): number[] => Array.from(placed(at, () => tokenizer.encode(text)));
+  const tokensOf = ({ at, text }: ClassExample): number[] => placed(at, () => textTokens(tokenizer, text));
   return {
     name: 'classification',
     objective: 'classes',

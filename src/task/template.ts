@@ -92,9 +92,17 @@ export function parseTemplate(
   }
 }
 
-/** The template of this name that comes with Lockstep. */
-export function builtInTemplate(name: BuiltInTemplate, variables: Readonly<Record<string, string>> = {}): Template {
-  return parseTemplate(builtInTemplates[name], name, variables);
+/**
+ * The template of this name that comes with Lockstep.
+ * @param begin the names of special tokens that precede every conversation
+ */
+export function builtInTemplate(
+  name: BuiltInTemplate,
+  variables: Readonly<Record<string, string>> = {},
+  begin = '',
+): Template {
+  const start = /[{}]/.test(begin) ? `{{ ${JSON.stringify(begin)} }}` : begin;
+  return parseTemplate(start + builtInTemplates[name], name, variables);
 }
 
 /** Jinja's `range`, for at most {@link rangeMax} numbers. */

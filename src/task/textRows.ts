@@ -5,6 +5,7 @@ import { targetsOf, tokenSampleFields } from './nextToken.ts';
 import { checkKeys, type Row, textField } from './rows.ts';
 import { nextTokenSample, placed } from './sft.ts';
 import type { Task } from './task.ts';
+import { textTokens } from './textTokens.ts';
 
 /** A text, and its place in messages. */
 export interface TextExample {
@@ -14,6 +15,7 @@ export interface TextExample {
 
 /** Rows `{text}`. A tokenizer without an end-of-document token has texts without an end. */
 export function textTask({ tokenizer }: { tokenizer: ChatTokenizer }): Task<Row, TextExample> {
+  const { length: begin } = tokenizer.beginTokens ?? [];
   return {
     name: 'language modelling',
     objective: 'next-token',
@@ -23,10 +25,10 @@ export function textTask({ tokenizer }: { tokenizer: ChatTokenizer }): Task<Row,
       return { at, text: textField(row, 'text', at) };
     },
     encode: ({ at, text }) => {
-      const ids = Array.from(placed(at, () => tokenizer.encode(text)));
+      const ids = placed(at, () => textTokens(tokenizer, text));
       const tokens = tokenizer.endOfText === undefined ? ids : [...ids, tokenizer.endOfText];
       if (tokens.length < 2) throw new UserError(`${at}: expected at least 2 tokens, one to predict from another.`);
-      return nextTokenSample({ tokens, isTarget: tokens.map(() => true) });
+      return nextTokenSample({ tokens, isTarget: tokens.map((_, index) => index >= begin) });
     },
     weight: targetsOf,
   };

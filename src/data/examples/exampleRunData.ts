@@ -1,6 +1,7 @@
 /** The data of a run on examples: batches of samples of different lengths, padded to the longest of their step. */
 import type { Batch, WeighedBatch } from '../../base/batch.ts';
 import { collate, paddedTo, type Sample } from '../../task/task.ts';
+import { withoutBegin } from '../../task/textTokens.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { RunData, TrainingOptions, TrainingSamples, ValidationOptions, ValidationSamples } from '../runData.ts';
 import { StepBatches } from '../stepBatches.ts';
@@ -63,7 +64,8 @@ const promptObjectives: ReadonlySet<string> = new Set(['next-token', 'packed-tok
 function promptOf({ form, tokenizer, train, validation }: ExampleSet): string | undefined {
   const [tokens, targets] = ['tokens', 'targets'].map((name) => (validation[0] ?? train[0])?.[name] as Int32Array);
   if (tokens === undefined || targets === undefined || !promptObjectives.has(form.objective)) return undefined;
-  const prompt = tokens.slice(0, targets.findIndex((target) => target >= 0) + 1);
+  const start = Array.from(tokens.slice(0, targets.findIndex((target) => target >= 0) + 1));
+  const prompt = withoutBegin(tokenizer, start);
   const text = tokenizer.decode(prompt);
   const isSame = prompt.length > 1 && !text.includes('\uFFFD') && tokenizer.encode(text).join() === prompt.join();
   return isSame ? text : undefined;
@@ -72,7 +74,7 @@ function promptOf({ form, tokenizer, train, validation }: ExampleSet): string | 
 /** The first characters of the first validation example, or of the first example. */
 function openingOf({ tokenizer, train, validation }: ExampleSet): string {
   const sample = validation[0] ?? train[0]!;
-  const first = Array.from((sample['tokens'] ?? sample['chosen'])!).slice(0, openingTokens);
+  const first = withoutBegin(tokenizer, Array.from((sample['tokens'] ?? sample['chosen'])!).slice(0, openingTokens));
   const end = first.indexOf(tokenizer.endOfText ?? -1);
   return tokenizer.decode(end < 0 ? first : first.slice(0, end));
 }

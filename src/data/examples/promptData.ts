@@ -9,6 +9,7 @@ import type { PolicyKind } from '../../task/kinds.ts';
 import type { Prompt, PromptReader } from '../../task/prompts.ts';
 import type { PlacedRow } from '../../task/rows.ts';
 import { paddedTo } from '../../task/task.ts';
+import { withoutBegin } from '../../task/textTokens.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { RunData } from '../runData.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
@@ -84,7 +85,7 @@ function runData(
   const tokens = prompts.reduce((sum, prompt) => sum + prompt.tokens.length, 0);
   const answered = prompts.filter(({ expected }) => expected !== undefined).length;
   const longest = prompts.reduce((length, prompt) => Math.max(length, prompt.tokens.length), 0);
-  const first = prompts[0]!.tokens;
+  const first = withoutBegin(tokenizer, prompts[0]!.tokens);
   return {
     kind: 'examples',
     tokenizer,

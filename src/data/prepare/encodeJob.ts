@@ -1,6 +1,6 @@
 /**
- * Encodes chunks to tokens, in the threads of `launch prepare`. The end-of-text token follows each document, or a line feed if the
- * tokenizer has no such token. Errors name the file and the byte, line or row.
+ * Encodes chunks to tokens, in the threads of `launch prepare`. The tokenizer's begin tokens precede each document. The end-of-text
+ * token follows it, or a line feed if the tokenizer has no such token. Errors name the file and the byte, line or row.
  */
 import { UserError } from '../../base/errors.ts';
 import { type LineEndings, withLineEndings } from '../lineEndings.ts';
@@ -44,6 +44,7 @@ export interface BadData {
 /** A document or a part of one. */
 interface Text {
   readonly text: string;
+  readonly isStart: boolean;
   readonly isEnd: boolean;
 }
 
@@ -62,7 +63,9 @@ export class JobEncoder {
       const tokens = new TokenBuffer(this.#tokenizer.vocabSize, 2 ** 18);
       const documentEnds: number[] = [];
       const reader = new JobReader(job);
-      for (const { text, isEnd } of reader.texts()) {
+      const { beginTokens = [] } = this.#tokenizer;
+      for (const { text, isStart, isEnd } of reader.texts()) {
+        if (isStart) for (const token of beginTokens) tokens.push(token);
         const isClosed = !isEnd || this.#endOfText !== undefined || text.endsWith('\n');
         for (const token of this.#tokenizer.encode(isClosed ? text : `${text}\n`)) tokens.push(token);
         if (!isEnd) continue;
@@ -142,7 +145,7 @@ class JobReader {
       const at = offset + firstInvalid(bytes);
       throw new UserError(`${name}: expected text in UTF-8, found bytes that are not, at offset ${at}: ${advice}`);
     }
-    return { text: this.#taken(text), isEnd };
+    return { text: this.#taken(text), isStart: offset === 0, isEnd };
   }
 
   *#lines({ name, bytes, firstLine, unit, longerThan }: LinesChunk): Generator<Text> {
@@ -184,7 +187,7 @@ class JobReader {
       this.skipped++;
       if (this.told.length < toldMax) this.told.push(message);
     } else if (document.text !== '') {
-      yield { text: this.#taken(document.text), isEnd: true };
+      yield { text: this.#taken(document.text), isStart: true, isEnd: true };
     }
   }
 

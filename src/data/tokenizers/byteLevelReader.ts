@@ -7,7 +7,7 @@ import { UserError } from '../../base/errors.ts';
 import { byteCharacters, preTokenizer } from './byteLevelFiles.ts';
 import type { ByteLevelTables } from './byteLevelTables.ts';
 import type { Splitting } from './preTokenizers.ts';
-import { type BpeModel, endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
+import { type BpeModel, endOfTextId, type TokenizerConfig, type TokenizerJson } from './tokenizerFiles.ts';
 
 const splittings = ['gpt2', 'cl100k', 'o200k', 'none'] as const satisfies readonly Splitting[];
 /** By UTF-16 unit, -1 for none; all characters are below U+0200. */
@@ -20,7 +20,7 @@ for (const [byte, character] of byteCharacters.entries()) byteOfUnit[character.c
  */
 export function readByteLevel(
   json: TokenizerJson,
-  config: { readonly eos_token?: string | null | undefined },
+  config: TokenizerConfig,
   where: string,
 ): ByteLevelTables | undefined {
   const { model, added_tokens: added } = json;

@@ -10,4 +10,8 @@ export interface ByteLevelTables {
   /** Id by text; separate from `tokens`. */
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly endOfText: number | undefined;
+  /** Special tokens before every text. Default: none. */
+  readonly beginTokens?: readonly number[];
+  /** Tokens that end an answer besides `endOfText`. Default: none. */
+  readonly endTokens?: readonly number[];
 }

@@ -24,6 +24,8 @@ export class ByteLevelTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly endOfText: number | undefined;
   readonly specialTokens: ReadonlyMap<string, number>;
+  readonly beginTokens: readonly number[];
+  readonly endTokens: readonly number[];
   readonly #tables: ByteLevelTables;
   readonly #byteTokens: Uint32Array;
   /** 1 for each byte with a token; undefined if all have one. */
@@ -39,6 +41,8 @@ export class ByteLevelTokenizer implements Tokenizer {
     this.#files = files;
     this.endOfText = tables.endOfText;
     this.specialTokens = tables.specialTokens;
+    this.beginTokens = tables.beginTokens ?? [];
+    this.endTokens = tables.endTokens ?? [];
     this.vocabSize = Math.max(tables.tokens.length, ...[...tables.specialTokens.values()].map((id) => id + 1));
     this.#specialText = new Map([...tables.specialTokens].map(([text, id]) => [id, text]));
     this.#byteTokens = new Uint32Array(256);

@@ -56,16 +56,20 @@ export async function openTemplate(
   setting = 'task.template',
 ): Promise<Template> {
   const variables = tokenNames(tokenizer.files(), tokenizer.kind);
-  if (choice === 'auto') return templateOf(tokenizer) ?? builtInTemplate('alpaca', variables);
-  if (isBuiltInTemplate(choice)) return builtInTemplate(choice, variables);
+  // Templates of other programs render the begin tokens that they want themselves.
+  const { beginTokens = [], specialTokens } = tokenizer;
+  const names = new Map(Array.from(specialTokens, ([name, id]) => [id, name]));
+  const begin = beginTokens.map((id) => names.get(id) ?? '').join('');
+  if (choice === 'auto') return templateOf(tokenizer) ?? builtInTemplate('alpaca', variables, begin);
+  if (isBuiltInTemplate(choice)) return builtInTemplate(choice, variables, begin);
   return parseTemplate(await readTemplate(choice, cwd, setting), choice, variables);
 }
 
 /** The tokenizer, whose files include this template in place of any that it came with. */
 export function withChatTemplate(tokenizer: Tokenizer, source: string): Tokenizer {
-  const { kind, vocabSize, endOfText, specialTokens } = tokenizer;
+  const { kind, vocabSize, endOfText, specialTokens, beginTokens, endTokens } = tokenizer;
   return {
-    ...{ kind, vocabSize, endOfText, specialTokens },
+    ...{ kind, vocabSize, endOfText, specialTokens, beginTokens, endTokens },
     encode: (text) => tokenizer.encode(text),
     encodeSteps: (text) => tokenizer.encodeSteps(text),
     decode: (tokens) => tokenizer.decode(tokens),

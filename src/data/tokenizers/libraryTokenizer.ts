@@ -8,7 +8,7 @@ import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { encodeAtOnce, type TokenArray, TokenBuffer } from '../tokenArray.ts';
 import { decodeAll } from './decodeAll.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
-import { endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
+import { endOfTextId, type TokenizerConfig, type TokenizerJson } from './tokenizerFiles.ts';
 
 /**
  * Longer texts are encoded in parts of at most this many UTF-16 units, which end with a line if possible: the library holds an object
@@ -19,7 +19,9 @@ const partUnitsMax = 1 << 15;
 export interface LibraryTokenizerOptions {
   readonly kind: TokenizerKind;
   readonly json: TokenizerJson;
-  readonly config: Record<string, unknown> & { readonly eos_token?: string | null | undefined };
+  readonly config: TokenizerConfig;
+  readonly beginTokens: readonly number[];
+  readonly endTokens: readonly number[];
   /** The source files, also written to checkpoints. */
   readonly files: Readonly<Record<string, string>>;
   /** The files' folder, for messages. */
@@ -31,11 +33,16 @@ export class LibraryTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly endOfText: number | undefined;
   readonly specialTokens: ReadonlyMap<string, number>;
+  readonly beginTokens: readonly number[];
+  readonly endTokens: readonly number[];
   readonly #library: Library;
   readonly #specialText: ReadonlyMap<number, string>;
   readonly #files: Readonly<Record<string, string>>;
 
-  private constructor(library: Library, { kind, json, config, files }: LibraryTokenizerOptions) {
+  private constructor(
+    library: Library,
+    { kind, json, config, beginTokens, endTokens, files }: LibraryTokenizerOptions,
+  ) {
     const special = json.added_tokens.filter((token) => token.special);
     const ids = json.model.type === 'BPE' ? Object.values(json.model.vocab) : [json.model.vocab.length - 1];
     this.kind = kind;
@@ -43,6 +50,8 @@ export class LibraryTokenizer implements Tokenizer {
       [...ids, ...json.added_tokens.map(({ id }) => id)].reduce((most, id) => Math.max(most, id), -1) + 1;
     this.specialTokens = new Map(special.map(({ content, id }) => [content, id]));
     this.endOfText = endOfTextId(this.specialTokens, config);
+    this.beginTokens = beginTokens;
+    this.endTokens = endTokens;
     this.#library = library;
     this.#specialText = new Map(special.map(({ content, id }) => [id, content]));
     this.#files = files;

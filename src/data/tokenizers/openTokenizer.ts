@@ -11,7 +11,13 @@ import { chatTemplateIn, withChatTemplate } from './chatTemplate.ts';
 import { LibraryTokenizer } from './libraryTokenizer.ts';
 import { loadPublishedTokenizer, publishedHashes } from './publishedTokenizers.ts';
 import type { Tokenizer } from './tokenizer.ts';
-import { parseTokenizerConfig, parseTokenizerJson } from './tokenizerFiles.ts';
+import {
+  beginTokenIds,
+  endTokenIds,
+  GENERATION_CONFIG_FILE,
+  parseTokenizerConfig,
+  parseTokenizerJson,
+} from './tokenizerFiles.ts';
 import { readTokenizerFiles } from './tokenizerFolder.ts';
 import { definitionHash } from './tokenizerHash.ts';
 import { byteTokenizer, type TrainingProgress, trainTokenizer } from './trainTokenizer.ts';
@@ -78,9 +84,15 @@ export async function tokenizerFromFiles(
     return template === undefined ? tokenizer : withChatTemplate(tokenizer, template);
   }
   const config = parseTokenizerConfig(files['tokenizer_config.json'], where);
+  const added = {
+    beginTokens: beginTokenIds(json, where),
+    endTokens: endTokenIds(files[GENERATION_CONFIG_FILE], where),
+  };
   const tables = readByteLevel(json, config, where);
-  if (tables !== undefined) return new ByteLevelTokenizer(kind ?? byteLevelKind(tables, files), tables, files);
-  return LibraryTokenizer.open({ kind: kind ?? `${where}/tokenizer.json`, json, config, files, where });
+  if (tables !== undefined) {
+    return new ByteLevelTokenizer(kind ?? byteLevelKind(tables, files), { ...tables, ...added }, files);
+  }
+  return LibraryTokenizer.open({ kind: kind ?? `${where}/tokenizer.json`, json, config, ...added, files, where });
 }
 
 /** The name that a config would use; a tokenizer from another program gets the name of the Lockstep tokenizer with the same splitting. */

@@ -18,7 +18,13 @@ export interface Tokenizer {
   readonly endOfText: number | undefined;
   /** Ids of the special tokens by name. */
   readonly specialTokens: ReadonlyMap<string, number>;
-  /** Encodes plain text: nothing in it becomes a special token (specialTokens.ts handles those). Throws a UserError for characters it cannot represent. */
+  /**
+   * Ids of the special tokens that precede every text, such as Llama's `<s>`; task/textTokens.ts adds them. Default: none.
+   */
+  readonly beginTokens?: readonly number[] | undefined;
+  /** Ids of tokens that end an answer besides `endOfText`, as a model's generation_config.json lists them. Default: none. */
+  readonly endTokens?: readonly number[] | undefined;
+  /** Encodes plain text, without begin tokens: nothing in it becomes a special token (specialTokens.ts handles those). Throws a UserError for characters it cannot represent. */
   encode(text: string): TokenArray;
   /** {@link encode} for long texts: the caller may show progress or let other work run between two slices. */
   encodeSteps(text: string): EncodeSteps;

@@ -60,12 +60,15 @@ export function parseTokenizerJson(text: string | undefined, where: string): Tok
 const tokenName = z.union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)]);
 const tokenizerConfigSchema = z.looseObject({ eos_token: tokenName.nullish() });
 
+/** The settings of a tokenizer. */
+export type TokenizerConfig = z.infer<typeof tokenizerConfigSchema>;
+
 /** Parses a tokenizer_config.json, or a file like it, like {@link parseTokenizerJson}; a missing one sets nothing. */
 export function parseTokenizerConfig(
   text: string | undefined,
   where: string,
   file = 'tokenizer_config.json',
-): Record<string, unknown> & { eos_token?: string | null | undefined } {
+): TokenizerConfig {
   const name = `${where}/${file}`;
   const result = tokenizerConfigSchema.safeParse(text === undefined ? {} : parseJson(text, name));
   if (result.success) return result.data;
@@ -79,11 +82,64 @@ const endOfTextNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
 /** The id of the end-of-document token: the configured one, or a special token with a known name. */
 export function endOfTextId(
   specialTokens: ReadonlyMap<string, number>,
-  config: { readonly eos_token?: string | null | undefined },
+  config: Pick<TokenizerConfig, 'eos_token'>,
 ): number | undefined {
   const names = [config.eos_token ?? [], endOfTextNames].flat();
   const name = names.find((text) => specialTokens.has(text));
   return name === undefined ? undefined : specialTokens.get(name);
+}
+
+/** Beside a model's weights: the settings of generation. */
+export const GENERATION_CONFIG_FILE = 'generation_config.json';
+
+const generationConfigSchema = z.looseObject({ eos_token_id: z.union([id, z.array(id).max(64)]).nullish() });
+
+/** The ids in a generation_config.json that end an answer. @throws UserError for a damaged file in the folder `where` */
+export function endTokenIds(text: string | undefined, where: string): number[] {
+  if (text === undefined) return [];
+  const name = `${where}/${GENERATION_CONFIG_FILE}`;
+  const result = generationConfigSchema.safeParse(parseJson(text, name));
+  if (result.success) return [result.data.eos_token_id ?? []].flat();
+  const issue = result.error.issues[0];
+  throw new UserError(`${name}: expected the settings of generation: ${issue?.path.join('.')}: ${issue?.message}.`);
+}
+
+/** The post-processor that adds special tokens around a text; others that change no tokens, and sequences, have the same place. */
+const templateProcessing = z.looseObject({
+  type: z.literal('TemplateProcessing'),
+  single: z
+    .array(
+      z.union([
+        z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }) }),
+        z.looseObject({ Sequence: z.unknown() }),
+      ]),
+    )
+    .max(64),
+  special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(id).max(64) })),
+});
+
+/**
+ * The ids of the special tokens that precede every text, as transformers adds them: `add_bos_token` in tokenizer_config.json changes
+ * nothing beside a tokenizer.json. What a post-processor adds after a text is left out, because a text that is continued has no end yet.
+ * @throws UserError for a damaged post-processor; `where` names the file's folder
+ */
+export function beginTokenIds({ post_processor: processor }: TokenizerJson, where: string): number[] {
+  const parts = isObject(processor) && Array.isArray(processor['processors']) ? processor['processors'] : [processor];
+  const template: unknown = parts.find((part) => isObject(part) && part['type'] === 'TemplateProcessing');
+  if (template === undefined) return [];
+  const result = templateProcessing.safeParse(template);
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    throw new UserError(
+      `${where}/tokenizer.json: post_processor: ${issue?.path.join('.')}: ${issue?.message}. The file is damaged.`,
+    );
+  }
+  const { single, special_tokens: tokens } = result.data;
+  const text = single.findIndex((part) => 'Sequence' in part);
+  return single.slice(0, Math.max(0, text)).flatMap((part) => {
+    const { id: name } = part['SpecialToken'] as { id: string };
+    return tokens[name]?.ids ?? [];
+  });
 }
 
 /** A special token as tokenizer.json lists it. */

@@ -1,10 +1,12 @@
 /** Texts end at the model's end token, wherever they are generated, unless the user asks to ignore it. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { packageRoot } from '../../../src/base/packageRoot.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { withChatTemplate } from '../../../src/data/tokenizers/chatTemplate.ts';
-import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
+import { createTokenizer, tokenizerFromFiles } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { continueText, continueTextOften } from '../../../src/run/continueText.ts';
 import { Conversation } from '../../../src/run/conversation.ts';
 import { endTokensOf } from '../../../src/run/endTokens.ts';
@@ -66,6 +68,21 @@ describe('the end tokens', () => {
     // A template that renders nothing says nothing about the end of a text.
     expect(endTokensOf(withChatTemplate(both, '{{ raise_exception("no") }}'))).toEqual([3]);
     expect(endTokensOf(withChatTemplate(both, '{% for'))).toEqual([3]);
+  });
+
+  it("are also those of the folder's generation_config.json, with and without a chat template", async () => {
+    const copy = join(folder, 'llama');
+    cpSync(join(packageRoot, 'test/fixtures/llama/llama'), copy, { recursive: true });
+    writeFileSync(join(copy, 'generation_config.json'), '{"eos_token_id": [1, 7, 9], "temperature": 0.6}');
+    const { tokenizerFiles } = await openCheckpoint(copy);
+    const tokenizer = await tokenizerFromFiles(tokenizerFiles);
+    expect(endTokensOf(tokenizer)).toEqual([1, 7, 9]);
+    const chat = withChatTemplate(tokenizer, '{% for m in messages %}{{ m.content + eos_token }}{% endfor %}');
+    expect(endTokensOf(chat)).toEqual([1, 7, 9]);
+    // A checkpoint of a run that continues this model keeps the file.
+    expect(chat.files()['generation_config.json']).toContain('[1, 7, 9]');
+    const damaged = { ...tokenizerFiles, 'generation_config.json': '{"eos_token_id": "</s>"}' };
+    await expect(tokenizerFromFiles(damaged, 'folder')).rejects.toThrow(/^folder\/generation_config.json: expected/);
   });
 });
 
