@@ -54,6 +54,11 @@ export function stepFlops(
   return forward + backward;
 }
 
+/** Those of a forward pass alone, without gradients. */
+export function forwardFlops(model: ModelConfig, tokens: number, length: number = model.blockSize): number {
+  return phaseFlops(model, tokens, [], length).forward;
+}
+
 /** Bytes of the parameters read to generate a token. */
 export function weightBytes(model: ModelConfig): number {
   return 4 * architectureOf(model).tokenWork(model, countWithoutAdapters(model)).parametersRead;

@@ -6,15 +6,22 @@ import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import { duration } from './progress.ts';
+import { type RolloutPlan, rolloutPlan } from './rolloutPlan.ts';
 
 /** Fractions of the peak that complete runs reached (docs/log.md). Small models and many workers per core are at the lower end. */
 const efficiency = { least: 0.25, most: 0.75 };
+/** Those of drawing tokens, some sequences at a time, and of passes over one text at a time. */
+const drawingEfficiency = { least: 0.03, most: 0.1 };
+const textEfficiency = { least: 0.04, most: 0.75 };
 const measureSeconds = 0.1;
 /** Number of steps whose lengths are looked at, spread over the run. */
 const stepsMeasured = 100;
 
-/** Undefined for a model without matrix products, and if the peak of the machine cannot be measured. */
-export async function estimatedTime(config: Config, data: RunData, table?: EngineTable): Promise<string | undefined> {
+/**
+ * One line for the steps, and another for the rollouts if there are any. None for a model without matrix products, and if the peak of the
+ * machine cannot be measured.
+ */
+export async function estimatedTimes(config: Config, data: RunData, table?: EngineTable): Promise<readonly string[]> {
   const { train, engine: wanted } = config;
   const cores = availableCores();
   const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
@@ -25,9 +32,12 @@ export async function estimatedTime(config: Config, data: RunData, table?: Engin
   } finally {
     await engine.dispose();
   }
-  if (limit === undefined) return undefined;
+  if (limit === undefined) return [];
   const flops = meanStepFlops(config, data);
-  return flops === 0 ? undefined : describeTime(flops, train.maxSteps, limit);
+  if (flops === 0) return [];
+  const rollouts = rolloutPlan(config, data);
+  const steps = describeTime(flops, train.maxSteps, limit);
+  return rollouts === undefined ? [steps] : [steps, describeRolloutTime(rollouts, limit)];
 }
 
 /** Floating-point operations of a step, a mean over the run: padding is computed too. */
@@ -46,6 +56,17 @@ export function meanStepFlops({ train, model, data: { sampler } }: Config, data:
     sum += flops / measured;
   }
   return sum;
+}
+
+/** If all answers have the maximum length; most models end theirs earlier. @param limit floating-point operations a second */
+export function describeRolloutTime({ flops, iterations }: RolloutPlan, limit: number): string {
+  const seconds = (part: 'least' | 'most') =>
+    flops.drawing / (limit * drawingEfficiency[part]) + flops.passes / (limit * textEfficiency[part]);
+  const [least, most] = [seconds('most'), seconds('least')];
+  return (
+    `rollouts: ${duration(least)} to ${duration(most)} more, ${(least / iterations).toPrecision(2)} to ${(most / iterations).toPrecision(2)} s per iteration, ` +
+    'if all answers have the maximum length; without rewards'
+  );
 }
 
 /** @param limit floating-point operations a second */

@@ -7,19 +7,21 @@ import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
 import { findEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
-import { estimatedTime } from './estimate.ts';
+import { estimatedTimes } from './estimate.ts';
 import { print } from './output.ts';
 import { bytes } from './progress.ts';
+import { rolloutPlan } from './rolloutPlan.ts';
 
 export async function printPlan(config: Config, data: RunData): Promise<void> {
   const { model, train, task } = config;
   const { vocabSize, kind } = data;
   const modelConfig = modelOf(model, vocabSize);
-  const { total, ...parts } = memoryPerWorker(modelConfig, {
+  const policy = rolloutPlan(config, data);
+  const { total, caches, ...parts } = memoryPerWorker(modelConfig, {
     ...train,
     precision: config.engine.precision,
     pairs: task.kind === 'dpo' || task.kind === 'reward',
-    policy: task.kind === 'grpo' || task.kind === 'ppo',
+    policy: policy?.drawn,
     ema: config.optimizer.ema,
   });
   const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
@@ -40,13 +42,19 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   print(
     `run          ${grouped(train.maxSteps)} steps, ${about}${grouped(Math.round(samples * data.sampleTokens))} tokens (${(samples / data.epochSamples).toFixed(1)} times the ${kind})`,
   );
+  if (policy !== undefined) print(`rollouts     ${policy.description}`);
   const engine = await findEngine(config.engine);
   const isMissing = 'missing' in engine;
-  const time = isMissing ? `not estimated: ${engine.missing}` : await estimatedTime(config, data);
-  if (time !== undefined) print(`time         ${time}`);
+  const times = isMissing ? [`not estimated: ${engine.missing}`] : await estimatedTimes(config, data);
+  for (const [i, time] of times.entries()) print(`${(i === 0 ? 'time' : '').padEnd(12)} ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
   if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
+  if (policy !== undefined && caches !== undefined) {
+    print(
+      `  of rollouts    ${bytes(caches)} at most for the keys and values of ${policy.drawn.count} answers, when there are no activations`,
+    );
+  }
   print(
     `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable, config.optimizer))} more, if a checkpoint takes longer to send than a step`,
   );

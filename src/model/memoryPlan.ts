@@ -1,6 +1,7 @@
 /** The memory that training needs, from a step that is planned without computing. */
 import { labelsOf, type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { declaredTensors, isTrainedBy, type Trainable } from '../architecture/trainable.ts';
+import type { Engine } from '../engine/engine.ts';
 import { planEngine } from '../engine/registry.ts';
 import type { TensorGroup } from '../engine/tensor.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
@@ -32,9 +33,21 @@ export interface MemoryEstimate {
   readonly reference?: number;
   /** Averages of the trained parameters (`optimizer.ema`); absent without them. */
   readonly average?: number;
-  /** Everything that exists only during a pass: what forward keeps for backward, gradients of activations, and logits. */
+  /**
+   * Everything that exists only for a time: what forward keeps for backward, gradients of activations, and logits; or the caches of
+   * rollouts, if they are larger.
+   */
   readonly activations: number;
+  /** A part of `activations`: keys and values of the completions that are drawn together, before each iteration's steps. Only for policy gradients. */
+  readonly caches?: number;
   readonly total: number;
+}
+
+/** Completions that a worker draws together. */
+export interface DrawnCompletions {
+  readonly count: number;
+  /** Largest number of tokens of one with its prompt, at most blockSize. */
+  readonly tokens: number;
 }
 
 /**
@@ -49,7 +62,7 @@ export function memoryPerWorker(
     precision,
     trainable = 'all',
     pairs = false,
-    policy = false,
+    policy,
     ema = 0,
   }: {
     microBatchSize: number;
@@ -59,8 +72,8 @@ export function memoryPerWorker(
     trainable?: Trainable | undefined;
     /** Whether a sample is a pair of sequences, whose loss is computed on the host. Default false. */
     pairs?: boolean;
-    /** Whether the run learns from rollouts, so that it also has a reference. The caches of rollouts are not included. Default false. */
-    policy?: boolean;
+    /** For a run that learns from rollouts, and so has a reference: how many completions are drawn together, and their tokens with a prompt. */
+    policy?: DrawnCompletions | undefined;
     /** Decay of the average of the parameters; 0 for none, the default. */
     ema?: number | undefined;
   },
@@ -94,6 +107,8 @@ export function memoryPerWorker(
     model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout, source });
     tape.backward();
   }
+  tape.discard();
+  const caches = policy && planCaches(engine, model, policy);
   const total = engine.memory().bytesPeak;
   const bytesOf = (groups: readonly TensorGroup[]) => groups.reduce((sum, { length }) => sum + 4 * length, 0);
   return {
@@ -103,6 +118,23 @@ export function memoryPerWorker(
     ...(policy && { reference: state - beforeReference }),
     ...(parameters.average && { average: bytesOf([parameters.average]) }),
     activations: total - state,
+    ...(caches !== undefined && { caches }),
     total,
   };
+}
+
+/** Bytes of the keys and values of completions that are complete. They grow with passes over tokens, of which those at powers of 2 suffice. */
+function planCaches(engine: Engine, model: Model, { count, tokens }: DrawnCompletions): number {
+  const before = engine.memory().bytesInUse;
+  const tape = new Tape(engine);
+  const token = engine.alloc([1, 1], 'int32');
+  for (let i = 0; i < count; i++) {
+    const cache = model.newCache();
+    for (let length = 1; length < 2 * tokens; length *= 2) {
+      model.decode(tape, token, { cache, position: Math.min(length, tokens) - 1 });
+      tape.discard();
+    }
+  }
+  engine.release(token);
+  return engine.memory().bytesInUse - before;
 }

@@ -33,7 +33,7 @@ export interface RolloutModels {
 /** The random stream of rollouts: other streams of the run have other words here. */
 const stream = 0x726f6c6c;
 /** Completions that are drawn together; each has a cache of keys and values. */
-const together = 16;
+export const drawnTogether = 16;
 /** Draws from the model's own distribution. */
 const sampling = { temperature: 1, topK: 0, topP: 1 };
 
@@ -81,7 +81,7 @@ async function draw(
     drawing.set(batch.add(sequence), draft);
   };
   try {
-    for (let i = 0; i < together; i++) addNext();
+    for (let i = 0; i < drawnTogether; i++) addNext();
     while (drawing.size > 0) {
       for (const { sequence, token, logits } of await batch.step()) {
         const draft = drawing.get(sequence)!;

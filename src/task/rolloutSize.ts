@@ -1,4 +1,4 @@
-/** How large rollouts are in the message that a worker sends. Pure. */
+/** How large rollouts are in the message that a worker sends, and so how many prompts go to a worker at a time. Pure. */
 
 /** The keys of `task` that bound them. */
 export interface RolloutSizes {
@@ -23,4 +23,26 @@ const tokenNumbers = (kind: string): number => (kind === 'ppo' ? 4 : 3);
 export function promptRolloutBytes({ kind, group, maxTokens }: RolloutSizes, blockSize: number): number {
   const tokens = Math.min(maxTokens, blockSize);
   return group * numberBytes * (completionNumbers + tokens * tokenNumbers(kind));
+}
+
+/** Number of completions of a part: about a batch of the decoder. */
+const partCompletions = 32;
+/** Bytes of a part with several prompts: half of what a message may have. The config sees that one prompt fits (config/schema.ts). */
+const partBytes = 4 * 2 ** 20;
+/** Number of parts of an iteration that are desirable, so that several workers share it. */
+const partsWanted = 8;
+
+/** Number of prompts of a part, which a worker answers at a time. @param prompts those of an iteration */
+export function promptsPerPart(
+  sizes: RolloutSizes,
+  { prompts, blockSize }: { prompts: number; blockSize: number },
+): number {
+  return Math.max(
+    1,
+    Math.min(
+      Math.floor(partCompletions / sizes.group),
+      Math.ceil(prompts / partsWanted),
+      Math.floor(partBytes / promptRolloutBytes(sizes, blockSize)),
+    ),
+  );
 }

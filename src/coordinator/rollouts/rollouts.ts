@@ -14,7 +14,7 @@ import { targetsOf } from '../../task/nextToken.ts';
 import { policySampleFields } from '../../task/policyBatch.ts';
 import type { Prompt } from '../../task/prompts.ts';
 import { type CompletionLimits, promptBatch, rolloutsOf } from '../../task/rolloutBatch.ts';
-import { promptRolloutBytes } from '../../task/rolloutSize.ts';
+import { promptsPerPart } from '../../task/rolloutSize.ts';
 import type { Rollout, RolloutPrompt } from '../../task/rollouts.ts';
 import type { Sample } from '../../task/task.ts';
 import { iterationAfter } from '../core/iterations.ts';
@@ -83,12 +83,6 @@ export interface WrittenIteration {
 
 /** The largest reward, above or below 0: the advantages that follow from it are within the bounds of a batch (task/policyBatch.ts). */
 const rewardMax = 1e6;
-/** Number of completions of a part: about a batch of the decoder. */
-const partCompletions = 32;
-/** Bytes of a part with several prompts: half of what a message may have. The config sees that one prompt fits (config/schema.ts). */
-const partBytes = 4 * 2 ** 20;
-/** Number of parts of an iteration that are desirable, so that several workers share it. */
-const partsWanted = 8;
 /** Number of iterations whose files are kept in any case, to be read. */
 const iterationsKept = 8;
 
@@ -108,14 +102,7 @@ export class Rollouts {
     const { seed, globalBatchSize, epochs, blockSize, task, prompts } = options;
     this.#options = options;
     this.#order = new ExampleOrder(prompts.length, seed);
-    this.#partPrompts = Math.max(
-      1,
-      Math.min(
-        Math.floor(partCompletions / task.group),
-        Math.ceil(task.prompts / partsWanted),
-        Math.floor(partBytes / promptRolloutBytes(task, blockSize)),
-      ),
-    );
+    this.#partPrompts = promptsPerPart(task, { prompts: task.prompts, blockSize });
     this.#samples = new RolloutSamples({
       seed,
       globalBatchSize,
@@ -173,10 +160,14 @@ export class Rollouts {
 
   /** One line about an iteration whose rollouts are written. */
   describe(iteration: number): string {
-    const { completions, reward, rewardStd, kl, length, ended } = this.#summaries.get(iteration)!;
+    const { completions, reward, rewardStd, kl, length, ended, equalGroups } = this.#summaries.get(iteration)!;
     const mean = `reward ${reward.toPrecision(3)} ± ${rewardStd.toPrecision(3)}`;
     const of = `${length.toFixed(1)} tokens each, ${(100 * ended).toFixed(0)} % ended, KL ${kl.toPrecision(3)}`;
-    return `iteration ${iteration}: ${completions} rollouts, ${mean}, ${of} (sha256 ${this.#hashes.get(iteration)!.slice(0, 16)})`;
+    const equal =
+      this.#kind === 'grpo' && equalGroups > 0
+        ? `, ${(100 * equalGroups).toFixed(0)} % of groups with equal rewards`
+        : '';
+    return `iteration ${iteration}: ${completions} rollouts, ${mean}, ${of}${equal} (sha256 ${this.#hashes.get(iteration)!.slice(0, 16)})`;
   }
 
   /** Parts of other rollouts are forgotten. */

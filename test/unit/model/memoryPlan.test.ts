@@ -96,14 +96,18 @@ describe('memoryPerWorker', () => {
 
   it('counts the reference of a policy, unless it is the model without its adapters, and no value head in it', () => {
     const [parameters, valueHead] = [4 * 124_439_808, 4 * 768];
-    const { total, ...parts } = memoryPerWorker({ ...gpt2, valueHead: true }, { microBatchSize: 4, policy: true });
+    const policy = { count: 16, tokens: 600 };
+    const planned = memoryPerWorker({ ...gpt2, valueHead: true }, { microBatchSize: 4, policy });
+    const { total, caches, ...parts } = planned;
     expect(parts).toMatchObject({ parameters: parameters + valueHead, reference: parameters });
+    // A cache begins with 256 rows and doubles: 1,024 rows of 768 keys and as many values, in 12 layers.
+    expect(caches).toBe(16 * 12 * 2 * 4 * 1024 * 768);
     expect(total).toBe(Object.values(parts).reduce((a, b) => a + b));
     const adapted: Gpt2Config = { ...gpt2, loraRank: 8, valueHead: true };
-    expect(memoryPerWorker(adapted, { microBatchSize: 4, policy: true }).reference).toBe(0);
+    expect(memoryPerWorker(adapted, { microBatchSize: 4, policy }).reference).toBe(0);
     const both = memoryPerWorker(adapted, {
       microBatchSize: 4,
-      policy: true,
+      policy,
       trainable: ['all', 'transformer.ln_f.*'],
     });
     // With its adapters, and the weights that they give.

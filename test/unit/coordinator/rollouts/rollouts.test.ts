@@ -104,6 +104,17 @@ describe('rollouts of a run', () => {
     expect(one.meansAt(7)).toMatchObject({ length: 4, ended: 1, rolloutKl: 0 });
   });
 
+  it('say which share of the groups teaches nothing', async () => {
+    const line = async (changes: Partial<RolloutsOptions>) => {
+      const rollouts = rolloutsIn(temporaryFolder(), changes);
+      await write(rollouts, 1);
+      return rollouts.describe(1);
+    };
+    const equal: RolloutsOptions['judge'] = async (completions) => completions.map((_, i) => Number(i === 0));
+    expect(await line({})).not.toContain('equal');
+    expect(await line({ judge: equal })).toMatch(/, KL 0.00, 83 % of groups with equal rewards \(sha256 /);
+  });
+
   it('are divided into parts that fit in a message, however long completions may be', () => {
     const parts = (changes: Partial<RolloutsOptions['task']>, blockSize = 65_536) => {
       const { task, prompts } = options(temporaryFolder());
