@@ -139,6 +139,7 @@ export {
 } from './run/saveCheckpoint.ts';
 export { type TrainListener, type TrainOptions, type TrainSummary, train } from './run/train.ts';
 export {
+  type AnsweredPrompt,
   type ClassifyOptions,
   type GenerateTextOptions,
   type LoadCheckpointOptions,

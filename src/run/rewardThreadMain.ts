@@ -5,13 +5,11 @@
 import { pathToFileURL } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
 import { invariant, messageOf, UserError } from '../base/errors.ts';
-import { templateOf } from '../data/tokenizers/chatTemplate.ts';
-import { scoreTexts } from '../model/scoreTexts.ts';
-import { ChatFormat } from '../task/chatFormat.ts';
 import { regexReward } from '../task/rewards.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';
 import { loadModel } from './loadModel.ts';
 import type { RewardAnswer, RewardFunction, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';
+import { answerScorer } from './scoreAnswers.ts';
 
 type Reward = (inputs: readonly RewardInput[]) => Promise<readonly unknown[]>;
 
@@ -36,25 +34,9 @@ async function openModule(path: string): Promise<Reward> {
   };
 }
 
-async function openModel({
-  path,
-  cwd,
-  engine: options,
-}: Extract<RewardThreadSource, { kind: 'model' }>): Promise<Reward> {
-  const { engine, model, tokenizer } = await loadModel({ path, cwd, engine: options, onWarning: () => undefined });
-  const template = templateOf(tokenizer);
-  if (template === undefined)
-    throw new UserError(`task.reward: ${path} has no chat template, with which it was to be trained`);
-  const format = new ChatFormat(template, tokenizer);
-  const { blockSize } = model.config;
-  return async (inputs) => {
-    const texts = inputs.map(({ messages, completion }) => {
-      const { tokens } = format.encode(format.segments([...messages, { role: 'assistant', content: completion }]));
-      // A longer conversation loses its start.
-      return tokens.slice(-blockSize);
-    });
-    return Array.from(await scoreTexts({ engine, model }, texts));
-  };
+async function openModel({ path, cwd, engine }: Extract<RewardThreadSource, { kind: 'model' }>): Promise<Reward> {
+  const loaded = await loadModel({ path, cwd, engine, onWarning: () => undefined });
+  return answerScorer(loaded, `task.reward: ${path}`);
 }
 
 function open(source: RewardThreadSource): Promise<Reward> {

@@ -12,6 +12,7 @@ import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
+import { answerScorer } from './scoreAnswers.ts';
 
 /** Options to load a model, besides its path. */
 export interface LoadCheckpointOptions {
@@ -52,6 +53,14 @@ export interface GenerateTextOptions {
 export interface ClassifyOptions {
   /** What happens to a text that is longer than the model's context: `truncate` classifies its beginning. Default `error`. */
   readonly tooLong?: 'error' | 'truncate';
+}
+
+/** An answer to a prompt, which a reward model scores. */
+export interface AnsweredPrompt {
+  /** The message of the user. */
+  readonly prompt: string;
+  /** The answer. */
+  readonly completion: string;
 }
 
 /** How well a model predicts a text. */
@@ -155,6 +164,22 @@ export class TrainedModel {
       throw new UserError(`tooLong: expected ${tooLongTexts.join(' or ')}, received ${JSON.stringify(tooLong)}`);
     }
     return classifyTexts(this.#loaded, texts, { tooLong, cure: "tooLong: 'truncate'" });
+  }
+
+  /**
+   * The score of each answer to its prompt, for a reward model. An answer counts as ended, and a prompt that is too long loses its start.
+   * @throws UserError for a model that is not a reward model, an answer or prompt that is empty or not a text, and characters outside the vocabulary
+   */
+  async score(answers: readonly AnsweredPrompt[]): Promise<number[]> {
+    this.#check();
+    const scored = answers.map((answer, i) => {
+      const { prompt, completion } = answer;
+      if ([prompt, completion].some((text) => typeof text !== 'string' || text === '')) {
+        throw new UserError(`answers[${i}]: expected { prompt, completion }, two texts that are not empty`);
+      }
+      return { messages: [{ role: 'user' as const, content: prompt }], completion };
+    });
+    return answerScorer(this.#loaded, this.path)(scored);
   }
 
   /** Releases memory and threads, once. Generation in progress ends with an error. */

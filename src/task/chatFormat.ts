@@ -64,7 +64,7 @@ export class ChatFormat {
     if (end === undefined) {
       throw new UserError(
         `the tokenizer ${tokenizer.kind} has no end-of-document token, so a model could not learn to end an answer. ` +
-          'Name one of its special tokens as eos_token in tokenizer_config.json, or train a new model with data.tokenizer: gpt2, byte, char or bpe:N.',
+          'Name one of its special tokens as eos_token in tokenizer_config.json, or train a new model with data.tokenizer: gpt2, byte or bpe:N, or with char on rows (data.examples).',
       );
     }
     this.#template = template;

@@ -83,6 +83,7 @@ const values = new Set([
     'Precision',
   ],
   ...[
+    'AnsweredPrompt',
     'ParameterBlock',
     'Seed',
     'Shape',

@@ -18,6 +18,7 @@ import { evaluateRows } from '../../../src/run/evaluateRows.ts';
 import { loadModel } from '../../../src/run/loadModel.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { loadCheckpoint } from '../../../src/run/trainedModel.ts';
+import { builtInTemplates } from '../../../src/task/builtInTemplates.ts';
 import { labelledSample } from '../../../src/task/classify.ts';
 import { tokenSampleFields } from '../../../src/task/nextToken.ts';
 import { collate, type SampleField } from '../../../src/task/task.ts';
@@ -149,6 +150,34 @@ describe('texts', () => {
       'the model scores texts (reward): expected one with at least two',
     );
     await scorer.dispose();
+  });
+
+  it('are scored as answers, in the form of the model', async () => {
+    const bare = await loadCheckpoint('reward', { cwd, engine: cpu });
+    await expect(bare.score([{ prompt: 'a', completion: 'b' }])).rejects.toThrow(
+      /reward has no chat template, with which/,
+    );
+    await bare.dispose();
+    cpSync(join(fixtures, 'reward'), join(cwd, 'scorer'), { recursive: true });
+    writeFileSync(join(cwd, 'scorer/chat_template.jinja'), builtInTemplates.plain);
+    const model = await loadCheckpoint('scorer', { cwd, engine: cpu });
+    const answers = ['b', 'ab', 'b'].map((completion) => ({ prompt: 'a', completion }));
+    const scores = await model.score(answers);
+    const { tokenizer } = model;
+    const loaded = await loadModel({ path: 'scorer', cwd, engine: cpu, onWarning });
+    const tokens = [...tokenizer.encode('ab'), tokenizer.endOfText!];
+    for await (const [logit] of logitsOf(loaded, [labelledSample(tokens, 0)])) expect(scores[0]).toBeCloseTo(logit!, 6);
+    await loaded.engine.dispose();
+    expect(scores[2]).toBe(scores[0]);
+    expect(scores[1]).not.toBe(scores[0]);
+    expect(await model.score([{ prompt: 'b'.repeat(40), completion: 'b' }])).toHaveLength(1);
+    await expect(model.score([answers[0]!, { prompt: 'a', completion: '' }])).rejects.toThrow(
+      'answers[1]: expected { prompt, completion }, two texts that are not empty',
+    );
+    await model.dispose();
+    const classifier = await loadCheckpoint('classes', { cwd, engine: cpu });
+    await expect(classifier.score(answers)).rejects.toThrow('has no chat template');
+    await classifier.dispose();
   });
 
   it('are evaluated in rows', async () => {
