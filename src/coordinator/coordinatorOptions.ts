@@ -159,8 +159,9 @@ export function progressBefore({ config, resume, resumed }: CoordinatorOptions):
   const { trainer } = resume ?? {};
   const known: Progress[] = [];
   if (trainer) known.push({ step: trainer.step, samples: trainer.data.samplesSeen });
-  const { step = 0, tokens, samples = tokens && tokens / config.model.blockSize } = resumed ?? {};
-  if (samples !== undefined) known.push({ step, samples });
+  const { step = 0, tokens, samples = tokens && tokens / config.model.blockSize, globalBatchSize } = resumed ?? {};
+  // Workers may be further than the journal, which a power failure can shorten. What they have applied had the former batch size.
+  if (samples !== undefined) known.push({ step, samples, ...(globalBatchSize !== undefined && { globalBatchSize }) });
   return known;
 }
 
@@ -178,6 +179,15 @@ export function tokensBefore({ resume, resumed }: CoordinatorOptions): { samples
 /** A run of that number of steps. */
 function lengthOf({ schedule }: Config, maxSteps: number): RunLength {
   return { maxSteps, schedule: { ...schedule, decaySteps: schedule.decaySteps || maxSteps } };
+}
+
+/** What determines the length of a resumed run of epochs. */
+function countedOf({ config, data, resumed }: CoordinatorOptions): Pick<RunPlan, 'counted'> {
+  const { train, schedule } = config;
+  if (resumed?.samples === undefined || train.epochs === 0) return {};
+  const { step, samples, globalBatchSize: formerBatchSize = train.globalBatchSize } = resumed;
+  const { decaySteps } = schedule;
+  return { counted: { step, samples, formerBatchSize, sampleLimit: train.epochs * data.epochSamples, decaySteps } };
 }
 
 /** The part that the decision core needs. */
@@ -198,6 +208,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     startsFromCheckpoint: resume !== undefined,
     ...lengthOf(config, train.maxSteps),
     ...(others !== undefined && { fromCheckpoint: lengthOf(config, others) }),
+    ...countedOf(options),
     gradClip: config.optimizer.gradClip,
     precision: config.engine.precision,
     globalBatchSize: train.globalBatchSize,

@@ -20,6 +20,8 @@ export class RunWriter {
   readonly #steps: StepRecords;
   #warningsOfStrangers = 0;
   #isAbandoned = false;
+  /** Whether the first term of this coordinator was opened, from where its own batch size counts. */
+  #isSettled = false;
   #validation: { step: number; loss: number } | undefined;
 
   /** @param nowMs time on the run's monotonic clock, as everywhere below */
@@ -40,7 +42,11 @@ export class RunWriter {
       const isHere = host === hostname() && isAlive(pid);
       return { worker, host, pid, ...(isHere && { process: processWord(pid) }) };
     });
-    this.#options.journal.append({ kind: 'term', term, step, members });
+    if (!this.#isSettled) this.#steps.settle(step);
+    this.#isSettled = true;
+    const { globalBatchSize } = this.#options.config.train;
+    const samples = this.#steps.samplesAfter(step);
+    this.#options.journal.append({ kind: 'term', term, step, members, samples, globalBatchSize });
   }
 
   /** Recorded before anyone is told: a killed coordinator resumes from here. */

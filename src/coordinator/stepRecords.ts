@@ -15,6 +15,8 @@ import { utilisation } from './utilisation.ts';
 export interface Progress {
   readonly step: number;
   readonly samples: number;
+  /** Number of samples of each step after it, if it is not that of the config. */
+  readonly globalBatchSize?: number;
 }
 
 /** What the records need to know of the training samples. */
@@ -70,6 +72,11 @@ export class StepRecords {
     this.#known = this.#known.filter((progress) => progress.step <= step);
   }
 
+  /** The steps after `step` have the batch size of the config, whatever workers have applied before. */
+  settle(step: number): void {
+    this.#known = [...this.#known, { step, samples: this.samplesAfter(step) }];
+  }
+
   /** Number of tokens trained on in the first `step` updates, at whatever batch sizes. */
   tokensAfter(step: number): number {
     return this.#counted.tokensIn(this.samplesAfter(step));
@@ -77,8 +84,10 @@ export class StepRecords {
 
   /** Number of samples trained on in the first `step` updates. The padding that completes the last batch does not count. */
   samplesAfter(step: number): number {
-    const last = this.#known.findLast((progress) => progress.step <= step) ?? { step: 0, samples: 0 };
-    const samples = last.samples + (step - last.step) * this.#config.train.globalBatchSize;
+    const { train } = this.#config;
+    const found = this.#known.findLast((progress) => progress.step <= step);
+    const last = { step: 0, samples: 0, globalBatchSize: train.globalBatchSize, ...found };
+    const samples = last.samples + (step - last.step) * last.globalBatchSize;
     return Math.min(samples, Math.max(last.samples, this.#counted.sampleLimit));
   }
 

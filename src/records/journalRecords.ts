@@ -43,6 +43,9 @@ const termRecord = z.object({
   step: count,
   /** `process` (a word of base/processes.ts) where the coordinator could ask its system for the worker's. */
   members: z.array(z.object({ worker: text, host: text, pid: count, process: text.exactOptional() })).readonly(),
+  /** Number of samples in the first `step` updates, and in each update of the term. Older versions left them out. */
+  samples: count.exactOptional(),
+  globalBatchSize: count.exactOptional(),
 });
 
 /** Every replica must apply this step. */
@@ -117,6 +120,8 @@ export interface Recovered {
   readonly tokens: number | undefined;
   /** The same in samples. */
   readonly samples: number | undefined;
+  /** Number of samples in each update of the term, those included whose commits were lost; undefined if an older version wrote it. */
+  readonly globalBatchSize: number | undefined;
   /** Members of the term. */
   readonly members: readonly {
     readonly worker: string;
@@ -200,8 +205,10 @@ export function compacted({ run, term, step, commits, rollouts, ended }: Journal
     records.push({ kind: 'rewind', step: rollouts.step });
   }
   if (rollouts !== undefined) records.push(rollouts);
-  if (term !== undefined) records.push({ ...term, step });
-  else if (step > 0) records.push({ kind: 'rewind', step });
+  if (term !== undefined) {
+    const { samples, ...others } = term;
+    records.push({ ...others, step, ...(samples !== undefined && step === term.step && { samples }) });
+  } else if (step > 0) records.push({ kind: 'rewind', step });
   if (ended) records.push({ kind: 'ended', step });
   return records;
 }
@@ -222,7 +229,8 @@ export function recoveredFrom(history: JournalHistory | undefined): Recovered | 
     gradNorm: ofStep?.gradNorm,
     learningRate: ofStep?.lr,
     tokens: ofStep?.tokens,
-    samples: ofStep?.samples,
+    samples: ofStep?.samples ?? (term?.step === step ? term.samples : undefined),
+    globalBatchSize: term?.globalBatchSize,
     members: term?.members ?? [],
     commits,
     rollouts: rollouts && { step: rollouts.step, iteration: rollouts.iteration, sha256: rollouts.sha256 },

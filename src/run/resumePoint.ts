@@ -36,12 +36,15 @@ export function findWaitingWorkers(
       host !== hostname() || (process === undefined ? isAlive(pid) : fateOfWord(pid, process) !== 'gone'),
   );
   if (waiting.length === 0) return undefined;
-  const { term, step, committedTerm, gradNorm, learningRate, tokens, samples, rollouts } = recovered;
+  const { term, step, committedTerm, gradNorm, learningRate, tokens, samples, globalBatchSize, rollouts } = recovered;
   const workers = waiting.map(({ worker }) => worker);
   note(`the coordinator of ${shortPath(folder.path)} ended at step ${step}: looking for ${workers.join(', ')}`);
   return {
     recovered,
-    resumed: { term, step, committedTerm, gradNorm, learningRate, tokens, samples, workers, rollouts },
+    resumed: {
+      ...{ term, step, committedTerm, gradNorm, learningRate, tokens, samples, globalBatchSize },
+      ...{ workers, rollouts },
+    },
   };
 }
 

@@ -216,10 +216,6 @@ export class Simulation {
   #changeBatchSize(): void {
     const { random } = this.#world;
     if (this.#options.onExamples !== true || this.#commands++ === 0 || random.chance(0.5)) return;
-    // A known limit: a power cut can lose the newest commits of the journal while workers on other machines have applied them. With
-    // another batch size, the coordinator then counts the samples of those steps wrongly, and epochs are not exact.
-    const point = this.#resumePoint();
-    if (point !== undefined && point.step < this.#committedStep) return;
     this.#config = { ...this.#config, train: { ...this.#config.train, globalBatchSize: random.whole(6, 9) } };
   }
 
@@ -319,9 +315,9 @@ export class Simulation {
     const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
     const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
     if (waiting.length === 0) return undefined;
-    const { term, step, committedTerm, gradNorm, learningRate, tokens, samples, rollouts } = recovered;
+    const { term, step, committedTerm, gradNorm, learningRate, tokens, samples, globalBatchSize, rollouts } = recovered;
     const workers = waiting.map(({ worker }) => worker);
-    return { term, step, committedTerm, gradNorm, learningRate, tokens, samples, rollouts, workers };
+    return { term, step, committedTerm, gradNorm, learningRate, tokens, samples, globalBatchSize, rollouts, workers };
   }
 
   #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {

@@ -22,7 +22,7 @@ import {
   withoutSource,
 } from './decisionParts.ts';
 import { engineText, mixRefusal } from './engineMix.ts';
-import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
+import type { Decision, Effect, Member, RunEvent, RunLength, RunPlan, RunState } from './runState.ts';
 import { unlikeDeclared, unlikeOrder } from './stateMatch.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 import { openTerm, reform, tryToOpen } from './terms.ts';
@@ -115,7 +115,17 @@ function proven(state: RunState, holds: Member['holds']): RunState {
   const { step, term: committedTerm } = holds;
   // A worker that has only reduced that step lacks a norm that nothing records; it receives the state instead.
   const committed = { ...state.committed, gradNorm: undefined, learningRate: undefined };
-  return { ...state, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
+  const plan = { ...state.plan, ...lengthFrom(state.plan, step) };
+  return { ...state, plan, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
+}
+
+/** The length of a run that counts epochs and continues after `step`, which the journal lacks. */
+function lengthFrom({ counted, globalBatchSize, schedule }: RunPlan, step: number): RunLength | undefined {
+  if (counted === undefined) return undefined;
+  const { samples, formerBatchSize, sampleLimit, decaySteps } = counted;
+  const left = Math.max(0, sampleLimit - samples - (step - counted.step) * formerBatchSize);
+  const maxSteps = step + Math.ceil(left / globalBatchSize);
+  return { maxSteps, schedule: { ...schedule, decaySteps: decaySteps || maxSteps } };
 }
 
 export function onPrepared(

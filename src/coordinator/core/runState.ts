@@ -18,7 +18,7 @@ export interface RunLength {
   readonly schedule: Schedule;
 }
 
-/** What was decided before the run. Only its length may change, and only once: see `fromCheckpoint`. */
+/** What was decided before the run. Only its length may change: see `fromCheckpoint` and `counted`. */
 export interface RunPlan extends RunLength {
   /** Identifies this run; workers left over from an earlier run, which may still look for their coordinator, have another id. */
   readonly runId: string;
@@ -43,6 +43,21 @@ export interface RunPlan extends RunLength {
    * may differ, because the lost steps may have had another batch size. Absent: the same.
    */
   readonly fromCheckpoint?: RunLength;
+  /**
+   * For a resumed run that counts epochs: what determines its length if a worker proves a later step than the journal. The steps between
+   * had the former batch size. Absent: the length is fixed.
+   */
+  readonly counted?: {
+    /** The step of the journal, and the number of samples until then. */
+    readonly step: number;
+    readonly samples: number;
+    /** Number of samples of each step after that. */
+    readonly formerBatchSize: number;
+    /** Number of samples of the run. */
+    readonly sampleLimit: number;
+    /** `schedule.decaySteps`: 0 is the length of the run. */
+    readonly decaySteps: number;
+  };
   /** `optimizer.gradClip` and `engine.precision`, which decide what advice applies. */
   readonly gradClip: number;
   readonly precision: string;
@@ -114,6 +129,8 @@ export interface Resumed {
   readonly tokens: number | undefined;
   /** The same in samples. */
   readonly samples: number | undefined;
+  /** Number of samples in each update after `step` that the workers have applied, if the journal has it. */
+  readonly globalBatchSize?: number | undefined;
   /** Names of the workers that may still be alive and hold their state. */
   readonly workers: readonly string[];
   /** The newest iteration whose rollouts are in the journal and on disk. */

@@ -47,6 +47,18 @@ it('continues from the journal, or from the checkpoint when that is all there is
   expect([10, 11, 13].map((step) => records.tokensAfter(step))).toEqual([640, 768, 1_024]);
 });
 
+it('counts the steps of workers that are further than the journal with the former batch size', () => {
+  const resumed = { ...before.resumed, samples: 52, globalBatchSize: 6 };
+  const records = new StepRecords(config, 0, progressBefore({ ...before, resumed } as CoordinatorOptions), { counted });
+  // The journal ends at step 12, and the run continues after step 14.
+  expect(records.samplesAfter(14)).toBe(52 + 2 * 6);
+  records.settle(14);
+  expect([12, 14, 15].map((step) => records.samplesAfter(step))).toEqual([52, 64, 72]);
+  records.rewind(10);
+  records.settle(10);
+  expect([10, 14].map((step) => records.samplesAfter(step))).toEqual([40, 72]);
+});
+
 it('counts from nothing in a run that begins', () => {
   const records = new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions), { counted });
   expect(records.commit(committed(3), 0)).toMatchObject({ tokens: 3 * 128 });

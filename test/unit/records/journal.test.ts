@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { InvariantError, PeerError } from '../../../src/base/errors.ts';
 import { Journal } from '../../../src/records/journal.ts';
-import { commitsKept, type JournalRecord, type Recovered } from '../../../src/records/journalRecords.ts';
+import {
+  commitsKept,
+  compacted,
+  follow,
+  type JournalHistory,
+  type JournalRecord,
+  type Recovered,
+  recoveredFrom,
+} from '../../../src/records/journalRecords.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
 import { commit, expectedAfter, intercepted, isRecovery, quickDisk, rollouts, run, term } from './journalFixtures.ts';
 
@@ -47,6 +55,25 @@ describe('what comes back', () => {
     const path = newPath();
     await written(path, records);
     expect(reopened(path)).toEqual({ recovered: expectedAfter(records), warnings: [] });
+  });
+
+  test('the samples before a term, and the batch size of its steps, also from a journal that was rewritten', () => {
+    const counts = { samples: 40, globalBatchSize: 6 };
+    const recovered = (records: readonly JournalRecord[]) => {
+      let history: JournalHistory | undefined;
+      for (const record of records) history = follow(history, record);
+      let rewritten: JournalHistory | undefined;
+      for (const record of compacted(history!)) rewritten = follow(rewritten, record);
+      expect(recoveredFrom(rewritten)).toEqual(recoveredFrom(history));
+      return recoveredFrom(history);
+    };
+    // Workers had proved step 4, whose commit a power failure had taken.
+    expect(recovered([...someSteps, { ...term(5, 4), ...counts }])).toMatchObject(counts);
+    expect(recovered([...someSteps, { ...term(5, 4), ...counts }, { ...commit(5, 5), samples: 46 }])).toMatchObject({
+      ...{ samples: 46, globalBatchSize: 6 },
+    });
+    const rewound = recovered([...someSteps, { ...term(5, 4), ...counts }, { kind: 'rewind', step: 1 }]);
+    expect(rewound).toMatchObject({ samples: undefined, globalBatchSize: 6 });
   });
 
   test('nothing where there is no journal, or the run has ended; then another run begins', async () => {

@@ -47,6 +47,7 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
         learningRate: undefined,
         tokens: undefined,
         samples: undefined,
+        globalBatchSize: undefined,
         members: [],
         commits: [],
         rollouts: undefined,

@@ -1161,6 +1161,14 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(script.state).toMatchObject({ step: 8, committedTerm: 3 });
   });
 
+  it('completes the epochs where a worker proves later steps, which had the former batch size', () => {
+    const counted = { step: 7, samples: 28, formerBatchSize: 4, sampleLimit: 60, decaySteps: 0 };
+    const plan = { ...quiet, globalBatchSize: 8, maxSteps: 11, counted };
+    const script = new Script(plan, resumed).join('w0', { step: 10, term: 3 });
+    // 40 samples were used, and 20 are left: 3 steps of 8.
+    expect(script.state.plan).toMatchObject({ maxSteps: 13, schedule: { decaySteps: 13 } });
+  });
+
   it('starts one that is lost later and does not come back: it is not a child of its own', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 7, term: 2 }).prepared('w0', 'w1');
