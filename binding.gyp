@@ -22,6 +22,7 @@
       "native/kernels/linear.cc",
       "native/kernels/linearBf16.cc",
       "native/kernels/linearCrossEntropy.cc",
+      "native/kernels/matrices.cc",
       "native/kernels/packBf16.cc",
       "native/kernels/readBandwidth.cc",
       "native/kernels/rmsNorm.cc",

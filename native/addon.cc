@@ -51,6 +51,8 @@ constexpr Export exportTable[] = {
     {"linearCrossEntropy", lockstep::linearCrossEntropy},
     {"squaredNorm", lockstep::squaredNorm},
     {"adamw", lockstep::adamw},
+    {"weightedSum", lockstep::weightedSum},
+    {"normalise", lockstep::normalise},
 };
 
 napi_value initialise(napi_env env, napi_value exports) {

@@ -9,11 +9,13 @@ export type {
   Adapter,
   ConstantInit,
   IsTrained,
+  MergedMatrices,
   NormalInit,
   ParameterSpec,
   SinusoidalInit,
 } from './architecture/parameters.ts';
 export type { ModelConfig } from './architecture/registry.ts';
+export type { OptimizerKind } from './architecture/trainable.ts';
 export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
 export type { RandomKey } from './base/counterRandom.ts';
@@ -84,9 +86,11 @@ export type {
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
+  MatrixPart,
   RopeOptions,
   SeparateGradients,
   SeparateOperands,
+  WeightedSumOptions,
 } from './engine/kernels.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';

@@ -40,5 +40,7 @@ napi_value crossEntropy(napi_env, napi_callback_info);
 napi_value linearCrossEntropy(napi_env, napi_callback_info);
 napi_value squaredNorm(napi_env, napi_callback_info);
 napi_value adamw(napi_env, napi_callback_info);
+napi_value weightedSum(napi_env, napi_callback_info);
+napi_value normalise(napi_env, napi_callback_info);
 
 }  // namespace lockstep

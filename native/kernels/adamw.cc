@@ -12,12 +12,13 @@ constexpr Index ahead = 512;
 struct Update {
   const AdamwArguments& p;
 
-  // Elements [begin, end), all of one tensor.
-  void apply(Index begin, Index end, float decayFactor) const {
+  // Elements [begin, end), all of `tensor`.
+  void apply(Index begin, Index end, const AdamwTensor& tensor) const {
     const Vec gradScale = splat(p.gradScale), beta1 = splat(p.beta1), beta2 = splat(p.beta2);
     const Vec rest1 = splat(p.rest1), rest2 = splat(p.rest2);
-    const Vec decay = splat(decayFactor), step = splat(p.stepSize);
-    const float* blocks[] = {p.params, p.grads, p.m, p.v, p.average};
+    const Vec decay = splat(tensor.decay), step = splat(p.stepSize);
+    float* const secondMoments = p.v + (tensor.v - tensor.start);
+    const float* blocks[] = {p.params, p.grads, p.m, secondMoments, p.average};
     const Vec averageWeight = splat(p.averageWeight), averageRest = splat(p.averageRest);
     const Vec correction = splat(p.inverseSqrtBiasCorrection2), eps = splat(p.eps);
     forVectors(end - begin, [&](Index offset, int count) {
@@ -27,9 +28,9 @@ struct Update {
       }
       const Vec g = loadAny(p.grads + i, count) * gradScale;
       const Vec m = fma(beta1, loadAny(p.m + i, count), rest1 * g);
-      const Vec v = fma(beta2, loadAny(p.v + i, count), rest2 * g * g);
+      const Vec v = fma(beta2, loadAny(secondMoments + i, count), rest2 * g * g);
       storeAny(p.m + i, m, count);
-      storeAny(p.v + i, v, count);
+      storeAny(secondMoments + i, v, count);
       const Vec update = m / fma(sqrt(v), correction, eps);
       // Explicitly fused, not by the compiler's choice: replicas built by different compilers must be bit-for-bit identical.
       const Vec param = fma(loadAny(p.params + i, count), decay, -(step * update));
@@ -51,7 +52,7 @@ bool adamw(ThreadPool& pool, const AdamwArguments& p) {
       const AdamwTensor& tensor = p.tensors[i];
       const Index from = tensor.start > begin ? tensor.start : begin;
       const Index to = tensor.end < end ? tensor.end : end;
-      if (from < to) update.apply(from, to, tensor.decay);
+      if (from < to) update.apply(from, to, tensor);
     }
   });
   return true;

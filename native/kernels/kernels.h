@@ -239,15 +239,15 @@ struct LinearCrossEntropyArguments {
   const float* weights;  // [N] or null: of each row's gradient, beside `scale`
 };
 
-// A tensor of a group: elements [start, end) of its block. `decay` is 1 - lr · weightDecay.
+// A tensor of a group: elements [start, end) of its block, and from `v` on in that of the second moments. `decay` is 1 - lr · weightDecay.
 struct AdamwTensor {
-  Index start, end;
+  Index start, end, v;
   float decay;
 };
 
 struct AdamwArguments {
   const AdamwTensor* tensors;  // ascending, without overlap
-  Index count, size;           // of tensors, and of each block
+  Index count, size;           // of tensors, and of each block but v
   float* params;
   float* grads;
   float* m;
@@ -258,6 +258,16 @@ struct AdamwArguments {
 // the rounded beta, their error would be much larger than a rounding if beta is close to 1.
   float gradScale, beta1, rest1, beta2, rest2, stepSize /* lr / biasCorrection1 */, inverseSqrtBiasCorrection2, eps;
   float averageWeight, averageRest;
+};
+
+// out = scaleA · a + scaleB · b, all [rows, columns] with a distance between rows. `out` may be `a`.
+struct WeightedSumArguments {
+  Index rows, columns;
+  float* out;
+  const float* a;
+  const float* b;
+  Index outStride, aStride, bStride;
+  float scaleA, scaleB;
 };
 
 struct DropoutForwardArguments {
@@ -289,6 +299,9 @@ struct KernelTable {
   bool (*linearCrossEntropy)(ThreadPool&, const LinearCrossEntropyArguments&);
   bool (*adamw)(ThreadPool&, const AdamwArguments&);
   bool (*squaredNorm)(ThreadPool&, const float* data, Index size, double* result);
+  bool (*weightedSum)(ThreadPool&, const WeightedSumArguments&);
+  // Divides by the norm, or by eps if that is larger.
+  bool (*normalise)(ThreadPool&, float* data, Index size, double eps);
   bool (*dropout)(ThreadPool&, const DropoutForwardArguments&);
   // All of one type.
   bool (*add)(ThreadPool&, FloatArray out, FloatArray a, FloatArray b, Index size);

@@ -25,6 +25,8 @@ bool crossEntropy(ThreadPool&, const CrossEntropyArguments&);
 bool linearCrossEntropy(ThreadPool&, const LinearCrossEntropyArguments&);
 bool adamw(ThreadPool&, const AdamwArguments&);
 bool squaredNorm(ThreadPool&, const float*, Index, double*);
+bool weightedSum(ThreadPool&, const WeightedSumArguments&);
+bool normalise(ThreadPool&, float*, Index, double);
 bool dropout(ThreadPool&, const DropoutForwardArguments&);
 bool add(ThreadPool&, FloatArray, FloatArray, FloatArray, Index);
 bool copy(ThreadPool&, FloatArray, FloatArray, Index);
@@ -59,6 +61,8 @@ constinit const KernelTable kernelTable = {workspaceBytes,
                                  linearCrossEntropy,
                                  adamw,
                                  squaredNorm,
+                                 weightedSum,
+                                 normalise,
                                  dropout,
                                  add,
                                  copy,

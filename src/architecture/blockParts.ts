@@ -7,7 +7,7 @@
 import { activationKinds } from '../base/activations.ts';
 import { choice, real, whole } from '../base/keyTypes.ts';
 import type { KeyRule, Sizes } from './architecture.ts';
-import { declareLayerNorm, declareLinear } from './layers.ts';
+import { declareLayerNorm, declareLinear, type LinearOptions } from './layers.ts';
 import { loraOf, type MaybeLora } from './lora.ts';
 import type { Attention, Linear, Module, Ops, Rope } from './ops.ts';
 import type { Declarations, ParameterSpec, PartPlace } from './parameters.ts';
@@ -119,6 +119,11 @@ export function qkvWidth(config: Pick<BlockConfig, 'nHead' | 'nKvHead' | 'nEmbd'
   return (nHead + 2 * keyHeads(config)) * (nEmbd / nHead);
 }
 
+/** Width of the keys of a token. */
+export function keyWidth(config: Pick<BlockConfig, 'nHead' | 'nKvHead' | 'nEmbd'>): number {
+  return keyHeads(config) * (config.nEmbd / config.nHead);
+}
+
 /** The parts of a block for the summary of a model. */
 export function partsSummary({ normPlace, norm, mlp }: BlockConfig): string {
   return `${normPlace}-${norm} norms, ${mlp}`;
@@ -180,6 +185,7 @@ export function declareSelfAttention(
     inputs: C,
     outputs: qkvWidth(config),
     bias: bias !== 'none',
+    merged: [C, keyWidth(config), keyWidth(config)],
   });
   const out = declareProjection(config, declare, output, {
     inputs: C,
@@ -208,8 +214,8 @@ export function declareFeedForward(
   const { nEmbd: C, mlp, dropout } = config;
   const I = innerWidth(config);
   const bias = config.bias === 'all';
-  const width = isGated(mlp) ? 2 * I : I;
-  const up = declareProjection(config, declare, first, { inputs: C, outputs: width, bias });
+  const merged = isGated(mlp) ? [I, I] : [I];
+  const up = declareProjection(config, declare, first, { inputs: C, outputs: merged.length * I, bias, merged });
   const down = declareProjection(config, declare, second, { inputs: I, outputs: C, bias, weightStd });
   if (isGated(mlp)) {
     // (B, T, 2I), then (B, T, I)
@@ -223,7 +229,7 @@ export function declareProjection(
   config: BlockConfig,
   declare: Declarations,
   name: string,
-  options: { readonly inputs: number; readonly outputs: number; readonly bias: boolean; readonly weightStd?: number },
+  options: Omit<LinearOptions, 'lora' | 'weightTransposed'>,
 ): Linear {
   return declareLinear(declare, name, { ...options, lora: loraOf(config), weightTransposed: true });
 }

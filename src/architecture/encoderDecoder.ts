@@ -24,7 +24,7 @@ import {
   innerWidth,
   inOrder,
   isGated,
-  keyHeads,
+  keyWidth,
   partsSummary,
   qkvWidth,
   withNorm,
@@ -189,10 +189,12 @@ function feedForward(config: EncoderDecoderConfig, declare: Declarations, weight
 /** Attention to the source. */
 function sourceAttention(config: EncoderDecoderConfig, declare: Declarations, weightStd: number): Branch {
   const { nEmbd: C, bias, dropout } = config;
-  const project = (name: string, outputs: number) =>
-    declareProjection(config, declare, name, { inputs: C, outputs, bias: bias !== 'none' });
-  const q = project('q_proj', C);
-  const kv = project('kv_proj', 2 * keyWidth(config));
+  const project = (name: string, merged: readonly number[]) => {
+    const outputs = merged.reduce((sum, each) => sum + each);
+    return declareProjection(config, declare, name, { inputs: C, outputs, bias: bias !== 'none', merged });
+  };
+  const q = project('q_proj', [C]);
+  const kv = project('kv_proj', [keyWidth(config), keyWidth(config)]);
   const out = declareProjection(config, declare, 'out_proj', {
     inputs: C,
     outputs: C,
@@ -203,11 +205,6 @@ function sourceAttention(config: EncoderDecoderConfig, declare: Declarations, we
     const y = ops.sourceAttention(ops.linear(x, q), memory, kv, attentionOf(config)); // (B, T, C)
     return ops.linear(y, out, { residual, dropout });
   };
-}
-
-/** KV: width of the keys of a token. */
-function keyWidth(config: EncoderDecoderConfig): number {
-  return keyHeads(config) * (config.nEmbd / config.nHead);
 }
 
 function tokenWork(config: EncoderDecoderConfig, parameterCount: number): TokenWork {

@@ -111,8 +111,8 @@ type Branch = <V>(ops: Ops<V>, x: V, residual: V) => V;
 
 function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
   const { nHead, nEmbd: C, dropout } = config;
-  const cAttn = linear(config, declare, 'attn.c_attn', [C, 3 * C]);
-  const cProj = linear(config, declare, 'attn.c_proj', [C, C], residualStd(config.nLayer));
+  const cAttn = linear(config, declare, 'attn.c_attn', [C, 3 * C], { merged: [C, C, C] });
+  const cProj = linear(config, declare, 'attn.c_proj', [C, C], { weightStd: residualStd(config.nLayer) });
 
   return (ops, x, residual) => {
     const qkv = ops.linear(x, cAttn); // (B, T, 3C)
@@ -124,7 +124,7 @@ function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
 function feedForward(config: Gpt2Config, declare: Declarations): Branch {
   const { nEmbd: C, activation, dropout } = config;
   const cFc = linear(config, declare, 'mlp.c_fc', [C, 4 * C]);
-  const cProj = linear(config, declare, 'mlp.c_proj', [4 * C, C], residualStd(config.nLayer));
+  const cProj = linear(config, declare, 'mlp.c_proj', [4 * C, C], { weightStd: residualStd(config.nLayer) });
 
   return (ops, x, residual) => {
     const active = ops.linear(x, cFc, { activation }); // (B, T, 4C)
@@ -137,9 +137,9 @@ function linear(
   declare: Declarations,
   name: string,
   [inputs, outputs]: readonly [inputs: number, outputs: number],
-  weightStd = std,
+  others: { readonly weightStd?: number; readonly merged?: readonly number[] } = {},
 ): Linear {
-  return declareLinear(declare, name, { inputs, outputs, bias: config.bias, lora: loraOf(config), weightStd });
+  return declareLinear(declare, name, { inputs, outputs, bias: config.bias, lora: loraOf(config), ...others });
 }
 
 function layerNorm({ bias, nEmbd }: Gpt2Config, declare: Declarations): Module {

@@ -3,7 +3,7 @@ import { names } from '../base/keyTypes.ts';
 import { labelsMax } from '../base/labelLimits.ts';
 import { declareAdapter, isTarget, type Lora } from './lora.ts';
 import type { Linear, Module } from './ops.ts';
-import type { Declarations, ParameterSpec } from './parameters.ts';
+import type { Declarations, MergedMatrices, ParameterSpec } from './parameters.ts';
 
 /** The standard deviation of initial weights. */
 export const std = 0.02;
@@ -15,7 +15,7 @@ export const labelsKey = names({
 });
 
 /** What a linear layer is, apart from its name. */
-interface LinearOptions {
+export interface LinearOptions {
   readonly inputs: number;
   readonly outputs: number;
   readonly bias: boolean;
@@ -25,20 +25,23 @@ interface LinearOptions {
   readonly weightStd?: number;
   /** The weight is [outputs, inputs]. */
   readonly weightTransposed?: boolean;
+  /** The outputs of each of the layers that are merged in this one. Default: it is one layer. */
+  readonly merged?: readonly number[];
 }
 
-/** Declares a linear layer with this name. */
+/** Declares a linear layer of a block with this name. */
 export function declareLinear(
   declare: Declarations,
   name: string,
-  { inputs, outputs, bias, lora, weightStd = std, weightTransposed = false }: LinearOptions,
+  { inputs, outputs, bias, lora, weightStd = std, weightTransposed = false, merged = [outputs] }: LinearOptions,
 ): Linear {
   const inside = declare.in(name);
   const isAdapted = lora && isTarget(name, lora.loraTargets);
   const adapter = isAdapted ? declareAdapter(inside, { inputs, outputs, weightTransposed }, lora) : undefined;
   const shape = weightTransposed ? [outputs, inputs] : [inputs, outputs];
+  const matrices: MergedMatrices = { axis: weightTransposed ? 0 : 1, lengths: merged };
   return {
-    weight: inside.parameter('weight', shape, { std: weightStd }, adapter),
+    weight: inside.parameter('weight', shape, { std: weightStd }, { adapter, matrices }),
     bias: bias ? inside.parameter('bias', [outputs], { constant: 0 }) : undefined,
     ...(weightTransposed && { weightTransposed }),
   };

@@ -34,6 +34,14 @@ export interface Adapter {
   readonly weightTransposed?: boolean;
 }
 
+/** How a weight divides into matrices that are merged in one product, such as queries, keys and values. */
+export interface MergedMatrices {
+  /** Along rows (0) or columns (1): the outputs of the linear layer. */
+  readonly axis: 0 | 1;
+  /** The number of rows or columns of each, in their order. */
+  readonly lengths: readonly number[];
+}
+
 /** Properties of a parameter before it has memory. */
 export interface ParameterSpec {
   /** As in checkpoints: `transformer.h.0.attn.c_attn.weight`. */
@@ -42,7 +50,9 @@ export interface ParameterSpec {
   readonly shape: readonly number[];
   /** Number of elements. */
   readonly size: number;
-  /** Whether AdamW's weight decay applies: matrices only, never biases or layer norms. */
+  /** For the weight of a linear layer inside of a block, which `optimizer.kind: muon` updates by Muon: the matrices in it. */
+  readonly matrices?: MergedMatrices | undefined;
+  /** Whether weight decay applies: matrices only, never biases or layer norms. */
   readonly decay: boolean;
   /**
    * Whether training changes it; default true. `ifNamed`: only if the run selects it by other means than `all`. A parameter that is not
@@ -95,7 +105,12 @@ export class Declarations {
   }
 
   /** Declares a parameter with this name, prefixed by that of the part. InvariantError for invalid sizes or a duplicate name. */
-  parameter(name: string, shape: readonly number[], init: ParameterSpec['init'], adapter?: Adapter): ParameterSpec {
+  parameter(
+    name: string,
+    shape: readonly number[],
+    init: ParameterSpec['init'],
+    { adapter, matrices }: Pick<ParameterSpec, 'adapter' | 'matrices'> = {},
+  ): ParameterSpec {
     const full = `${this.#prefix}${name}`;
     invariant(
       shape.every((length) => Number.isInteger(length) && length > 0),
@@ -111,6 +126,7 @@ export class Declarations {
       init,
       ...this.#place,
       ...(adapter && { adapter }),
+      ...(matrices && { matrices }),
     };
     this.#specs.set(full, spec);
     return spec;

@@ -30,11 +30,20 @@ function selectionOf(selection: string): IsTrained {
 export function declaredTensors(
   model: ModelConfig,
   trainable: Trainable,
-  { ema = 0 }: { readonly ema?: number } = {},
+  { ema = 0, kind = 'adamw' }: { readonly ema?: number; readonly kind?: OptimizerKind } = {},
 ): StateTensor[] {
   const isTrained = isTrainedBy(trainable);
-  const parts = (spec: ParameterSpec) => partsOf({ trained: isTrained(spec), averaged: ema > 0 });
+  const parts = (spec: ParameterSpec) =>
+    partsOf({ trained: isTrained(spec), averaged: ema > 0, muon: kind === 'muon' && isMuonMatrix(spec) });
   return networkOf(model).specs.map((spec) => ({ name: spec.name, shape: spec.shape, parts: parts(spec) }));
+}
+
+/** Which optimizer updates the matrices inside of blocks; AdamW updates all others. */
+export type OptimizerKind = 'adamw' | 'muon';
+
+/** Whether Muon may update this parameter: the weight of a linear layer inside of a block. */
+export function isMuonMatrix({ matrices }: ParameterSpec): boolean {
+  return matrices !== undefined;
 }
 
 /** Number of elements in the trained parameters. */

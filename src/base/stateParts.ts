@@ -2,7 +2,8 @@
 
 /**
  * What a tensor may have: `model`, what others read from a checkpoint: its value, or the average of its values (`optimizer.ema`);
- * `weights`, beside an average: the value itself, with which training continues; and AdamW's first and second moments.
+ * `weights`, beside an average: the value itself, with which training continues; `m`, AdamW's first moment or Muon's momentum; and `v`,
+ * AdamW's second moment.
  */
 export const stateParts = ['model', 'weights', 'm', 'v'] as const;
 
@@ -19,15 +20,31 @@ export interface StateTensor {
   readonly parts: readonly StatePart[];
 }
 
-/** The parts of a parameter: a frozen one keeps its value. @param averaged whether the run averages the values of trained parameters */
-export function partsOf({ trained, averaged = false }: { trained: boolean; averaged?: boolean }): readonly StatePart[] {
+/**
+ * The parts of a parameter: a frozen one keeps its value.
+ * @param options `averaged`: the run averages the values of trained parameters; `muon`: Muon updates this one
+ */
+export function partsOf({
+  trained,
+  averaged = false,
+  muon = false,
+}: {
+  trained: boolean;
+  averaged?: boolean;
+  muon?: boolean;
+}): readonly StatePart[] {
   if (!trained) return ['model'];
-  return averaged ? stateParts : ['model', 'm', 'v'];
+  return stateParts.filter((part) => (part !== 'weights' || averaged) && (part !== 'v' || !muon));
 }
 
-/** Whether it has a gradient and moments; otherwise it is frozen. */
+/** Whether it has a gradient and is updated; otherwise it is frozen. */
 export function isTrainedTensor({ parts }: Pick<StateTensor, 'parts'>): boolean {
   return parts.includes('m');
+}
+
+/** Whether Muon updates it. */
+export function isUpdatedByMuon({ parts }: Pick<StateTensor, 'parts'>): boolean {
+  return parts.includes('m') && !parts.includes('v');
 }
 
 /** The tensors that have this part, in the same order. */

@@ -36,7 +36,8 @@ const bytesOf: PerKernel = {
     return 2 * tensorBytes(qkv ?? q) + 2 * seen.reduce((sum, bytes) => sum + bytes, 0);
   },
   // The gradients are read, and possibly zeroed; parameters, both moments and averages are read and written.
-  adamw: ({ params, zeroGrads, average }) => 4 * ((zeroGrads ? 8 : 7) + (average ? 2 : 0)) * params.length,
+  adamw: ({ v, zeroGrads, average }) => 4 * ((zeroGrads ? 8 : 7) + (average ? 2 : 0)) * v.length,
+  weightedSum: ({ rows, columns }) => 4 * 3 * rows * columns,
 };
 
 export function kernelWork(kernel: keyof Kernels, options: unknown): KernelWork {

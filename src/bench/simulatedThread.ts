@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { workerData } from 'piscina';
 import type { ParameterSpec } from '../architecture/parameters.ts';
-import { isTrainedBy } from '../architecture/trainable.ts';
+import { isMuonMatrix, isTrainedBy } from '../architecture/trainable.ts';
 import type { Batch } from '../base/batch.ts';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { partsOf } from '../base/stateParts.ts';
@@ -66,14 +66,17 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
   const pattern = Float32Array.from({ length: patternLength }, (_, i) => patternAt(i));
   device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
   const averaged = config.optimizer.ema > 0;
-  const tensors = [...trained, ...frozen].map(({ name, shape }, i) => ({
-    name,
-    shape: [...shape],
-    parts: partsOf({ trained: i < trained.length, averaged }),
+  const isMuon = (spec: ParameterSpec) => config.optimizer.kind === 'muon' && isMuonMatrix(spec);
+  const tensors = [...trained, ...frozen].map((spec, i) => ({
+    name: spec.name,
+    shape: [...spec.shape],
+    parts: partsOf({ trained: i < trained.length, averaged, muon: isMuon(spec) }),
   }));
   const engine = `simulated device, ${computeMs} ms a sample`;
   const engineId = { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' };
-  const blocks = [block, ...(frozen.length > 0 ? [blockOf(frozen)] : []), ...(averaged ? [block] : []), block, block];
+  const secondMoments = blockOf(trained.filter((spec) => !isMuon(spec)));
+  const values = [block, ...(frozen.length > 0 ? [blockOf(frozen)] : []), ...(averaged ? [block] : [])];
+  const blocks = [...values, block, secondMoments];
   return { engine, engineId, tensors, gradients, isInPlace: true, buckets, blocks };
 }
 

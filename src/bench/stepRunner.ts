@@ -12,7 +12,8 @@ export interface TrainedShape {
   readonly model: ModelConfig;
   readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'activationRecompute' | 'seed'> &
     Partial<Pick<Config['train'], 'trainable'>>;
-  readonly optimizer: Config['optimizer'];
+  readonly optimizer: Omit<Config['optimizer'], 'kind' | 'momentum'> &
+    Partial<Pick<Config['optimizer'], 'kind' | 'momentum'>>;
   readonly precision?: Config['engine']['precision'] | undefined;
 }
 
@@ -41,6 +42,7 @@ export class StepRunner {
       precision: options.precision,
       isTrained: isTrainedBy(options.train.trainable ?? 'all'),
       averaged: options.optimizer.ema > 0,
+      muon: options.optimizer.kind === 'muon',
     });
   }
 

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
 import { labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
-import type { StatePart } from '../base/stateParts.ts';
+import { isTrainedTensor, type StatePart, type StateTensor } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
 import { isFile, readFully } from '../base/wholeFiles.ts';
 import { verifyFiles } from './fileIntegrity.ts';
@@ -104,14 +104,23 @@ export class Checkpoint {
     this.tensors = [...(fields.tables.model ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
-  /** Names of the parameters whose `m` and `v` can be streamed: those that were trained. Empty without optimizer state. */
+  /** Names of the parameters whose `m` can be streamed: those that were trained. Empty without optimizer state. */
   get moments(): readonly string[] {
     return [...(this.#tables.m?.keys() ?? [])];
   }
 
-  /** Whether the moments of all `names` are available, so that their training can resume exactly. */
-  hasMomentsOf(names: readonly string[]): boolean {
-    return names.every((name) => this.#tables.m?.has(name) ?? false);
+  /** Whether `v` of a parameter can be streamed: AdamW updated it. */
+  hasSecondMoment(name: string): boolean {
+    return this.#tables.v?.has(name) ?? false;
+  }
+
+  /** Whether it has exactly the moments of all trained `tensors`, so that their training can resume exactly. */
+  hasMomentsOf(tensors: readonly Pick<StateTensor, 'name' | 'parts'>[]): boolean {
+    return tensors
+      .filter(isTrainedTensor)
+      .every(
+        ({ name, parts }) => this.#tables.m?.has(name) === true && this.hasSecondMoment(name) === parts.includes('v'),
+      );
   }
 
   /**
@@ -385,8 +394,8 @@ async function readTensors(folder: string, file: string): Promise<PlacedTensor[]
 }
 
 /**
- * Each trained parameter has both moments, and beside an average its weights; a frozen one has nothing. All are float32 and have the
- * parameter's shape.
+ * Each trained parameter has `m`, beside an average its weights, and `v` unless it is a matrix, which Muon may have updated; a frozen one has
+ * nothing. All are float32 and have the parameter's shape.
  */
 async function readOptimizerTables(
   folder: string,
@@ -396,29 +405,34 @@ async function readOptimizerTables(
   const entries = await readTensors(folder, OPTIMIZER_FILE);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const trained = [...params].filter(([name]) => byName.has(`m.${name}`) || byName.has(`v.${name}`));
-  const parts = trained.some(([name]) => byName.has(`weights.${name}`))
-    ? (['weights', 'm', 'v'] as const)
-    : (['m', 'v'] as const);
-  if (trained.length === 0 || entries.length !== parts.length * trained.length) {
-    throw damaged(
-      path,
-      `it has ${entries.length} tensors for ${trained.length} trained parameters: expected exactly ${parts.length === 2 ? 'two' : 'three'} for each`,
-    );
-  }
-  const tables: Record<Exclude<StatePart, 'model'>, TensorTable | undefined> = { ...noMoments };
-  for (const part of parts) {
-    const table = new Map<string, Matched<PlacedTensor>>();
+  const hasWeights = trained.some(([name]) => byName.has(`weights.${name}`));
+  const tables = {
+    weights: new Map<string, Matched<PlacedTensor>>(),
+    m: new Map<string, Matched<PlacedTensor>>(),
+    v: new Map<string, Matched<PlacedTensor>>(),
+  };
+  let found = 0;
+  for (const part of hasWeights ? (['weights', 'm', 'v'] as const) : (['m', 'v'] as const)) {
     for (const [name, { shape }] of trained) {
       const entry = byName.get(`${part}.${name}`);
-      if (entry === undefined) throw damaged(path, `tensor ${part}.${name} is missing`);
+      if (entry === undefined) {
+        if (part === 'v' && shape.length === 2) continue;
+        throw damaged(path, `tensor ${part}.${name} is missing`);
+      }
       if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {
         throw damaged(path, `${entry.name} is ${entry.dtype} [${entry.shape}]: expected F32 [${shape}]`);
       }
-      table.set(name, { shape, parts: [entry] });
+      tables[part].set(name, { shape, parts: [entry] });
+      found += 1;
     }
-    tables[part] = table;
   }
-  return tables;
+  if (trained.length === 0 || found !== entries.length) {
+    throw damaged(
+      path,
+      `it has ${entries.length} tensors, of which ${found} belong to the ${trained.length} trained parameters`,
+    );
+  }
+  return { ...tables, weights: hasWeights ? tables.weights : undefined };
 }
 
 async function readTexts(folder: string, names: readonly string[]): Promise<Record<string, string>> {

@@ -23,6 +23,7 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
     pairs: task.kind === 'dpo' || task.kind === 'reward',
     policy: policy?.drawn,
     ema: config.optimizer.ema,
+    kind: config.optimizer.kind,
   });
   const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
   const samples = Math.min(

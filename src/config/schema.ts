@@ -9,7 +9,7 @@
  */
 import { z } from 'zod';
 import { architectures, modelProblem, networkOf } from '../architecture/registry.ts';
-import { trainableProblem } from '../architecture/trainable.ts';
+import { isMuonMatrix, isTrainedBy, trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
 import { rewardLabels } from '../task/kinds.ts';
@@ -63,6 +63,16 @@ function trainableProblemOf({ train, model, task }: Config): string | undefined 
   if (train.trainable === 'all') return undefined;
   const sized = modelOf(withHead(model, task), model.vocabSize || 1);
   return modelProblem(sized) === undefined ? trainableProblem(train.trainable, networkOf(sized).specs) : undefined;
+}
+
+/** Why Muon has nothing to update; undefined if it has. */
+function muonProblemOf({ optimizer: { kind }, train, model, task }: Config): string | undefined {
+  const sized = modelOf(withHead(model, task), model.vocabSize || 1);
+  if (kind === 'adamw' || modelProblem(sized) !== undefined) return undefined;
+  const isTrained = isTrainedBy(train.trainable);
+  return networkOf(sized).specs.some((spec) => isTrained(spec) && isMuonMatrix(spec))
+    ? undefined
+    : `train.trainable ${JSON.stringify(train.trainable)} trains no weight matrix of a block. Set optimizer.kind to adamw`;
 }
 
 /** The labels of a task that are known before its rows: those of `model.labels`, or a number of them that stands for any. */
@@ -252,6 +262,13 @@ export const crossChecks: readonly CrossCheck[] = [
     must: 'must match parameters of',
     holds: (config) => sizesComeFromWeights(config) || trainableProblemOf(config) === undefined,
     detail: trainableProblemOf,
+  },
+  {
+    key: 'optimizer.kind',
+    other: 'model.architecture',
+    must: 'must have matrices to update in the blocks of',
+    holds: (config) => sizesComeFromWeights(config) || muonProblemOf(config) === undefined,
+    detail: muonProblemOf,
   },
   {
     key: 'schedule.minLearningRate',

@@ -241,15 +241,17 @@ export interface AverageOptions {
 
 /** One update of AdamW (Loshchilov and Hutter, 2019), as PyTorch computes it. */
 export interface AdamwOptions {
-  /** Groups of the same shapes. */
+  /** The indices of the tensors of `params` that are updated, ascending. Absent: all. */
+  readonly tensors?: readonly number[];
+  /** Groups of the same shapes, and `average` too. */
   readonly params: TensorGroup;
   /** Read, and left 0 with `zeroGrads`. */
   readonly grads: TensorGroup;
   /** First moments. */
   readonly m: TensorGroup;
-  /** Second moments. */
+  /** Second moments, of the updated tensors only. */
   readonly v: TensorGroup;
-  /** Weight decay of each tensor. Decoupled, like PyTorch's: param -= learningRate · weightDecay · param, before the update. */
+  /** Weight decay of each tensor of `params`. Decoupled, like PyTorch's: param -= learningRate · weightDecay · param, before the update. */
   readonly weightDecay: readonly number[];
   /** Learning rate of this update. */
   readonly learningRate: number;
@@ -267,6 +269,34 @@ export interface AdamwOptions {
   readonly zeroGrads?: boolean;
   /** Averages that follow the updated parameters. Without it, there are none. */
   readonly average?: AverageOptions;
+}
+
+/** A matrix that is a part of another. */
+export interface MatrixPart {
+  /** [R, C]. */
+  readonly tensor: Tensor;
+  /** Its first row. Default 0. */
+  readonly row?: number;
+  /** Its first column. Default 0. */
+  readonly column?: number;
+}
+
+/** A sum of two matrices of one shape, each times a number. */
+export interface WeightedSumOptions {
+  /** Number of rows of the matrices. */
+  readonly rows: number;
+  /** Number of columns of the matrices. */
+  readonly columns: number;
+  /** May be `a`, of the same tensor and place; otherwise it shares no tensor with `a` and `b`. */
+  readonly out: MatrixPart;
+  /** The first matrix. */
+  readonly a: MatrixPart;
+  /** The second matrix. */
+  readonly b: MatrixPart;
+  /** What `a` is multiplied by. */
+  readonly scaleA: number;
+  /** What `b` is multiplied by. */
+  readonly scaleB: number;
 }
 
 /** What a GPT needs, forward and backward. */
@@ -401,6 +431,10 @@ export interface Kernels {
   squaredNorm(group: TensorGroup): Promise<number>;
   /** One AdamW update of `params`, `m` and `v`. */
   adamw(options: AdamwOptions): void;
+  /** out = scaleA · a + scaleB · b. */
+  weightedSum(options: WeightedSumOptions): void;
+  /** Divides by the Frobenius norm, or by `eps` if that is larger. */
+  normalise(options: { tensor: Tensor; eps: number }): void;
 }
 
 /** The options of one kernel of the interface, for the backends. */

@@ -1,11 +1,12 @@
 /** The memory that training needs, from a step that is planned without computing. */
 import { labelsOf, type ModelConfig, networkOf } from '../architecture/registry.ts';
-import { declaredTensors, isTrainedBy, type Trainable } from '../architecture/trainable.ts';
+import { declaredTensors, isTrainedBy, type OptimizerKind, type Trainable } from '../architecture/trainable.ts';
 import type { Engine } from '../engine/engine.ts';
 import { planEngine } from '../engine/registry.ts';
 import type { TensorGroup } from '../engine/tensor.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
 import { Model } from './model.ts';
+import { applyMuon } from './muon.ts';
 import { Parameters } from './parameterStore.ts';
 import { planReference } from './referenceModel.ts';
 import { Tape } from './tape.ts';
@@ -15,7 +16,7 @@ import type { Variable } from './variable.ts';
 export function checkpointCopyBytes(
   config: ModelConfig,
   trainable: Trainable = 'all',
-  optimizer: { readonly ema?: number } = {},
+  optimizer: { readonly ema?: number; readonly kind?: OptimizerKind } = {},
 ): number {
   const sizeOf = (shape: readonly number[]) => shape.reduce((product, length) => product * length, 1);
   const tensors = declaredTensors(config, trainable, optimizer);
@@ -27,7 +28,7 @@ export interface MemoryEstimate {
   /** Their values, and with LoRA the matrices that products read: the adapted weights with their adapters added. */
   readonly parameters: number;
   readonly gradients: number;
-  /** AdamW's first and second moments. */
+  /** AdamW's first and second moments, and Muon's momenta. */
   readonly moments: number;
   /** The model at the start of the run, only for policy gradients; 0 if it is the trained model without its adapters. */
   readonly reference?: number;
@@ -64,6 +65,7 @@ export function memoryPerWorker(
     pairs = false,
     policy,
     ema = 0,
+    kind = 'adamw',
   }: {
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
@@ -76,12 +78,15 @@ export function memoryPerWorker(
     policy?: DrawnCompletions | undefined;
     /** Decay of the average of the parameters; 0 for none, the default. */
     ema?: number | undefined;
+    /** Which optimizer updates the matrices inside of blocks. Default AdamW. */
+    kind?: OptimizerKind | undefined;
   },
 ): MemoryEstimate {
   const engine = planEngine();
   const isTrained = isTrainedBy(trainable);
   const { specs, valueHead, encode } = networkOf(config);
-  const parameters = new Parameters(engine, specs, { training: true, isTrained, averaged: ema > 0 });
+  const muon = kind === 'muon';
+  const parameters = new Parameters(engine, specs, { training: true, isTrained, averaged: ema > 0, muon });
   const model = new Model(engine, config, parameters);
   const beforeReference = engine.memory().bytesInUse;
   if (policy) planReference(engine, config, isTrained);
@@ -108,6 +113,11 @@ export function memoryPerWorker(
     tape.backward();
   }
   tape.discard();
+  for (const tensor of [tokens, targets]) engine.release(tensor);
+  if (muon) {
+    const rates = { learningRate: 0, weightDecay: 0, momentum: 0, gradScale: 1 };
+    applyMuon(engine, parameters, { ...rates, averageWeight: undefined });
+  }
   const caches = policy && planCaches(engine, model, policy);
   const total = engine.memory().bytesPeak;
   const bytesOf = (groups: readonly TensorGroup[]) => groups.reduce((sum, { length }) => sum + 4 * length, 0);

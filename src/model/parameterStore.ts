@@ -3,11 +3,11 @@
  * in the same order (parameterOrder.ts). The store fills, reads and writes them; the model defines their meaning.
  */
 import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
-import { isTrainedBy } from '../architecture/trainable.ts';
+import { isMuonMatrix, isTrainedBy } from '../architecture/trainable.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import { partsOf, type StatePart, type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
+import { partsOf, type StatePart, type StateTensor, stateParts } from '../base/stateParts.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Shape, Tensor, TensorGroup } from '../engine/tensor.ts';
 import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
@@ -22,12 +22,19 @@ export interface ParametersOptions {
   readonly isTrained?: IsTrained | undefined;
   /** Averages of the trained values too. Default false. */
   readonly averaged?: boolean | undefined;
+  /** Matrices inside of blocks have a momentum, but no second moment. Default false. */
+  readonly muon?: boolean | undefined;
 }
 
 /** A block of numbers for the parameters. */
 export type ParameterBlock = 'params' | 'grads' | 'm' | 'v' | 'average';
 
-const optionNames = { training: true, isTrained: true, averaged: true } satisfies OptionNames<ParametersOptions>;
+const optionNames = {
+  training: true,
+  isTrained: true,
+  averaged: true,
+  muon: true,
+} satisfies OptionNames<ParametersOptions>;
 
 /** A tensor of a replica's state: the part that it is, the block that has it, and the index of its parameter. */
 export interface StateEntry {
@@ -81,6 +88,8 @@ export class Parameters implements ModelParameters {
   readonly #frozen: TensorGroup | undefined;
   readonly #list: { -readonly [K in keyof Parameter]: Parameter[K] }[];
   readonly #indexOf: ReadonlyMap<string, number>;
+  /** For each trained parameter its index in `v`; undefined for the matrices of Muon. */
+  readonly #indexOfV: readonly (number | undefined)[];
   readonly #adapted: readonly AdaptedWeight<Parameter>[];
   /** Matrices that follow from the values: those of adapted weights, and their factors. */
   readonly #derived: TensorGroup | undefined;
@@ -103,12 +112,14 @@ export class Parameters implements ModelParameters {
     this.#indexOf = new Map(this.specs.map((spec, index) => [spec.name, index]));
     const shapesOf = (some: readonly ParameterSpec[]) => some.map(({ shape }) => shape);
     const allocate = (): TensorGroup => engine.allocGroup(shapesOf(this.trained));
+    let withV = 0;
+    this.#indexOfV = trained.map((spec) => (options.muon === true && isMuonMatrix(spec) ? undefined : withV++));
     this.#groups = options.training
       ? {
           params: allocate(),
           grads: allocate(),
           m: allocate(),
-          v: allocate(),
+          v: engine.allocGroup(shapesOf(trained.filter((_, i) => this.#indexOfV[i] !== undefined))),
           ...(options.averaged === true && { average: allocate() }),
         }
       : { params: allocate() };
@@ -181,7 +192,7 @@ export class Parameters implements ModelParameters {
     this.#isDerivedStale = false;
   }
 
-  /** The values of the trained parameters, in one block as long as `grads`, `m` and `v`. Outside training: all values. */
+  /** The values of the trained parameters, in one block as long as `grads` and `m`. Outside training: all values. */
   get values(): TensorGroup {
     return this.#groups.params;
   }
@@ -191,12 +202,12 @@ export class Parameters implements ModelParameters {
     return this.#trainingGroup('grads');
   }
 
-  /** First moments of AdamW. */
+  /** First moments of AdamW, and the momenta of Muon. */
   get m(): TensorGroup {
     return this.#trainingGroup('m');
   }
 
-  /** Second moments of AdamW. */
+  /** Second moments of AdamW, of the parameters that it updates. */
   get v(): TensorGroup {
     return this.#trainingGroup('v');
   }
@@ -215,7 +226,8 @@ export class Parameters implements ModelParameters {
   get stateTensors(): readonly StateTensor[] {
     const averaged = this.average !== undefined;
     return this.specs.map(({ name, shape }, i) => {
-      const parts = partsOf({ trained: i < this.trained.length, averaged });
+      const trained = i < this.trained.length;
+      const parts = partsOf({ trained, averaged, muon: trained && this.#indexOfV[i] === undefined });
       return { name, shape, parts };
     });
   }
@@ -226,9 +238,21 @@ export class Parameters implements ModelParameters {
     return [...this.#with(average ?? values), ...(average === undefined ? [] : [values]), this.m, this.v];
   }
 
-  /** The parameters that have these numbers: the first of `specs`, or all. */
+  /** The indices of the trained parameters that AdamW updates, and of those that Muon updates. */
+  get updatedBy(): { readonly adamw: readonly number[]; readonly muon: readonly number[] } {
+    const all = this.trained.map((_, i) => i);
+    const isAdamw = (i: number) => this.#indexOfV[i] !== undefined;
+    return { adamw: all.filter(isAdamw), muon: all.filter((i) => !isAdamw(i)) };
+  }
+
+  /** The parameters that have these numbers, in the order of `specs`. */
   specsOf(block: ParameterBlock): readonly ParameterSpec[] {
-    return block === 'params' ? this.specs : this.trained;
+    return this.#indicesOf(block).map((index) => this.specs[index]!);
+  }
+
+  #indicesOf(block: ParameterBlock): readonly number[] {
+    if (block === 'v') return this.updatedBy.adamw;
+    return (block === 'params' ? this.specs : this.trained).map((_, i) => i);
   }
 
   /**
@@ -301,8 +325,8 @@ export class Parameters implements ModelParameters {
     } as const;
     const tensors = this.stateTensors;
     for (const part of stateParts) {
-      const count = tensorsOf(part, tensors).length;
-      for (let index = 0; index < count; index++) {
+      for (const [index, { parts }] of tensors.entries()) {
+        if (!parts.includes(part)) continue;
         yield { part, block: index < this.trained.length ? blocks[part] : 'params', index };
       }
     }
@@ -333,11 +357,12 @@ export class Parameters implements ModelParameters {
     if (block === 'params') this.valuesChanged();
   }
 
-  /** Copies a complete block out, tensor after tensor in the order of `specsOf(block)`, unpadded: `into` has as many elements. */
+  /** Copies a complete block out, tensor after tensor in the order of `specs`, unpadded: `into` has as many elements. */
   async exportState(block: ParameterBlock, into: Float32Array): Promise<void> {
     this.#checkLength(block, into);
     let start = 0;
-    for (const [index, { size }] of this.specsOf(block).entries()) {
+    for (const index of this.#indicesOf(block)) {
+      const { size } = this.specs[index]!;
       await this.readTensor(block, index, into.subarray(start, start + size));
       start += size;
     }
@@ -347,7 +372,8 @@ export class Parameters implements ModelParameters {
   importState(block: ParameterBlock, from: Float32Array): void {
     this.#checkLength(block, from);
     let start = 0;
-    for (const [index, { size }] of this.specsOf(block).entries()) {
+    for (const index of this.#indicesOf(block)) {
+      const { size } = this.specs[index]!;
       this.writeTensor(block, index, from.subarray(start, start + size));
       start += size;
     }
@@ -361,7 +387,11 @@ export class Parameters implements ModelParameters {
   /** The location of a parameter's tensor. */
   #place(block: ParameterBlock, index: number): [group: TensorGroup, index: number] {
     const { length } = this.trained;
-    if (index < length) return [block === 'params' ? this.values : this.#trainingGroup(block), index];
+    if (index < length) {
+      const at = block === 'v' ? this.#indexOfV[index] : index;
+      invariant(at !== undefined, `Muon updates parameter ${this.specs[index]!.name}, so it has no v`);
+      return [block === 'params' ? this.values : this.#trainingGroup(block), at];
+    }
     const name = this.specs[index]?.name;
     invariant(block === 'params' && this.#frozen !== undefined, `parameter ${name ?? index} has no ${block}`);
     return [this.#frozen, index - length];

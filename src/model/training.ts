@@ -1,9 +1,10 @@
 /**
- * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It does not know
+ * One replica in training: forward and backward over microbatches, evaluation, and the update. It does not know
  * that training is distributed: it reports final gradients, and the caller may change them before `applyAdamw`.
  */
 import type { IsTrained } from '../architecture/parameters.ts';
 import type { ModelConfig } from '../architecture/registry.ts';
+import type { OptimizerKind } from '../architecture/trainable.ts';
 import type { Batch, WeighedBatch } from '../base/batch.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
@@ -14,6 +15,7 @@ import type { ActivationRecompute, Precision } from './computing.ts';
 import { checkFinite } from './divergence.ts';
 import { evaluateBatches } from './evaluation.ts';
 import { Model } from './model.ts';
+import { applyMuon } from './muon.ts';
 import { nextToken } from './objectives/nextToken.ts';
 import { checkObjective, type Objective, readSums } from './objectives/objective.ts';
 import { parameterSpecs } from './parameterOrder.ts';
@@ -56,6 +58,10 @@ export interface AdamwStep {
   readonly beta2: number;
   /** Prevents division by zero. */
   readonly eps: number;
+  /** What the trainer was made for: `muon` with `muon`, otherwise `adamw`. Default: that. */
+  readonly kind?: OptimizerKind;
+  /** Decay rate of Muon's average of gradients, for a trainer with `muon`. Default 0.95. */
+  readonly momentum?: number;
   /** Weight decay, applied to matrices only. */
   readonly weightDecay: number;
   /** The maximum global norm of the gradient; 0 disables clipping. */
@@ -68,6 +74,9 @@ export interface AdamwStep {
   /** The global norm if already known (from another rank, for bit-for-bit identical replicas); otherwise it is computed. */
   readonly gradNorm?: number;
 }
+
+/** Keller Jordan's. */
+const defaultMomentum = 0.95;
 
 /** A batch with a weight is accepted too. */
 const microStepNames = {
@@ -86,6 +95,8 @@ const adamwNames = {
   beta1: true,
   beta2: true,
   eps: true,
+  kind: true,
+  momentum: true,
   weightDecay: true,
   gradClip: true,
   ema: true,
@@ -114,6 +125,8 @@ export interface TrainerOptions {
    * model. Default false.
    */
   readonly averaged?: boolean | undefined;
+  /** `applyAdamw` updates the matrices inside of blocks by Muon, which keeps no second moment of them. Default false. */
+  readonly muon?: boolean | undefined;
 }
 
 const trainerNames = {
@@ -123,6 +136,7 @@ const trainerNames = {
   precision: true,
   isTrained: true,
   averaged: true,
+  muon: true,
 } satisfies OptionNames<TrainerOptions>;
 
 /** The result of an update. */
@@ -150,6 +164,7 @@ export class Trainer {
   /** The precision of products and attention in training and evaluation. */
   readonly precision: Precision;
   readonly #activationRecompute: ActivationRecompute;
+  readonly #kind: OptimizerKind;
   /** Whether the gradients are zero, as `applyAdamw` leaves them; false once a microbatch has started to add to them. */
   #gradsAreZero = true;
 
@@ -162,8 +177,9 @@ export class Trainer {
     this.#activationRecompute = options.activationRecompute ?? 'none';
     this.precision = options.precision ?? 'float32';
     checkPrecision(engine, this.precision);
-    const { isTrained, averaged } = options;
-    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained, averaged });
+    const { isTrained, averaged, muon = false } = options;
+    this.#kind = muon ? 'muon' : 'adamw';
+    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained, averaged, muon });
     this.parameters.initialise(options.seed);
     this.model = new Model(engine, config, this.parameters);
   }
@@ -235,24 +251,41 @@ export class Trainer {
   }
 
   /**
-   * Clips the gradient to `gradClip`, updates every parameter and its average, and zeroes the gradients. Resolves to the norm before clipping.
+   * Clips the gradient to `gradClip`, updates every parameter and its average, and zeroes the gradients. In a trainer with `muon`, Muon
+   * updates the matrices inside of blocks, and AdamW all others. Resolves to the norm before clipping.
    * A norm that is not finite is a UserError, and nothing is updated: the run has diverged. So is an `ema` that does not fit the trainer.
    */
   async applyAdamw(options: AdamwStep): Promise<AppliedStep> {
     checkOptionNames('applyAdamw', options, adamwNames);
-    const { gradClip, weightDecay, ema = 0, gradNorm = await this.gradNorm(), ...shared } = options;
+    const { gradClip, weightDecay, ema = 0, gradNorm = await this.gradNorm(), ...others } = options;
+    const { momentum = defaultMomentum, kind, ...shared } = others;
     const average = this.#average(ema, options.step);
+    this.#checkKind(kind);
     checkFinite(`the norm of the gradient of step ${options.step}`, gradNorm);
     const clipped = gradClip > 0 && gradNorm > gradClip;
     const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
-    const { trained, values: params, grads, m, v } = this.parameters;
+    const { trained, values: params, grads, m, v, updatedBy } = this.parameters;
     const decays = trained.map(({ decay }) => (decay ? weightDecay : 0));
     const update = { ...shared, weightDecay: decays, gradScale, zeroGrads: true, ...(average && { average }) };
-    this.engine.adamw({ params, grads, m, v, ...update });
+    const { adamw: tensors, muon } = updatedBy;
+    if (tensors.length > 0) this.engine.adamw({ params, grads, m, v, tensors, ...update });
+    if (muon.length > 0) {
+      const { learningRate } = shared;
+      const rates = { learningRate, weightDecay, momentum, gradScale, averageWeight: average?.weight };
+      applyMuon(this.engine, this.parameters, rates);
+    }
     this.parameters.valuesChanged();
     this.#gradsAreZero = true;
     return { gradNorm };
   }
+
+  #checkKind(kind: OptimizerKind = this.#kind): void {
+    if (kind === this.#kind) return;
+    throw new UserError(
+      `the options of applyAdamw: expected kind to be ${this.#kind}, as in the trainer, received ${kind}`,
+    );
+  }
+
   #average(ema: number, step: number) {
     const { average: group } = this.parameters;
     if (group === undefined ? ema === 0 : ema > 0 && ema < 1) {

@@ -326,6 +326,7 @@ function checkResume(checkpoint: Checkpoint, config: Config, data: RunData, { no
     throw new UserError(`${checkpoint.path} has no optimizer state: only a checkpoint from a run can be resumed`);
   }
   checkTrained(checkpoint, config.train.trainable);
+  checkOptimizer(checkpoint, config);
   if (trainer.data.sha256 !== data.sha256) {
     throw new UserError(changedText(checkpoint.path, data));
   }
@@ -363,6 +364,17 @@ async function checkRoom(
   const message = `a checkpoint of this model ${problem}: make room`;
   if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (--run-dir)`);
   warn(`${message} before the next one is due`);
+}
+
+/** Refuses a change of `optimizer.kind`: AdamW and Muon keep different moments of the matrices in blocks. */
+function checkOptimizer(checkpoint: Checkpoint, { train, optimizer }: Config): void {
+  const { path, modelConfig } = checkpoint;
+  if (checkpoint.hasMomentsOf(declaredTensors(modelConfig, train.trainable, optimizer))) return;
+  const was = optimizer.kind === 'muon' ? 'adamw' : 'muon';
+  throw new UserError(
+    `${path} was written by a run with optimizer.kind ${was}, but the config says ${optimizer.kind}: a run resumes with its own optimizer. ` +
+      `Omit optimizer.kind, or start a new run from its weights (--init-from)`,
+  );
 }
 
 /** Refuses a change of `train.trainable`: a newly trained parameter has no moments, and a newly frozen one would lose its own. */

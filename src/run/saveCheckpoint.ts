@@ -66,7 +66,10 @@ export interface RestoredCheckpoint {
   readonly path: string;
   /** Number of updates of the parameters; 0 for weights that no run wrote. */
   readonly step: number;
-  /** Whether the checkpoint has AdamW's moments for all trained parameters. If not, those of the trainer are unchanged: zero in a new one. */
+  /**
+   * Whether the checkpoint has the moments of all trained parameters, as the trainer's optimizer (`muon`) keeps them. If not, those of the
+   * trainer are unchanged: zero in a new one.
+   */
   readonly hasOptimizer: boolean;
 }
 
@@ -154,7 +157,7 @@ export async function restoreCheckpoint(
   const { trainer: state } = checkpoint;
   const { parameters } = trainer;
   const { stateTensors } = parameters;
-  const hasOptimizer = checkpoint.hasMomentsOf(parameters.trained.map(({ name }) => name));
+  const hasOptimizer = checkpoint.hasMomentsOf(stateTensors);
   for (const { part, block, index } of parameters.stateEntries()) {
     if (!hasOptimizer && (part === 'm' || part === 'v')) continue;
     await fillTensor(parameters, checkpoint, { part: sourceOf(part, stateTensors), block, index });

@@ -105,6 +105,7 @@ export class ReplicaTasks {
       precision,
       isTrained,
       averaged: config.optimizer.ema > 0,
+      muon: config.optimizer.kind === 'muon',
     });
     const { trained, grads, state: groups, stateTensors } = trainer.parameters;
     const sizes = trained.map(({ size }) => size);
@@ -187,7 +188,7 @@ export class ReplicaTasks {
     return norm;
   }
 
-  /** Applies AdamW with the reduced gradient, and averages the parameters if the run asks for it. */
+  /** Updates the parameters with the reduced gradient, and averages them if the run asks for it. */
   async apply({ step: update, learningRate, gradNorm: norm }: ApplyTask): Promise<void> {
     const { config, engine, trainer } = this.#built();
     const ended = this.#spans.start('optimizer');

@@ -3,7 +3,7 @@
  *
  * Replicas must be equal bit for bit. Forward and backward may round differently, because the ring gives every rank the same sum of
  * all gradients. What each rank computes for itself must be equal: the additions in the ring (float32, the same everywhere), the
- * gradient's norm (rank 0's is sent to all with `commit`) and the update.
+ * gradient's norm (rank 0's is sent to all with `commit`) and the update. Muon's has products, which every unit sums in an order of its own.
  */
 import { instructionSetNames, instructionSets } from '../../base/instructionSets.ts';
 import type { EngineId } from '../../comm/messageFields.ts';
@@ -16,7 +16,7 @@ interface Alike {
   readonly reason: string;
 }
 
-/** Different units that may be mixed. test/parity/kernels/updateBits.test.ts and webgpuUpdate.test.ts verify these. */
+/** Different units that may be mixed with AdamW. test/parity/kernels/updateBits.test.ts and webgpuUpdate.test.ts verify these. */
 export const alike: readonly Alike[] = [
   {
     engine: 'native',
@@ -53,8 +53,20 @@ const refusals = {
   },
 } as const satisfies Record<keyof EngineId, { reason: string; remedy: string }>;
 
-/** Why two workers may not share a ring, and the remedy; undefined if they may. */
-export function mixRefusal(one: EngineId, other: EngineId): { reason: string; remedy: string } | undefined {
+const muonRefusal = {
+  reason: 'with optimizer.kind muon they would round the products of the update differently',
+  remedy: 'use machines of one kind, or start a run with optimizer.kind adamw',
+};
+
+/**
+ * Why two workers may not share a ring, and the remedy; undefined if they may.
+ * @param options `muon`: Muon updates some parameters
+ */
+export function mixRefusal(
+  one: EngineId,
+  other: EngineId,
+  { muon = false }: { readonly muon?: boolean } = {},
+): { reason: string; remedy: string } | undefined {
   for (const field of ['engine', 'deviceKind', 'precision'] as const) {
     if (one[field] !== other[field]) return refusals[field];
   }
@@ -63,7 +75,9 @@ export function mixRefusal(one: EngineId, other: EngineId): { reason: string; re
     row.engine === engine &&
     row.deviceKind === deviceKind &&
     (row.units === 'all' || (row.units.includes(one.unit) && row.units.includes(other.unit)));
-  return one.unit === other.unit || alike.some(isAlike) ? undefined : refusals.unit;
+  if (one.unit === other.unit) return undefined;
+  if (!alike.some(isAlike)) return refusals.unit;
+  return muon ? muonRefusal : undefined;
 }
 
 /** `native avx512 (cpu, float32)`. */

@@ -1,6 +1,7 @@
 /**
  * Workers that join, are lost or leave, and how the run responds. Pure, a part of decide.ts.
  */
+import { isUpdatedByMuon } from '../../base/stateParts.ts';
 import type { WorkerPhase } from '../../comm/messageFields.ts';
 import { protocolVersion } from '../../comm/protocol.ts';
 import type { WorkerFailure, WorkerMessageOf } from '../../comm/workerMessages.ts';
@@ -178,7 +179,7 @@ function misfit(member: Member, other: Member): string | undefined {
   if (its.referenceHash !== others.referenceHash) {
     return `it compares the policy with another model than ${nameOf(other)}: ${sameVersion}`;
   }
-  const refusal = mixRefusal(its.engineId, others.engineId);
+  const refusal = mixRefusal(its.engineId, others.engineId, { muon: its.tensors.some(isUpdatedByMuon) });
   if (refusal === undefined) return undefined;
   const [own, theirs] = [engineText(its.engineId), engineText(others.engineId)];
   return `it computes on ${own}, ${nameOf(other)} on ${theirs}, and ${refusal.reason}: ${refusal.remedy}`;

@@ -297,7 +297,7 @@ export interface NativeAddon {
     ]
   ): void;
   squaredNorm(engine: number, array: Floats): number;
-  /** `ranges` has the start and end of each tensor in the blocks. */
+  /** `ranges` has the start and end of each tensor in the blocks, and its start in `v`. */
   adamw(
     ...args: [
       engine: number,
@@ -318,6 +318,25 @@ export interface NativeAddon {
       averageWeight: number,
     ]
   ): void;
+  weightedSum(
+    ...args: [
+      engine: number,
+      rows: number,
+      columns: number,
+      out: Floats,
+      outStart: number,
+      outStride: number,
+      a: Floats,
+      aStart: number,
+      aStride: number,
+      b: Floats,
+      bStart: number,
+      bStride: number,
+      scaleA: number,
+      scaleB: number,
+    ]
+  ): void;
+  normalise(engine: number, array: Floats, eps: number): void;
 }
 
 export interface NativeFound {

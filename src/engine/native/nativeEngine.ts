@@ -19,6 +19,7 @@ import {
   logitsRows,
   matrix,
 } from '../linearOptions.ts';
+import { updatedTensors, weightedSumParts } from '../matrixParts.ts';
 import { expectPositions, ropeShape } from '../ropeOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
@@ -485,6 +486,7 @@ export class NativeEngine extends NativeTensors implements Engine {
 
   adamw(options: KernelOptions<'adamw'>): void {
     const { params, grads, m, v, average } = options;
+    const updated = updatedTensors(options);
     this.#addon.adamw(
       this.#handle,
       options.learningRate,
@@ -498,10 +500,39 @@ export class NativeEngine extends NativeTensors implements Engine {
       floatsOfGroup(grads),
       floatsOfGroup(m),
       floatsOfGroup(v),
-      Float64Array.from(params.tensors.flatMap(({ size }, i) => [params.offsets[i]!, params.offsets[i]! + size])),
-      Float64Array.from(options.weightDecay),
+      Float64Array.from(
+        updated.flatMap(({ index, indexOfV }) => {
+          const start = params.offsets[index]!;
+          return [start, start + params.tensors[index]!.size, v.offsets[indexOfV]!];
+        }),
+      ),
+      Float64Array.from(updated, ({ index }) => options.weightDecay[index]!),
       average ? floatsOfGroup(average.group) : null,
       average?.weight ?? 0,
     );
+  }
+
+  weightedSum(options: KernelOptions<'weightedSum'>): void {
+    const { out, a, b } = weightedSumParts(options);
+    this.#addon.weightedSum(
+      this.#handle,
+      options.rows,
+      options.columns,
+      floats(out.tensor, 'out'),
+      out.start,
+      out.stride,
+      floats(a.tensor, 'a'),
+      a.start,
+      a.stride,
+      floats(b.tensor, 'b'),
+      b.start,
+      b.stride,
+      options.scaleA,
+      options.scaleB,
+    );
+  }
+
+  normalise({ tensor, eps }: KernelOptions<'normalise'>): void {
+    this.#addon.normalise(this.#handle, floats(tensor, 'tensor'), eps);
   }
 }

@@ -123,4 +123,6 @@ export class PlanningEngine implements Engine {
   attentionDecode(): void {}
   crossEntropy(): void {}
   adamw(): void {}
+  weightedSum(): void {}
+  normalise(): void {}
 }

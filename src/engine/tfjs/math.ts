@@ -251,3 +251,21 @@ export function adamw({ tf }: Ops, old: AdamwTensors, options: AdamwSettings & {
 export function averaged({ tf }: Ops, average: TfTensor, param: TfTensor, weight: number): TfTensor {
   return tf.add(tf.mul(average, 1 - weight), tf.mul(param, weight));
 }
+
+/** The matrix with `part` from a row and a column on. */
+export function withPart(ops: Ops, whole: TfTensor, part: TfTensor, [row, column]: [number, number]): TfTensor {
+  const [height, width] = whole.shape as [number, number];
+  const [rows, columns] = part.shape as [number, number];
+  const of = (from: [number, number], size: [number, number]) => ops.tf.slice(whole, from, size);
+  const right = column + columns;
+  const pieces = [of([row, 0], [rows, column]), part, of([row, right], [rows, width - right])];
+  const below = row + rows;
+  const middle = joined(ops, pieces, 1);
+  return joined(ops, [of([0, 0], [row, width]), middle, of([below, 0], [height - below, width])], 0);
+}
+
+/** One after another along an axis, without those that are empty. */
+function joined({ tf }: Ops, pieces: readonly TfTensor[], axis: number): TfTensor {
+  const some = pieces.filter(({ size }) => size > 0);
+  return some.length === 1 ? some[0]! : tf.concat(some, axis);
+}

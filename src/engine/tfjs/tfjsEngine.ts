@@ -12,6 +12,7 @@ import { gatedShape } from '../gatedOptions.ts';
 import { expectStarts, expectTargets, expectTokens, positionsOf } from '../hostIntegers.ts';
 import type { Documents, Dropout, FusedOperands, KernelOptions, SeparateOperands } from '../kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, linearShape, logitsRows } from '../linearOptions.ts';
+import { type PlacedMatrix, updatedTensors, weightedSumParts } from '../matrixParts.ts';
 import { expectPositions, ropeShape, rowPositions } from '../ropeOptions.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
@@ -453,21 +454,43 @@ class TfjsEngine implements Engine {
     return downloaded.reduce((total, rows) => rows.reduce((partial, row) => partial + row, total), 0);
   }
 
-  adamw({ params, grads, m: ms, v: vs, weightDecay, zeroGrads, average, ...settings }: KernelOptions<'adamw'>): void {
-    for (const [i, param] of params.tensors.entries()) {
-      const [grad, m, v] = [grads.tensors[i]!, ms.tensors[i]!, vs.tensors[i]!];
+  adamw(options: KernelOptions<'adamw'>): void {
+    const { params, grads, m: ms, v: vs, weightDecay, zeroGrads, average, tensors, ...settings } = options;
+    for (const { index: i, indexOfV } of updatedTensors({ params, v: vs, ...(tensors && { tensors }) })) {
+      const param = params.tensors[i]!;
+      const [grad, m, v] = [grads.tensors[i]!, ms.tensors[i]!, vs.tensors[indexOfV]!];
       expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });
       this.write([param, m, v], () => {
         const old = { param: this.read(param), grad: this.read(grad), m: this.read(m), v: this.read(v) };
         const updated = math.adamw(this.ops, old, { ...settings, weightDecay: weightDecay[i]! });
         return [updated.param, updated.m, updated.v];
       });
+      if (zeroGrads === true) this.zero(grad);
       if (average === undefined) continue;
       const old = average.group.tensors[i]!;
       expectSizes('adamw', { average: [old, param.size] });
       this.write([old], () => [math.averaged(this.ops, this.read(old), this.read(param), average.weight)]);
     }
-    if (zeroGrads === true) this.zeroGroup(grads);
+  }
+
+  weightedSum(options: KernelOptions<'weightedSum'>): void {
+    const { rows, columns, scaleA, scaleB } = options;
+    const { out, a, b } = weightedSumParts(options);
+    const { tf } = this.ops;
+    const partOf = ({ tensor, row, column }: PlacedMatrix) =>
+      tf.slice(this.rows(tensor), [row, column], [rows, columns]);
+    this.write([out.tensor], () => {
+      const sum = tf.add(tf.mul(partOf(a), scaleA), tf.mul(partOf(b), scaleB));
+      return [math.withPart(this.ops, this.rows(out.tensor), sum, [out.row, out.column])];
+    });
+  }
+
+  normalise({ tensor, eps }: KernelOptions<'normalise'>): void {
+    const { tf } = this.ops;
+    this.write([tensor], () => {
+      const values = this.read(tensor);
+      return [tf.div(values, tf.maximum(tf.sqrt(tf.sum(math.rowSquares(this.ops, values))), eps))];
+    });
   }
 
   /** Runs a kernel and makes its results the contents of `outs`. */

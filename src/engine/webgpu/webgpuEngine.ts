@@ -23,6 +23,7 @@ import { gatedActivationBackward, gatedActivationForward } from './kernels/gated
 import { layerNormBackward, layerNormForward } from './kernels/layerNorm.ts';
 import { linearBackward, linearForward } from './kernels/linear.ts';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.ts';
+import { normalise, weightedSum } from './kernels/matrices.ts';
 import { rmsNormBackward, rmsNormForward } from './kernels/rmsNorm.ts';
 import { rope } from './kernels/rope.ts';
 import { squaredNorm } from './kernels/squaredNorm.ts';
@@ -243,6 +244,14 @@ class WebgpuEngine implements Engine {
 
   squaredNorm(group: TensorGroup): Promise<number> {
     return this.#record(squaredNorm, group);
+  }
+
+  weightedSum(options: KernelOptions<'weightedSum'>): void {
+    this.#record(weightedSum, options);
+  }
+
+  normalise(options: KernelOptions<'normalise'>): void {
+    this.#record(normalise, options);
   }
 
   /** Records one kernel of the interface, whose function has its name. */

@@ -9,6 +9,7 @@ import { elementwiseCases } from './elementwiseCases.ts';
 import { KernelContext } from './harness.ts';
 import { lossCases } from './lossCases.ts';
 import { matrixCases } from './matrixCases.ts';
+import { matrixPartCases } from './matrixPartCases.ts';
 import { memoryCases } from './memoryCases.ts';
 import { rangeBfloat16Cases, rangeCases } from './rangeCases.ts';
 
@@ -43,6 +44,7 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
     blockVariantCases(getContext);
     rangeCases(getContext);
     lossCases(getContext);
+    matrixPartCases(getContext);
     memoryCases(getContext);
     if (options.bfloat16) {
       bfloat16Cases(getContext);

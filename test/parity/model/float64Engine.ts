@@ -21,6 +21,7 @@ import type {
   LinearOptions,
 } from '../../../src/engine/kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
+import { updatedTensors, weightedSumParts } from '../../../src/engine/matrixParts.ts';
 import { expectPositions, ropeShape } from '../../../src/engine/ropeOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
@@ -353,16 +354,41 @@ export class Float64Engine implements Engine {
     return sum;
   }
 
-  adamw({ params, grads, m, v, weightDecay, zeroGrads, average, ...settings }: AdamwOptions): void {
-    for (const [i, param] of params.tensors.entries()) {
-      const state = { param: numbers(param), m: numbers(m.tensors[i]!), v: numbers(v.tensors[i]!) };
+  adamw({ params, grads, m, v, weightDecay, zeroGrads, average, tensors, ...settings }: AdamwOptions): void {
+    for (const { index: i, indexOfV } of updatedTensors({ params, v, ...(tensors && { tensors }) })) {
+      const state = {
+        param: numbers(params.tensors[i]!),
+        m: numbers(m.tensors[i]!),
+        v: numbers(v.tensors[indexOfV]!),
+      };
       reference.adamw(state, numbers(grads.tensors[i]!), {
         ...settings,
         weightDecay: weightDecay[i]!,
         ...(average && { average: numbers(average.group.tensors[i]!), averageWeight: average.weight }),
       });
+      if (zeroGrads) this.zero(grads.tensors[i]!);
     }
-    if (zeroGrads) this.zeroGroup(grads);
+  }
+
+  weightedSum(options: Kernel<'weightedSum'>): void {
+    const { rows, columns, scaleA, scaleB } = options;
+    const { out, a, b } = weightedSumParts(options);
+    const [sum, first, second] = [numbers(out.tensor), numbers(a.tensor), numbers(b.tensor)];
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        const at = ({ start, stride }: typeof out) => start + row * stride + column;
+        sum[at(out)] = scaleA * first[at(a)]! + scaleB * second[at(b)]!;
+      }
+    }
+  }
+
+  normalise({ tensor, eps }: Kernel<'normalise'>): void {
+    const values = numbers(tensor);
+    const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+    assign(
+      tensor,
+      values.map((value) => value / Math.max(norm, eps)),
+    );
   }
 }
 

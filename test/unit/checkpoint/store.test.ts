@@ -93,11 +93,37 @@ describe('writing and reading', () => {
     await writer.write(bytes);
     const checkpoint = await openCheckpoint(await writer.commit());
     expect(checkpoint.moments).toEqual(trainedNames);
-    expect(checkpoint.hasMomentsOf(trainedNames)).toBe(true);
-    expect(checkpoint.hasMomentsOf(names)).toBe(false);
+    expect(checkpoint.hasMomentsOf(tensors)).toBe(true);
+    expect(checkpoint.hasMomentsOf(contents.tensors.map((tensor) => ({ ...tensor, parts })))).toBe(false);
     expect(await collect(checkpoint.stream('model', names))).toEqual(values[0]);
     expect(await collect(checkpoint.stream('m', trainedNames))).toEqual(values[1]);
     expect(await collect(checkpoint.stream('v', trainedNames))).toEqual(values[2]);
+  });
+
+  test('matrices of Muon have no second moment, and others may not lack theirs', async () => {
+    const contents = contentsAt(8);
+    const names = contents.tensors.map(({ name }) => name);
+    const withParts = (isMuon: (shape: readonly number[]) => boolean) =>
+      contents.tensors.map((tensor) => ({ ...tensor, parts: partsOf({ trained: true, muon: isMuon(tensor.shape) }) }));
+    const written = async (isMuon: (shape: readonly number[]) => boolean) => {
+      const tensors = withParts(isMuon);
+      const seconds = contents.tensors.filter(({ shape }) => !isMuon(shape));
+      const writer = await new CheckpointStore(temporaryFolder()).beginWrite({ ...contents, tensors });
+      const values = [valuesOf(contents.tensors, 0, 8), valuesOf(contents.tensors, 1, 8), valuesOf(seconds, 2, 8)];
+      await writer.write(Buffer.concat(values.map(({ buffer }) => new Uint8Array(buffer as ArrayBuffer))));
+      return { path: await writer.commit(), tensors, values, seconds: seconds.map(({ name }) => name) };
+    };
+    const isMatrix = (shape: readonly number[]) => shape.length === 2;
+    const { path, tensors, values, seconds } = await written(isMatrix);
+    const checkpoint = await openCheckpoint(path);
+    expect(seconds.length).toBeLessThan(names.length);
+    expect(await collect(checkpoint.stream('m', names))).toEqual(values[1]);
+    expect(await collect(checkpoint.stream('v', seconds))).toEqual(values[2]);
+    expect(checkpoint.hasMomentsOf(tensors)).toBe(true);
+    expect(checkpoint.hasMomentsOf(withParts(() => false))).toBe(false);
+    await expect(openCheckpoint((await written((shape) => shape.length === 1)).path)).rejects.toThrow(
+      /tensor v\..* is missing/,
+    );
   });
 
   test('with an average, that is the model, and the weights are with the moments', async () => {

@@ -268,6 +268,12 @@ describe('what is wrong, and where', () => {
         'name of none that can be trained; there are transformer.wte.weight, transformer.wpe.weight, transformer.h.0.ln_1.weight, ' +
         'transformer.h.0.ln_1.bias, transformer.h.0.attn.c_attn.weight, transformer.h.0.attn.c_attn.bias, ….',
     );
+    expect(refused('train:\n  trainable: head\nmodel:\n  tiedHead: false\n', ['optimizer.kind=muon'])).toContain(
+      'train.trainable "head" trains no weight matrix of a block. Set optimizer.kind to adamw',
+    );
+    expect(refused('model:\n  architecture: bigram\n', ['optimizer.kind=muon'])).toContain(
+      'optimizer.kind = "muon" (--set) must have matrices to update in the blocks of model.architecture',
+    );
     expect(refused('model:\n  architecture: bigram\n', ['train.trainable=*.bias'])).toContain(
       'there are table.weight.',
     );

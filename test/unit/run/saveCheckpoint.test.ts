@@ -177,7 +177,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     expect(started).toEqual(weights);
   });
 
-  it('are refused by a run that trains other parameters', async () => {
+  it('are refused by a run that trains other parameters, or with another optimizer', async () => {
     const run = join(folder, 'run');
     const data = { text: resolve('src'), tokenizer: 'byte', valFraction: 0.1 } as const;
     const config = { data, model: { ...form, ...sizes }, sample: { maxTokens: 0 } };
@@ -200,6 +200,9 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
       /transformer\.wte\.weight was frozen, but with train\.trainable: "all" it is/,
     );
     expect((await resume(ofBlock1)).resume?.trainer?.step).toBe(2);
+    await expect(resume(ofBlock1, 'optimizer.kind=muon')).rejects.toThrow(
+      /was written by a run with optimizer\.kind adamw, but the config says muon: a run resumes with its own optimizer/,
+    );
   });
 
   it('keep the newest and the best', async () => {

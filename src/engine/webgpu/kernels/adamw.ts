@@ -5,6 +5,7 @@
 import { invariant } from '../../../base/errors.ts';
 import { power } from '../../../base/power.ts';
 import type { KernelOptions } from '../../kernels.ts';
+import { updatedTensors } from '../../matrixParts.ts';
 import type { Gpu } from '../gpu.ts';
 import { type GpuTensorGroup, gpuGroup } from '../memory.ts';
 import { FLAT_GROUP, flatGrid, program } from '../program.ts';
@@ -89,14 +90,12 @@ export function adamw(gpu: Gpu, options: KernelOptions<'adamw'>): void {
   const parameters = gpuGroup(options.params);
   const [gradients, firstMoments, secondMoments] = [options.grads, options.m, options.v].map(gpuGroup);
   const averages = options.average && gpuGroup(options.average.group);
-  for (const group of [gradients!, firstMoments!, secondMoments!, ...(averages ? [averages] : [])]) {
+  for (const group of [gradients!, firstMoments!, ...(averages ? [averages] : [])]) {
     invariant(group.length === parameters.length, `adamw: groups of ${parameters.length} and ${group.length} elements`);
   }
   const values = { ...factorBits(options), zeroGrads: Number(options.zeroGrads ?? false) };
   const decays = options.weightDecay.map((decay) => bitsOf(1 - options.learningRate * decay));
-  // A group may be longer than a binding.
-  for (let from = 0; from < parameters.length; from += gpu.bindingFloatsMax) {
-    const length = Math.min(gpu.bindingFloatsMax, parameters.length - from);
+  for (const { from, length, fromInV } of partsOf(gpu, parameters, secondMoments!, updatedTensors(options))) {
     const { rows, groups } = tensorTable(parameters, decays, from, from + length);
     const part = ({ block }: GpuTensorGroup) => ({ tensor: block, from, length });
     gpu.withTemporary(
@@ -107,7 +106,7 @@ export function adamw(gpu: Gpu, options: KernelOptions<'adamw'>): void {
           parameters: part(parameters),
           gradients: part(gradients!),
           firstMoments: part(firstMoments!),
-          secondMoments: part(secondMoments!),
+          secondMoments: { tensor: secondMoments!.block, from: fromInV, length },
           tensors,
         };
         const call = { params: { ...values, tensorCount: rows.length / 4 }, groups: flatGrid(groups) };
@@ -117,6 +116,27 @@ export function adamw(gpu: Gpu, options: KernelOptions<'adamw'>): void {
       'int32',
     );
   }
+}
+
+/** Runs of updated tensors that follow one another, which both groups lay out alike, cut where they are longer than a binding. */
+function partsOf(
+  gpu: Gpu,
+  parameters: GpuTensorGroup,
+  secondMoments: GpuTensorGroup,
+  updated: readonly { readonly index: number; readonly indexOfV: number }[],
+) {
+  const parts: { from: number; length: number; fromInV: number }[] = [];
+  for (let first = 0, last: number; first < updated.length; first = last + 1) {
+    last = first;
+    while (updated[last + 1]?.index === updated[last]!.index + 1) last += 1;
+    const [start, end] = [parameters.offsets[updated[first]!.index]!, updated[last]!.index + 1];
+    const ahead = secondMoments.offsets[updated[first]!.indexOfV]! - start;
+    const to = parameters.offsets[end] ?? parameters.length;
+    for (let from = start; from < to; from += gpu.bindingFloatsMax) {
+      parts.push({ from, length: Math.min(gpu.bindingFloatsMax, to - from), fromInV: from + ahead });
+    }
+  }
+  return parts;
 }
 
 /** The tensors in elements [from, to) of a group, as the program reads them, and the number of workgroups that they need. */

@@ -62,4 +62,17 @@ describe('which workers may share a ring', () => {
   });
 
   it('is told to people', () => expect(engineText(native)).toBe('native avx512 (cpu, float32)'));
+
+  it('Muon, whose update has products, needs equal units', () => {
+    const kinds = [
+      [native, { ...native, unit: 'avx2' }],
+      [webgpu, { ...webgpu, unit: 'Apple M2' }],
+    ] as const;
+    for (const [one, other] of kinds) {
+      expect(mixRefusal(one, other)).toBeUndefined();
+      expect(mixRefusal(one, one, { muon: true })).toBeUndefined();
+      expect(mixRefusal(one, other, { muon: true })?.reason).toMatch(/optimizer.kind muon .* products/);
+    }
+    expect(mixRefusal(native, { ...native, unit: 'neon' }, { muon: true })?.remedy).toBe('use machines of one kind');
+  });
 });
