@@ -272,7 +272,7 @@ describe('what is wrong, and where', () => {
       'train.trainable "head" trains no weight matrix of a block. Set optimizer.kind to adamw',
     );
     expect(refused('model:\n  architecture: bigram\n', ['optimizer.kind=muon'])).toContain(
-      'optimizer.kind = "muon" (--set) must have matrices to update in the blocks of model.architecture',
+      'must have matrices to update in the blocks of model.architecture = "bigram"',
     );
     expect(refused('model:\n  architecture: bigram\n', ['train.trainable=*.bias'])).toContain(
       'there are table.weight.',
