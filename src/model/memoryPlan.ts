@@ -113,8 +113,8 @@ export function memoryPerWorker(
     tape.backward();
   }
   tape.discard();
-  for (const tensor of [tokens, targets]) engine.release(tensor);
   if (muon) {
+    for (const tensor of [tokens, targets]) engine.release(tensor);
     const rates = { learningRate: 0, weightDecay: 0, momentum: 0, gradScale: 1 };
     applyMuon(engine, parameters, { ...rates, averageWeight: undefined });
   }
