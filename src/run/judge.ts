@@ -22,15 +22,32 @@ const startLimitMs = 120_000;
 /** Characters of an error of the module in a message. */
 const shownMax = 400;
 
-/** @throws UserError for a module or a model that cannot be opened */
-export async function openJudge({ task, engine }: Config, cwd: string): Promise<OpenJudge> {
+/** What is used of a worker thread. */
+interface Thread extends Pick<NodeJS.EventEmitter, 'on'> {
+  postMessage(request: RewardRequest): void;
+  terminate(): Promise<unknown>;
+}
+
+function startThread(source: RewardThreadSource): Thread {
+  return new Worker(new URL('./rewardThreadMain.js', import.meta.url), { workerData: source });
+}
+
+/**
+ * @param start starts the thread that computes rewards of this source; for tests
+ * @throws UserError for a module or a model that cannot be opened
+ */
+export async function openJudge(
+  { task, engine }: Config,
+  cwd: string,
+  start: (source: RewardThreadSource) => Thread = startThread,
+): Promise<OpenJudge> {
   const source = rewardSource(task.reward);
   if (source.kind === 'check') {
     const judge: Judge = async (completions) =>
       completions.map(({ prompt: { expected, at }, text, ended }) => source.check({ text, ended, expected, at }));
     return { judge, close: async () => undefined };
   }
-  const thread = new RewardThread(threadSource(source, { cwd, engine }));
+  const thread = new RewardThread(start(threadSource(source, { cwd, engine })));
   await thread.ready();
   const name = source.kind === 'regex' ? 'the regular expression' : source.path;
   const judge: Judge =
@@ -53,7 +70,7 @@ function threadSource(
 }
 
 class RewardThread {
-  readonly #worker: Worker;
+  readonly #worker: Thread;
   readonly #waiting = new Map<
     number,
     { resolve: (rewards: readonly unknown[]) => void; reject: (error: unknown) => void }
@@ -63,10 +80,10 @@ class RewardThread {
   /** Why the thread answers no more. */
   #ended: { readonly error: unknown } | undefined;
 
-  constructor(source: RewardThreadSource) {
-    this.#worker = new Worker(new URL('./rewardThreadMain.js', import.meta.url), { workerData: source });
+  constructor(worker: Thread) {
+    this.#worker = worker;
     this.#ready = this.#answerTo(0);
-    this.#worker.on('message', ({ id, outcome }: RewardAnswer) => {
+    worker.on('message', ({ id, outcome }: RewardAnswer) => {
       const waiting = this.#waiting.get(id);
       this.#waiting.delete(id);
       try {
@@ -75,8 +92,8 @@ class RewardThread {
         waiting?.reject(error);
       }
     });
-    this.#worker.on('error', (error) => this.#end(error));
-    this.#worker.on('exit', () => this.#end(new PeerError('the reward thread has ended')));
+    worker.on('error', (error) => this.#end(error));
+    worker.on('exit', () => this.#end(new PeerError('the reward thread has ended')));
   }
 
   async ready(): Promise<void> {

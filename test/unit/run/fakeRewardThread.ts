@@ -11,9 +11,9 @@ export class FakeRewardThread extends EventEmitter {
   readonly source: unknown;
   isEnded = false;
 
-  constructor(_: URL, { workerData }: { workerData: unknown }) {
+  constructor(source: unknown) {
     super();
-    this.source = workerData;
+    this.source = source;
     FakeRewardThread.newest = this;
     queueMicrotask(() => this.emit('message', { id: 0, outcome: { ok: true, value: [] } }));
   }

@@ -1,17 +1,11 @@
 /** What the coordinator does when its reward thread is late, or has ended. */
-import { afterEach, expect, it, vi } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { JudgedCompletion } from '../../../src/coordinator/rollouts/rollouts.ts';
 import { openJudge } from '../../../src/run/judge.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
 import { FakeRewardThread } from './fakeRewardThread.ts';
-
-// A thread needs built modules.
-vi.mock('node:worker_threads', async (importOriginal) => ({
-  ...(await importOriginal<object>()),
-  Worker: (await import('./fakeRewardThread.ts')).FakeRewardThread,
-}));
 
 const completions = ['aaaa', 'b'].map((text, i): JudgedCompletion => {
   const messages = [{ role: 'user' as const, content: 'say a' }];
@@ -25,7 +19,11 @@ const completions = ['aaaa', 'b'].map((text, i): JudgedCompletion => {
 
 function opened(reward: string, timeoutMs = 50) {
   const overrides = [`task.reward=${reward}`, `task.rewardTimeoutMs=${timeoutMs}`];
-  return openJudge(parseConfig({ text: '', name: 'my.yaml', overrides }), '/');
+  return openJudge(
+    parseConfig({ text: '', name: 'my.yaml', overrides }),
+    '/',
+    (source) => new FakeRewardThread(source),
+  ); // a thread needs built modules
 }
 
 afterEach(() => {
