@@ -76,6 +76,7 @@ export type {
   AttentionOptions,
   AverageOptions,
   CachedKeys,
+  CachedOperands,
   Documents,
   Dropout,
   ForwardActivation,
@@ -95,6 +96,7 @@ export type {
 export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';
 export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';
+export { type BeamSearchOptions, beamSearch, type FoundTarget } from './model/beamSearch.ts';
 export type { ActivationRecompute, Precision } from './model/computing.ts';
 export type { KeyValueCache } from './model/keyValueCache.ts';
 export type { Head, LossGradient } from './model/losses.ts';

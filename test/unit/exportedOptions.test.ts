@@ -35,6 +35,7 @@ const checked: Readonly<Record<string, Call>> = {
   'Model.values: ForwardOptions': (options) => Model.prototype.values.call(absent, absent, absent, options),
   'Model.lossesAndValues: ForwardOptions': (options) =>
     Model.prototype.lossesAndValues.call(absent, absent, absent, absent, options),
+  'beamSearch: BeamSearchOptions': (options) => lockstep.beamSearch(absent, absent, options),
   'Tape.layerNorm: Affine': (options) => Tape.prototype.layerNorm.call(absent, {} as never, options, 1),
   'Tape.attention: AttentionHeads': (options) => Tape.prototype.attention.call(absent, absent, options),
   'Tape.attention: KeyRanges': (options) => Tape.prototype.attention.call(absent, absent, {} as never, absent, options),

@@ -6,6 +6,7 @@ import type { ActivationRecompute, Precision } from '../../../src/model/computin
 import { generate } from '../../../src/model/generate.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { Trainer } from '../../../src/model/training.ts';
+import { sourceBatch, tinyEncoderDecoder, translation } from './sourceBatches.ts';
 import { dropoutSource, randomBatch } from './tinyModels.ts';
 
 const gpt: Gpt2Config = {
@@ -63,6 +64,19 @@ describe.each<Options>([
     expect([bytesInUse + bytesPooled, bytesPeak]).toEqual([total, total]);
   });
 });
+
+it.each(['none', 'block'] as const)(
+  'is what the engine takes for a step of an encoder–decoder, activationRecompute %s',
+  async (activationRecompute) => {
+    const config = { ...tinyEncoderDecoder, blockSize: 48, nEmbd: 96, nInner: 384, dropout: 0.1 };
+    const trainer = new Trainer(engine, config, { seed: 1, activationRecompute, objective: translation });
+    const { total, activations } = memoryPerWorker(config, { microBatchSize: 4, activationRecompute });
+    expect(engine.memory().bytesInUse).toBe(total - activations);
+    const full = sourceBatch(config, Array(4).fill([48, 48]));
+    await trainer.microStep({ ...full, lossScale: 1, dropout: dropoutSource() });
+    expect(engine.memory().bytesPeak).toBe(total);
+  },
+);
 
 describe('memory stays', () => {
   it('that of the largest microbatch, whatever sizes come after it', async () => {

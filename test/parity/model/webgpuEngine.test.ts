@@ -1,6 +1,7 @@
 import { describe } from 'vitest';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { whyUnavailable } from '../webgpu.ts';
+import { encoderDecoderSuite } from './encoderDecoderSuite.ts';
 import { generationSuite } from './generationSuite.ts';
 import { modelSuite } from './modelSuite.ts';
 import { policySuite } from './policySuite.ts';
@@ -14,4 +15,5 @@ describe.runIf(unavailable === undefined)('on a GPU', () => {
   generationSuite('webgpu', createWebgpuEngine);
   preferenceSuite('webgpu', createWebgpuEngine);
   policySuite('webgpu', createWebgpuEngine);
+  encoderDecoderSuite('webgpu', createWebgpuEngine);
 });

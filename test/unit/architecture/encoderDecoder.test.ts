@@ -4,7 +4,10 @@ import type { EncoderDecoderConfig } from '../../../src/architecture/encoderDeco
 import { networkOf, parameterCount } from '../../../src/architecture/registry.ts';
 import { stepFlops, weightBytes } from '../../../src/architecture/work.ts';
 import type { Batch } from '../../../src/base/batch.ts';
+import { UserError } from '../../../src/base/errors.ts';
 import { decodeModelConfig, encodeModelConfig } from '../../../src/checkpoint/modelConfig.ts';
+import { beamSearch } from '../../../src/model/beamSearch.ts';
+import { DecodeBatch } from '../../../src/model/decodeBatch.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Tape } from '../../../src/model/tape.ts';
@@ -102,6 +105,60 @@ it('refuses sequences without a source, sources that are too long, and a source 
   expect(() => own.model.forward(tape, tokens, { source: sourceOf(tape, batch) })).toThrow('for each of 1 sequences');
   expect(() => gpt2.model.forward(tape, tokens, { source: sourceOf(tape, batch) })).toThrow('has no source');
   expect(() => new Trainer(new Float64Engine(), tiny, { seed: 1 })).toThrow('does not continue texts');
+
+  const batchOf = ({ engine, model }: Trainer) => new DecodeBatch(engine, model);
+  const sequence = { prompt: [1], seed: 1, temperature: 0, topK: 0, topP: 1 };
+  expect(() => batchOf(own).add(sequence)).toThrow(
+    new UserError('the model needs a source, and does not continue texts'),
+  );
+  expect(() => batchOf(own).add({ ...sequence, source: [] })).toThrow('a source of 1 to 8 tokens, received 0');
+  expect(() => batchOf(own).add({ ...sequence, source: [23] })).toThrow('the source has a token outside');
+  expect(() => batchOf(gpt2).add({ ...sequence, source: [1] })).toThrow('has no source');
+});
+
+it('finds the likeliest of all targets if no beam is dropped, without tokens that are excluded', async () => {
+  const config = { ...tiny, vocabSize: 4 };
+  const { engine, model, parameters } = trainerOf(config);
+  for (const [index, { size }] of parameters.specs.entries()) {
+    const values = Float32Array.from({ length: size }, (_, i) => Math.sin(7 * i + index));
+    parameters.writeTensor('params', index, values);
+  }
+  const options = { source: [1, 2, 3], begin: 3, end: 0, beams: 40, maxTokens: 3, lengthPenalty: 0.7 };
+  const found = await beamSearch(engine, model, options);
+  const targets = [1, 2, 3].flatMap((a) => [
+    [0],
+    [a, 0],
+    ...[1, 2, 3].flatMap((b) => [0, 1, 2, 3].map((c) => [a, b, c])),
+  ]);
+  const different = new Set(targets.map((target) => target.join()));
+  const scored = await Promise.all([...different].map((target) => scoreOf(target.split(',').map(Number))));
+  async function scoreOf(tokens: readonly number[]) {
+    const tape = new Tape(engine);
+    const [inputs, source] = [
+      [3, ...tokens.slice(0, -1)],
+      [1, 2, 3],
+    ];
+    const upload = (row: readonly number[]) => tape.upload(Int32Array.from(row), [1, row.length]);
+    const losses = model.losses(tape, upload(inputs), tape.upload(Int32Array.from(tokens), [tokens.length]), {
+      source: { tokens: upload(source), lengths: [3] },
+    });
+    const logprob = (await tape.read(losses)).reduce((sum, loss) => sum - loss, 0);
+    tape.discard();
+    return { tokens, score: logprob / tokens.length ** 0.7 };
+  }
+  scored.sort((a, b) => b.score - a.score);
+  expect(found.map(({ tokens }) => tokens)).toEqual(scored.map(({ tokens }) => tokens));
+  expect(found.length).toBe(40);
+  for (const [i, { score }] of found.entries()) expect(score).toBeCloseTo(scored[i]!.score, 4);
+  const without = await beamSearch(engine, model, { ...options, never: [2] });
+  expect(without.map(({ tokens }) => tokens)).toEqual(
+    scored.map(({ tokens }) => tokens).filter((tokens) => !tokens.includes(2)),
+  );
+
+  const gpt2 = new Trainer(new Float64Engine(), tinyConfig, { seed: 1 });
+  await expect(beamSearch(gpt2.engine, gpt2.model, options)).rejects.toThrow(UserError);
+  await expect(beamSearch(engine, model, { ...options, beams: 0 })).rejects.toThrow('beams must be');
+  await expect(beamSearch(engine, model, { ...options, maxTokens: 9 })).rejects.toThrow('blockSize 8');
 });
 
 it('counts its operations, the parameters of a token, and its memory', async () => {

@@ -64,6 +64,8 @@ it('says what to set instead of a value that is gone, and reads it in the config
 });
 
 it('norms after each branch are refused with bf16, which keeps only the stream of other models in float32', () => {
+  const translator = 'model:\n  architecture: encoderDecoder\n';
+  expect(refused(`${translator}engine:\n  precision: bf16\n`)).toContain('there is model.normPlace = "post"');
   const model = 'model:\n  architecture: transformer\n  norm: layer\n  normPlace: post\n';
   expect(refused(`${model}engine:\n  precision: bf16\n`)).toMatch(
     /^my.yaml:6: engine.precision = "bf16" is for norms before each branch, .* there is model.normPlace = "post"/,
