@@ -3,7 +3,7 @@
  * grave, or is slow with, is given to another; the first result counts, and all are equal.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { PeerError } from '../base/errors.ts';
+import { PeerError, UserError } from '../base/errors.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 import {
   type Evaluator,
@@ -31,7 +31,7 @@ export interface PartRequest {
 export type EvaluationWorkerAnswer =
   | { readonly ready: true }
   | { readonly id: number; readonly result: PartResult }
-  | { readonly failure: string };
+  | { readonly failure: string; readonly isUsersFault: boolean };
 
 export interface EvaluationPoolOptions {
   readonly workers: number;
@@ -67,7 +67,7 @@ export class EvaluationPool implements Evaluator {
   /** By id, oldest first. */
   readonly #open = new Map<number, OpenPart>();
   readonly #results = new Map<number, PartResult>();
-  #failure: PeerError | undefined;
+  #failure: PeerError | UserError | undefined;
   #onChange: () => void = () => undefined;
   #onDone: OnDone = () => undefined;
 
@@ -78,7 +78,7 @@ export class EvaluationPool implements Evaluator {
     for (let index = 0; index < options.workers; index++) this.#start(index);
   }
 
-  /** @throws PeerError if a process fails, or if all of them are lost */
+  /** @throws UserError, as one process alone does, for what the user can repair; PeerError if a process fails otherwise, or if all of them are lost */
   async *compute<Kind extends PartKind>(
     parts: Iterable<Part<Kind>>,
     onDone: OnDone,
@@ -129,6 +129,8 @@ export class EvaluationPool implements Evaluator {
     child.on('error', (error) => this.#lost(worker, error.message));
     this.#exits.push(
       new Promise((resolve) => {
+        // A process that never began, for example because too many files are open, does not close.
+        if (child.pid === undefined) resolve();
         child.on('close', (code, signal) => {
           this.#lost(worker, signal === null ? `exited with code ${code}` : `was killed by ${signal}`);
           resolve();
@@ -136,13 +138,15 @@ export class EvaluationPool implements Evaluator {
       }),
     );
     const start: EvaluationWorkerStart = { path, engine: { ...engine, localIndex: index } };
-    // One that has already ended reports itself.
-    child.send(start, () => undefined);
+    // One that has already ended, or never began, reports itself.
+    if (child.connected) child.send(start, () => undefined);
   }
 
   #receive(worker: Worker, answer: EvaluationWorkerAnswer): void {
-    if ('failure' in answer) this.#failure ??= new PeerError(answer.failure);
-    else {
+    if ('failure' in answer) {
+      const { failure, isUsersFault } = answer;
+      this.#failure ??= isUsersFault ? new UserError(failure) : new PeerError(failure);
+    } else {
       worker.isIdle = true;
       if ('id' in answer) this.#done(answer.id, answer.result);
     }
@@ -162,7 +166,7 @@ export class EvaluationPool implements Evaluator {
     if (!this.#living.delete(worker)) return;
     for (const { holders } of this.#open.values()) holders.delete(worker);
     const left = this.#living.size;
-    const lost = `process ${worker.child.pid} of the evaluation ${why}`;
+    const lost = `${worker.child.pid === undefined ? 'a process' : `process ${worker.child.pid}`} of the evaluation ${why}`;
     if (left > 0) this.#options.onWarning(`${lost}; ${left} of ${this.workers} compute its share`);
     else this.#failure ??= new PeerError(`${lost}, and no other is left: start the evaluation again`);
     this.#onChange();

@@ -1,5 +1,5 @@
 /** The entry point of a process that computes parts of an evaluation (evaluationPool.ts). It ends with the process that started it. */
-import { messageOf } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import { computePart } from './evaluationParts.ts';
 import type { EvaluationWorkerAnswer, EvaluationWorkerStart, PartRequest } from './evaluationPool.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
@@ -8,7 +8,7 @@ let loading: Promise<LoadedModel> | undefined;
 
 process.on('message', (message: EvaluationWorkerStart | PartRequest) => {
   void answerTo(message)
-    .catch((error: unknown) => ({ failure: messageOf(error) }))
+    .catch((error: unknown) => ({ failure: messageOf(error), isUsersFault: error instanceof UserError }))
     .then((answer) => process.send?.(answer));
 });
 process.on('disconnect', () => process.exit());
