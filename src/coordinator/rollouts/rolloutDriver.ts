@@ -106,9 +106,12 @@ export class RolloutDriver {
 
   /** Rewards may take long, and the run may have lost the state that made the rollouts by then: the core compares. */
   async #judge(of: { iteration: number; step: number; committedTerm: number }): Promise<void> {
-    const { rollouts, onEvent, onError } = this.#options;
+    const { rollouts, state, onEvent, onError } = this.#options;
     try {
-      const { sha256, summary } = await rollouts.write(of.iteration);
+      const { sha256, summary } = await rollouts.write(of.iteration, () => {
+        const { checkpointInFlight, checkpointAbandoned } = state();
+        return [checkpointInFlight?.step, checkpointAbandoned].filter((step) => step !== undefined);
+      });
       onEvent({ kind: 'rolloutsWritten', ...of, sha256, kl: summary.kl });
     } catch (error) {
       if (!(error instanceof UserError || error instanceof PeerError)) return onError(error);

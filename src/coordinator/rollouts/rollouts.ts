@@ -193,13 +193,14 @@ export class Rollouts {
 
   /**
    * Has the parts rewarded, and writes them.
+   * @param unwritten steps of checkpoints that are being written: they need the rollouts of their iterations
    * @throws UserError for a reward that is not a finite number or too large; PeerError if the disk refuses
    */
-  async write(iteration: number): Promise<WrittenIteration> {
+  async write(iteration: number, unwritten: () => readonly number[] = () => []): Promise<WrittenIteration> {
     const parts = this.#parts;
     const rollouts = Array.from({ length: this.plan.parts }, (_, part) => parts.get(part) ?? []).flat();
     const before = this.#writing;
-    const written = before.catch(() => undefined).then(() => this.#write(iteration, rollouts));
+    const written = before.catch(() => undefined).then(() => this.#write(iteration, rollouts, unwritten));
     this.#writing = written.catch(() => undefined); // its caller sees the error
     return await written;
   }
@@ -242,7 +243,11 @@ export class Rollouts {
     return this.#summaries.get(iteration.iteration)!.kl;
   }
 
-  async #write(iteration: number, rollouts: readonly Rollout[]): Promise<WrittenIteration> {
+  async #write(
+    iteration: number,
+    rollouts: readonly Rollout[],
+    unwritten: () => readonly number[],
+  ): Promise<WrittenIteration> {
     const { store, judge } = this.#options;
     const completions = rollouts.map((rollout) => this.#completion(rollout));
     const rewards = await judge(completions);
@@ -251,7 +256,7 @@ export class Rollouts {
     const content = { iteration, rollouts: rewarded };
     const bytes = encodeRollouts(content);
     await store.write(iteration, bytes, readable(iteration, completions, rewarded));
-    await this.#prune(iteration);
+    await this.#prune(iteration, unwritten);
     this.#samples.add(iteration, this.#rowsOf(content));
     return { sha256: hashOf(bytes), summary: this.#summaries.get(iteration)! };
   }
@@ -321,10 +326,11 @@ export class Rollouts {
   }
 
   /** Keeps the files that a checkpoint within an iteration needs, and the newest. Nothing depends on the removal. */
-  async #prune(iteration: number): Promise<void> {
+  async #prune(iteration: number, unwritten: () => readonly number[]): Promise<void> {
     const { store, checkpointSteps, onWarning } = this.#options;
     try {
-      const steps = await checkpointSteps();
+      // Before the others are listed: one that is complete by then is among those.
+      const steps = [...unwritten(), ...(await checkpointSteps())];
       const needed = new Set(steps.map((step) => iterationAfter(step, this.plan.stepsPerIteration)));
       await store.prune(iteration - iterationsKept, (other) => needed.has(other));
     } catch (error) {

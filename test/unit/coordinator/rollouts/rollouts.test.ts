@@ -62,10 +62,15 @@ function answers(rollouts: Rollouts, iteration: number, part: number): readonly 
   return rollouts.parse(iteration, part, rolloutBatch(made));
 }
 
-async function write(rollouts: Rollouts, iteration: number, parts = [0, 1, 2, 3, 4, 5]): Promise<string> {
+async function write(
+  rollouts: Rollouts,
+  iteration: number,
+  parts = [0, 1, 2, 3, 4, 5],
+  unwritten?: () => number[],
+): Promise<string> {
   rollouts.begin(iteration);
   for (const part of parts) rollouts.keep(part, answers(rollouts, iteration, part));
-  const { sha256 } = await rollouts.write(iteration);
+  const { sha256 } = await rollouts.write(iteration, unwritten);
   rollouts.known({ iteration, sha256 });
   return sha256;
 }
@@ -185,6 +190,14 @@ describe('rollouts of a run', () => {
     const store = new RolloutFolder(folder);
     const kept = Array.from({ length: 12 }, (_, i) => i + 1).filter((iteration) => store.read(iteration) !== undefined);
     expect(kept).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  });
+
+  it('are kept as long as a checkpoint is being written that needs them', async () => {
+    const folder = temporaryFolder();
+    const rollouts = rolloutsIn(folder);
+    for (let iteration = 1; iteration <= 12; iteration++) await write(rollouts, iteration, undefined, () => [7]);
+    const store = new RolloutFolder(folder);
+    expect([1, 2, 3].filter((iteration) => store.read(iteration) !== undefined)).toEqual([2]);
   });
 });
 
