@@ -235,11 +235,17 @@ export class Coordinator {
     else if (message.type === 'trace') this.#traced(peer, message, payload);
     else if (message.type === 'referenceWanted') void this.#sendReference(peer, message.offset);
     const problem = message.type === 'rolledOut' ? this.#rollouts?.receive(message, payload) : undefined;
-    if (problem !== undefined) this.#handle({ kind: 'malformed', from: peer, problem });
-    else this.#handle({ kind: 'message', from: peer, message });
+    if (problem !== undefined && message.type === 'rolledOut') {
+      const { term, step, iteration, part } = message;
+      const lease = { term, step, iteration, part };
+      this.#handle({ kind: 'unfit', from: peer, problem: `its part ${part} of the rollouts: ${problem}`, lease });
+    } else this.#handle({ kind: 'message', from: peer, message });
   }
 
-  /** Only to workers that were welcomed. A lost connection makes the worker ask again. */
+  /**
+   * Only to workers that were welcomed. A lost connection makes the worker ask again. Without the file no worker can join, but those that have
+   * joined need it no more.
+   */
   async #sendReference(peer: string, offset: number): Promise<void> {
     const { reference } = this.#options;
     const { joiners } = this.#state;
@@ -254,7 +260,10 @@ export class Coordinator {
         await handle.close();
       }
     } catch (error) {
-      this.#fail(error);
+      if (!(error instanceof Error)) return this.#fail(error);
+      const problem = `the weights that the policy is compared with cannot be read: ${messageOf(error)}`;
+      this.#options.listener.warning(problem);
+      this.#handle({ kind: 'unfit', from: peer, problem });
     }
   }
 

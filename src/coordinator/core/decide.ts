@@ -10,7 +10,7 @@ import { InvariantError } from '../../base/errors.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { onTick } from './deadlines.ts';
 import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
-import { onFailed, onJoin, onLeave, onPeerGone, onPrepared, onWorkerExited } from './membership.ts';
+import { onFailed, onJoin, onLeave, onPeerGone, onPrepared, onUnfit, onWorkerExited } from './membership.ts';
 import { onRingBroken } from './ringFaults.ts';
 import { onRolloutsFailed, onRolloutsWritten } from './rollingOut.ts';
 import type { Decision, Effect, RunEvent, RunState } from './runState.ts';
@@ -28,6 +28,8 @@ export function decide(state: RunState, event: RunEvent, nowMs: number): Decisio
       return onMessage(seen(state, event.from, event.message, nowMs), event.from, event.message, nowMs);
     case 'malformed':
       return onMalformed(state, event);
+    case 'unfit':
+      return onUnfit(state, event, nowMs);
     case 'peerGone':
       return onPeerGone(state, event, nowMs);
     case 'workerExited':

@@ -185,6 +185,23 @@ function misfit(member: Member, other: Member): string | undefined {
   return `it computes on ${own}, ${nameOf(other)} on ${theirs}, and ${refusal.reason}: ${refusal.remedy}`;
 }
 
+/** A part of the rollouts that was refused goes to another worker. */
+export function onUnfit(
+  state: RunState,
+  { from, problem, lease }: Extract<RunEvent, { kind: 'unfit' }>,
+  nowMs: number,
+): Decision {
+  const member = everyone(state).find(({ id }) => id === from);
+  if (member === undefined) return nothing(state, `${from}, which is not a member: ${problem}`);
+  const isStale =
+    lease !== undefined &&
+    (lease.term !== state.term ||
+      lease.step !== state.step ||
+      lease.iteration !== state.rollout?.iteration ||
+      lease.part !== member.lease);
+  return isStale ? stale(state, member, problem) : turnAway(state, member, problem, nowMs);
+}
+
 function turnAway(state: RunState, member: Member, reason: string, nowMs: number): Decision {
   const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
   return after([refusal], lose(state, [member], `cannot take part: ${reason}`, nowMs, { dead: true }));

@@ -6,7 +6,7 @@ import type { StateTensor } from '../../base/stateParts.ts';
 import { noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
 import type { ComputeLimit, EngineId, StateClaim, StepTimings, WorkerPhase } from '../../comm/messageFields.ts';
-import type { WorkerFailure, WorkerMessage } from '../../comm/workerMessages.ts';
+import type { WorkerFailure, WorkerMessage, WorkerMessageOf } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluatedLoss } from './bestEvaluation.ts';
 import type { Schedule } from './schedule.ts';
@@ -303,6 +303,13 @@ export type RunEvent =
   | { readonly kind: 'message'; readonly from: string; readonly message: WorkerMessage }
   /** Invalid data received; `problem` says why it is invalid. */
   | { readonly kind: 'malformed'; readonly from: string; readonly problem: string }
+  /** A worker cannot take part, for example because nobody can use what it has computed; then `lease` says what that was. */
+  | {
+      readonly kind: 'unfit';
+      readonly from: string;
+      readonly problem: string;
+      readonly lease?: Pick<WorkerMessageOf<'rolledOut'>, 'term' | 'step' | 'iteration' | 'part'>;
+    }
   /** The connection of a worker from another machine, or of an unknown peer, is lost. */
   | { readonly kind: 'peerGone'; readonly id: string; readonly reason: string }
   /** A worker started by this machine has ended. */
@@ -499,11 +506,16 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     snapshotStep: plan.startStep,
     evaluatedStep: beginsWithWeights ? -1 : step,
     evaluations: plan.evaluations,
-    checkpointOwed: false,
+    checkpointOwed: resumed !== undefined && isDeadEnd(plan),
     iterations: knownAtStart(plan, resumed),
     rollout: undefined,
     openedAtPart: 0,
   };
+}
+
+/** Whether a run cannot continue from the checkpoint that it starts with, because the rollouts of its iteration are not known. */
+function isDeadEnd({ rollouts, startStep }: RunPlan): boolean {
+  return rollouts !== undefined && rollouts.known === undefined && startStep % rollouts.stepsPerIteration !== 0;
 }
 
 /** That of the checkpoint, and that of the killed coordinator, which is the same or a later one. */

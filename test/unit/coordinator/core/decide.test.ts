@@ -1269,6 +1269,47 @@ describe('the decision core: rollouts', () => {
     expect(script.rolledOut('w0', 2).kinds()).toEqual(['keepRollouts', 'judgeRollouts']);
   });
 
+  it('turns a worker away whose part nobody can use, and leases that part again at once', () => {
+    const script = new Script(policy).start();
+    const { term, step } = script.state;
+    const lease = { term, step, iteration: 1, part: 1 };
+    const problem = 'its part 1 of the rollouts: expected 4 rollouts, received 3';
+    // A part that it no longer has says nothing about what it computes now.
+    const stale = { ...lease, part: 2 };
+    expect(script.event({ kind: 'unfit', from: 'w1', problem, lease: stale }).kinds()).toEqual([]);
+    script.event({ kind: 'unfit', from: 'w1', problem, lease });
+    expect(script.effects).toContainEqual({ kind: 'send', to: 'w1', message: { type: 'refused', reason: problem } });
+    expect(script.events('lost')).toMatchObject([{ worker: 'w1', reason: expect.stringContaining(problem) }]);
+    expect(script.ids).toEqual(['w0']);
+    script.ready('w0');
+    expect(script.leased()).toEqual([['w0', 0]]);
+    expect(script.rolledOut('w0', 0).leased()).toEqual([['w0', 1]]);
+  });
+
+  it('continues with its members if a joiner cannot get the reference', () => {
+    const script = new Script({ ...policy, open: true }).start().join('w2');
+    script.event({ kind: 'unfit', from: 'w2', problem: 'EIO' });
+    expect(script.effects).toContainEqual({ kind: 'send', to: 'w2', message: { type: 'refused', reason: 'EIO' } });
+    expect(script.ids).toEqual(['w0', 'w1']);
+    expect(script.state.joiners).toEqual([]);
+    expect(script.event({ kind: 'unfit', from: 'w2', problem: 'EIO' }).effects).toEqual([]);
+  });
+
+  it('saves the state of waiting workers at once if the rollouts of the checkpoint are lost', () => {
+    const resumed: Resumed = {
+      ...{ term: 3, step: 7, committedTerm: 2, gradNorm: 0.75, learningRate: 0.125, tokens: 7, samples: 7 },
+      ...{ workers: ['w0', 'w1'], rollouts: { iteration: 4, sha256: 'a'.repeat(64) } },
+    };
+    const takenOver = (startStep: number) => {
+      const script = new Script({ ...policy, maxSteps: 20, startStep, startsFromCheckpoint: true }, resumed);
+      script.join('w0', { step: 7, term: 2 }).join('w1', { step: 7, term: 2 }).prepared('w0', 'w1');
+      return script.ready('w0').ready('w1').kinds();
+    };
+    expect(takenOver(5)).toContain('snapshot→w0');
+    // Between two iterations the checkpoint needs none.
+    expect(takenOver(4)).not.toContain('snapshot→w0');
+  });
+
   it('takes in a worker when nobody has a part, and leases the rest in the new term', () => {
     const script = new Script({ ...policy, rollouts: { ...policy.rollouts, parts: 5 }, open: true }).start();
     script.join('w2').prepared('w2');
