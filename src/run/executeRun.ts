@@ -33,7 +33,7 @@ import type { RunMessages } from './messages.ts';
 import { openPolicy, type PolicyParts, type PolicyPoint, policyPoint } from './policyRollouts.ts';
 import type { Run } from './prepareRun.ts';
 import { withReference } from './reference.ts';
-import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
+import { checkWaiting, findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { withRunLength } from './runLength.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
@@ -79,6 +79,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
+    if (point !== undefined) checkWaiting(run, point);
     if (isComplete(atPoint(run, point))) return await nothingLeft(run);
     return await trainFrom(options, point);
   } catch (error) {
@@ -150,7 +151,9 @@ async function trainWith(
     if (found === undefined && begun.run.resume === undefined) begun = await beginWithWeights(begun.run);
     const complete = atPoint(begun.run, found);
     if (isComplete(complete)) return await nothingLeft(complete);
-    const { known, point: from } = policy ? policyPoint(policy, complete, found) : { known: undefined, point: found };
+    const { known, point: from } = policy
+      ? policyPoint(policy, complete, { point: found, messages })
+      : { known: undefined, point: found };
     if (from !== undefined) await run.folder.writeConfig(renderConfig(complete.config));
     const { reference } = policy ?? {};
     return await runToTheEnd({

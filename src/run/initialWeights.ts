@@ -22,8 +22,9 @@ import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { tensorsOf } from '../base/stateParts.ts';
+import { userPath } from '../base/userPath.ts';
 import { hashFile } from '../base/wholeFiles.ts';
-import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import { stateBytes } from '../checkpoint/writer.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -197,6 +198,19 @@ function checkStart({ model, task, train }: Config, weights: ModelConfig): void 
       `and while only adapters are trained that is the model without any: merge these first (${ownCommand('merge', model.from, '--out', 'merged')}), ` +
       'then start from the merged weights (--init-from merged)',
   );
+}
+
+/**
+ * The same for a run that is resumed, if the weights that it started with still exist. Runs that began before this was refused have measured the divergence
+ * from another model.
+ * @throws UserError as at the start
+ */
+export async function checkStartOfPolicy(config: Config, vocabSize: number, cwd: string): Promise<void> {
+  const { model, task } = config;
+  if (!isPolicyKind(task.kind) || model.from === '' || loraOf(model) === undefined) return;
+  if (!(await isCheckpointFolder(userPath(cwd, model.from)))) return;
+  const { modelConfig } = await findCheckpoint({ path: model.from, cwd, onWarning: () => undefined, verify: 'model' });
+  checkStart({ ...config, model: { ...model, vocabSize } }, modelConfig);
 }
 
 /** Describes the weights for the record of the run: their location and the hashes of their files. */

@@ -56,7 +56,11 @@ export interface PolicyPoint {
 }
 
 /** @throws UserError for rollouts that are missing or damaged within an iteration, or too far from the reference before its first step */
-export function policyPoint({ rollouts }: PolicyParts, run: Run, point: ResumePoint | undefined): PolicyPoint {
+export function policyPoint(
+  { rollouts }: PolicyParts,
+  run: Run,
+  { point, messages }: { point: ResumePoint | undefined; messages: Pick<RunMessages, 'warn'> },
+): PolicyPoint {
   const { resume, store, folder } = run;
   const { step = 0, data: { rollouts: found } = {} } = resume?.trainer ?? {};
   const remove = `remove the checkpoints from step ${step} on in ${shortPath(store.directory)} to continue from an earlier one`;
@@ -68,8 +72,9 @@ export function policyPoint({ rollouts }: PolicyParts, run: Run, point: ResumePo
   const journal = `remove ${shortPath(folder.journalPath)} to continue from the newest checkpoint`;
   const { step: waitingStep, rollouts: itsFound } = point.resumed;
   const its = rollouts.continued(waitingStep, itsFound, `restore it, or ${journal}`);
+  if (its !== undefined && waitingStep === rollouts.startOf(its.iteration)) checkDivergence(rollouts, run, its);
   return {
-    known: fromCheckpoint(rollouts, step, found),
+    known: fromCheckpoint(rollouts, { step, found, onWarning: messages.warn }),
     point: { ...point, resumed: { ...point.resumed, rollouts: its } },
   };
 }
@@ -78,10 +83,11 @@ export function policyPoint({ rollouts }: PolicyParts, run: Run, point: ResumePo
  * A policy too far from its reference has ended the run before these rollouts were used (coordinator/core/rollingOut.ts). With a larger
  * beta or a lower learning rate than then, the user has decided that it continues.
  */
-function checkDivergence(rollouts: Rollouts, { config, resume }: Run, known: KnownIteration): void {
+function checkDivergence(rollouts: Rollouts, { config, resume, before: ofFolder }: Run, known: KnownIteration): void {
   const { task, schedule } = config;
   if (task.klMax === 0) return;
-  const before = configSchema.safeParse(withTodaysKeys({ ...resume?.trainer?.config })).data;
+  const recorded = resume?.trainer?.config;
+  const before = recorded === undefined ? ofFolder : configSchema.safeParse(withTodaysKeys({ ...recorded })).data;
   const hasChanged =
     before === undefined || task.beta > before.task.beta || schedule.learningRate < before.schedule.learningRate;
   const kl = hasChanged ? 0 : rollouts.klOf(known);
@@ -92,16 +98,16 @@ function checkDivergence(rollouts: Rollouts, { config, resume }: Run, known: Kno
   );
 }
 
-/** The run needs it only if the workers lose their state, and then names what is missing. */
+/** The run needs it only if the workers lose their state, which is therefore saved at once (coordinator/core/runState.ts). */
 function fromCheckpoint(
   rollouts: Rollouts,
-  step: number,
-  found: KnownIteration | undefined,
+  { step, found, onWarning }: { step: number; found: KnownIteration | undefined; onWarning: (message: string) => void },
 ): KnownIteration | undefined {
   try {
-    return rollouts.continued(step, found, '');
+    return rollouts.continued(step, found, 'the waiting workers have a later state, which is saved first');
   } catch (error) {
-    if (error instanceof UserError) return undefined;
-    throw error;
+    if (!(error instanceof UserError)) throw error;
+    onWarning(error.message);
+    return undefined;
   }
 }

@@ -26,7 +26,7 @@ import { checkPrecision } from '../model/training.ts';
 import { isPolicyKind } from '../task/kinds.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { withFittingPrompt } from './fittingPrompt.ts';
-import { type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
+import { checkStartOfPolicy, type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
 import { checkRunConfig } from './runConfig.ts';
@@ -60,6 +60,8 @@ export interface Run {
   readonly folder: RunFolder;
   readonly store: CheckpointStore;
   readonly resume: Checkpoint | undefined;
+  /** The config that the run had before it was resumed; undefined for a new run. */
+  readonly before?: Config | undefined;
   /** The initial weights of a run without a checkpoint; undefined for random weights. */
   readonly weights: InitialWeights | undefined;
   readonly data: RunData;
@@ -142,15 +144,17 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const longer = before && counted.train.epochs > 0 ? scheduleNote(counted, before) : undefined;
   if (longer !== undefined) messages.note(longer);
   const config = withFittingPrompt(counted, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
-  if (resume !== undefined) checkResume(resume, config, data, messages);
-  else if (weights === undefined && loraOf(config.model) !== undefined) {
+  if (resume !== undefined) {
+    checkResume(resume, config, data, messages);
+    await checkStartOfPolicy(config, data.vocabSize, cwd);
+  } else if (weights === undefined && loraOf(config.model) !== undefined) {
     messages.warn(
       'model.loraRank adds adapters to random weights, which stay random: name the weights to adapt with --init-from (model.from)',
     );
   }
   if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, data, messages);
-  return { config, cwd, folder, store, resume, weights, data, validationText, worldSize, minWorkers };
+  return { config, cwd, folder, store, resume, before, weights, data, validationText, worldSize, minWorkers };
 }
 
 /** @throws UserError if other machines cannot connect there, or the run does not listen for them */

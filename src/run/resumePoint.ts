@@ -4,9 +4,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { UserError } from '../base/errors.ts';
 import { fateOfWord, isAlive } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { covers } from '../comm/linkAddress.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Resumed } from '../coordinator/core/runState.ts';
 import { Journal } from '../records/journal.ts';
 import type { Recovered } from '../records/journalRecords.ts';
@@ -46,6 +48,19 @@ export function findWaitingWorkers(
       ...{ workers, rollouts },
     },
   };
+}
+
+/** Workers that wait keep the average that they have, or have none. @throws UserError for another one */
+export function checkWaiting(
+  { config, before }: { readonly config: Config; readonly before?: Config | undefined },
+  { resumed: { step, workers } }: Pick<ResumePoint, 'resumed'>,
+): void {
+  const [is, was] = [config.optimizer.ema, before?.optimizer.ema ?? config.optimizer.ema];
+  if (is === was) return;
+  throw new UserError(
+    `optimizer.ema was ${was} and is ${is}, but ${workers.join(', ')} may be waiting with the state of step ${step} and the former average. ` +
+      'Resume without this change, end the run with Ctrl-C, which saves the state, and resume with the change then',
+  );
 }
 
 /** Where workers find a coordinator. */

@@ -13,7 +13,12 @@ import { loadConfig } from '../../../src/config/load.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
-import { noteInitialWeights, openInitialWeights, writeInitialCheckpoint } from '../../../src/run/initialWeights.ts';
+import {
+  checkStartOfPolicy,
+  noteInitialWeights,
+  openInitialWeights,
+  writeInitialCheckpoint,
+} from '../../../src/run/initialWeights.ts';
 import { prepareRun, type Run, type RunArguments } from '../../../src/run/prepareRun.ts';
 import { cpu, trainRun } from './trainedModel.ts';
 
@@ -198,6 +203,14 @@ it('refuses trained adapters for a policy that trains only adapters, because its
     );
     await expect(refused).rejects.toThrow(/merge these first \(.* merge .* --out merged\), then start from the merged/);
   }
+  // A run that began with them before that was refused is refused when it resumes.
+  const resumed = (from: string, kind: string) => {
+    const policy = ['eval.everySteps=0', 'model.dropout=0', 'train.globalBatchSize=16', 'train.microBatchSize=4'];
+    const set = [`model.from=${from}`, 'model.loraRank=2', 'data.examples=rows.csv', `task.kind=${kind}`];
+    return checkStartOfPolicy(loadConfig({ overrides: [...set, ...policy], cwd }).config, 64, cwd);
+  };
+  await expect(resumed(adapted, 'grpo')).rejects.toThrow(`the weights of ${adapted} have adapters, but with task.kind`);
+  await Promise.all([resumed('sharded', 'grpo'), resumed('gone', 'grpo'), resumed(adapted, 'sft')]);
   // A copy of all parameters is compared with, or nothing is, or the adapters are new.
   await open(adapted, ['task.kind=grpo', 'train.trainable=transformer.h.*']);
   await open(adapted, ['task.kind=sft']);

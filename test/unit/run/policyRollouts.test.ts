@@ -5,6 +5,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import type { Rollouts } from '../../../src/coordinator/rollouts/rollouts.ts';
 import { policyPoint } from '../../../src/run/policyRollouts.ts';
 import type { Run } from '../../../src/run/prepareRun.ts';
+import type { ResumePoint } from '../../../src/run/resumePoint.ts';
 
 const known = { iteration: 2, sha256: 'c'.repeat(64) };
 /** Rollouts of an iteration of 4 steps, with a divergence of 0.6. */
@@ -23,7 +24,10 @@ function resumed(step: number, ...changes: string[]) {
   const trainer = { step, config: configOf(before), data: { rollouts: known } };
   const store = { directory: '/checkpoints' };
   const run = { config: configOf([...before, ...changes]), resume: { trainer }, store, folder: {} };
-  return policyPoint({ rollouts, reference: undefined }, run as unknown as Run, undefined);
+  return policyPoint({ rollouts, reference: undefined }, run as unknown as Run, {
+    point: undefined,
+    messages: { warn: () => undefined },
+  });
 }
 
 it.each([
@@ -44,6 +48,24 @@ it.each([
   ['without a limit', ['task.klMax=0']],
 ])('it continues %s', (_, changes) => {
   expect(resumed(4, ...changes)).toEqual({ known, point: undefined });
+});
+
+it('it is refused where workers wait, also if the run has no checkpoint yet', () => {
+  const point = { resumed: { step: 4, rollouts: known } } as unknown as ResumePoint;
+  const waiting = (...changes: string[]) => {
+    const [config, beforeResume] = [[...before, ...changes], before].map(configOf);
+    const run = {
+      config,
+      before: beforeResume,
+      resume: undefined,
+      store: { directory: '/checkpoints' },
+      folder: { journalPath: 'journal' },
+    };
+    const messages = { warn: () => undefined };
+    return policyPoint({ rollouts, reference: undefined }, run as unknown as Run, { point, messages });
+  };
+  expect(() => waiting()).toThrow(/the reference is 0.600 in iteration 2, above task.klMax/);
+  expect(waiting('task.beta=0.2').point).toEqual(point);
 });
 
 it('it continues within an iteration, which has begun', () => {

@@ -4,8 +4,15 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { processWord } from '../../../src/base/processes.ts';
+import { configSchema } from '../../../src/config/schema.ts';
 import { Journal } from '../../../src/records/journal.ts';
-import { findWaitingWorkers, openJournal, reachable } from '../../../src/run/resumePoint.ts';
+import {
+  checkWaiting,
+  findWaitingWorkers,
+  openJournal,
+  type ResumePoint,
+  reachable,
+} from '../../../src/run/resumePoint.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
 
 let folder: RunFolder;
@@ -35,6 +42,15 @@ it.each([
   });
   expect(point?.resumed.workers).toEqual(isWaiting ? ['local-0000'] : undefined);
   expect(warnings).toEqual([]);
+});
+
+it('refuses another average while workers wait, which keep the one that they have', () => {
+  const point = { resumed: { step: 7, workers: ['local-0000'] } } as unknown as ResumePoint;
+  const [none, some] = [0, 0.99].map((ema) => configSchema.parse({ optimizer: { ema } }));
+  expect(() => checkWaiting({ config: some!, before: none }, point)).toThrow(
+    /^optimizer.ema was 0 and is 0.99, but local-0000 may be waiting with the state of step 7 and the former average. Resume without/,
+  );
+  for (const before of [some, undefined]) checkWaiting({ config: some!, before }, point);
 });
 
 const name = 'tcp://train.example:5555';
