@@ -81,6 +81,8 @@ export interface HuggingFaceFormat<Config> {
    * shape.
    */
   tensorsOf?(parameter: NamedShape, config: Config): readonly NamedShape[];
+  /** Tensors of other models of that format which ours lack: their names in a file, which may have them if they are 0. */
+  readonly zeros?: readonly string[];
   /** The published tokenizer of a folder that has none. */
   tokenizer?(config: Config): 'gpt2' | undefined;
 }

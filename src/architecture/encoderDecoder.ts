@@ -1,7 +1,7 @@
 /**
  * An encoder–decoder: the Transformer of "Attention Is All You Need" (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762) by default. The
  * encoder reads a source in both directions; each block of the decoder attends to the target so far, and then to what the encoder made of the
- * source. Parameters have the names of Hugging Face's MarianMT, with merged products.
+ * source. Parameters have the names of Hugging Face's MarianMT, with merged products. Its files: marianHuggingFace.ts.
  *
  * B batch, S source time, T target time, C channels (nEmbd), V vocabulary, KV width of keys.
  */

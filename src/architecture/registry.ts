@@ -8,6 +8,7 @@ import { encoderDecoder } from './encoderDecoder.ts';
 import { gpt2 } from './gpt2.ts';
 import { gpt2HuggingFace } from './gpt2HuggingFace.ts';
 import { llamaHuggingFace } from './llamaHuggingFace.ts';
+import { marianHuggingFace } from './marianHuggingFace.ts';
 import { Declarations, type ParameterSpec } from './parameters.ts';
 import { transformer } from './transformer.ts';
 
@@ -16,7 +17,7 @@ const all = [
   { ...gpt2, huggingFace: gpt2HuggingFace }, //
   bigram,
   { ...transformer, huggingFace: llamaHuggingFace },
-  encoderDecoder,
+  { ...encoderDecoder, huggingFace: marianHuggingFace },
 ] as const satisfies readonly Architecture[];
 
 export const architectures: readonly Architecture[] = all;

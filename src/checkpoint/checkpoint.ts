@@ -6,7 +6,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
-import { labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
+import { architectureOf, labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
 import { isTrainedTensor, type StatePart, type StateTensor } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
@@ -25,7 +25,7 @@ import {
   type TrainerState,
   tokenizerFileNames,
 } from './manifest.ts';
-import { decodeModelConfig, type Matched, matchTensors, modelConfigOf } from './modelConfig.ts';
+import { decodeModelConfig, fixedTable, type Matched, matchTensors, modelConfigOf } from './modelConfig.ts';
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_FILE,
@@ -59,6 +59,9 @@ const HF_TOKENIZER_FILES = [
   'generation_config.json',
 ];
 
+/** The pieces of a source, in folders of MarianMT. */
+const SENTENCEPIECE_FILE = 'source.spm';
+
 /** A tensor and the file that contains it, in the checkpoint's folder unless its path is absolute. */
 type PlacedTensor = SafetensorsEntry & { readonly file: string };
 
@@ -80,6 +83,8 @@ export class Checkpoint {
   readonly trainingProblem: string | undefined;
   /** The folder of the base of an adapter of PEFT; otherwise undefined. */
   readonly base: string | undefined;
+  /** A file of its tokenizer that Lockstep does not read, in a folder that has no other. */
+  readonly unreadTokenizer: string | undefined;
   readonly #tables: Readonly<Record<StatePart, TensorTable | undefined>>;
 
   /** @internal use {@link openCheckpoint} */
@@ -92,6 +97,7 @@ export class Checkpoint {
     tables: Record<StatePart, TensorTable | undefined>;
     trainingProblem?: string | undefined;
     base?: string;
+    unreadTokenizer?: string | undefined;
   }) {
     this.path = fields.path;
     this.step = fields.step;
@@ -101,6 +107,7 @@ export class Checkpoint {
     this.#tables = fields.tables;
     this.trainingProblem = fields.trainingProblem;
     this.base = fields.base;
+    this.unreadTokenizer = fields.unreadTokenizer;
     this.tensors = [...(fields.tables.model ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
@@ -137,6 +144,7 @@ export class Checkpoint {
       for (const name of inOrder) {
         const entry = table.get(name);
         if (entry === undefined) throw new InvariantError(`${this.path} has no tensor ${name} for part ${part}`);
+        if (entry.parts.length === 0) yield new Uint8Array(fixedTable(entry.shape).buffer);
         for (const each of entry.parts) {
           const path = resolve(this.path, each.file);
           const handle = handles.get(path) ?? (await openToRead(path));
@@ -249,6 +257,7 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   const present: string[] = [];
   for (const name of HF_TOKENIZER_FILES) if (await isFile(join(path, name))) present.push(name);
   const tokenizerFiles = await readTexts(path, present);
+  const hasUnread = !present.includes('tokenizer.json') && (await isFile(join(path, SENTENCEPIECE_FILE)));
   return new Checkpoint({
     path,
     step: undefined,
@@ -256,6 +265,7 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
     trainer: undefined,
     tokenizerFiles,
     tables: { model: params, ...noMoments },
+    unreadTokenizer: hasUnread ? SENTENCEPIECE_FILE : undefined,
   });
 }
 
@@ -361,7 +371,26 @@ async function readModelTable(
   const modelConfig = modelConfigOf(entries, described);
   const params = matchTensors(entries, modelConfig, path);
   checkDtypes(params, folder);
+  const { zeros = [] } = architectureOf(modelConfig).huggingFace ?? {};
+  for (const entry of entries) if (zeros.includes(entry.name)) await checkZero(entry, folder);
   return { modelConfig, params };
+}
+
+/** @throws UserError if a tensor that the model lacks is not 0 */
+async function checkZero(entry: PlacedTensor, folder: string): Promise<void> {
+  const path = resolve(folder, entry.file);
+  const handle = await openToRead(path);
+  try {
+    for await (const chunk of readTensor(handle, entry, path)) {
+      const values = new Float32Array(chunk.buffer, chunk.byteOffset, chunk.byteLength / 4);
+      if (values.every((value) => value === 0)) continue;
+      throw new UserError(
+        `${path}: tensor ${entry.name} is not 0, but Lockstep's models have none, so their outputs would differ. Set it to 0 there and fine-tune the weights, or use others.`,
+      );
+    }
+  } finally {
+    await handle.close();
+  }
 }
 
 function checkDtypes(params: TensorTable, folder: string): void {

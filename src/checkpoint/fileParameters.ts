@@ -1,7 +1,7 @@
 /** The parameters of a model whose file of weights is in memory. */
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
-import { matchTensors } from './modelConfig.ts';
+import { fixedTable, matchTensors } from './modelConfig.ts';
 import { elementCount, headerOf } from './safetensors.ts';
 
 /**
@@ -19,6 +19,7 @@ export function fileParameters(file: Uint8Array, config: ModelConfig, path: stri
   return (wanted) => {
     const found = matched.get(wanted);
     if (found === undefined) throw new UserError(`${path} has no parameter ${wanted}`);
+    if (found.parts.length === 0) return fixedTable(found.shape);
     const values = new Float32Array(elementCount(found.shape));
     const bytes = new Uint8Array(values.buffer);
     let filled = 0;

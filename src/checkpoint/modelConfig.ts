@@ -14,9 +14,10 @@ import {
   modelProblem,
   networkOf,
 } from '../architecture/registry.ts';
+import { fillSinusoidal } from '../architecture/sinusoidal.ts';
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
-import type { TensorShape } from './safetensors.ts';
+import { elementCount, type TensorShape } from './safetensors.ts';
 
 const ownModelType = 'lockstep';
 const ownVersion = 1;
@@ -113,7 +114,7 @@ function partsOf({ name, shape }: TensorShape, config: ModelConfig): readonly Te
   return architectureOf(config).huggingFace?.tensorsOf?.({ name, shape }, config) ?? [{ name, shape }];
 }
 
-/** A parameter, and the entries of a file that hold its numbers, one after another. */
+/** A parameter, and the entries of a file that hold its numbers, one after another; none for a fixed table of positions that the file lacks. */
 export interface Matched<Entry> {
   readonly shape: readonly number[];
   readonly parts: readonly Entry[];
@@ -169,17 +170,25 @@ function inFileOrder(specs: readonly ParameterSpec[], config: ModelConfig, names
 
 /** A parameter may be in one piece, as Lockstep writes it with adapters, or in the parts of another library's format. */
 function matchParameter<Entry>(
-  spec: TensorShape,
+  spec: ParameterSpec,
   config: ModelConfig,
   { found, path }: { found: ReadonlyMap<string, Entry>; path: string },
 ): Matched<Entry> {
   const { name, shape } = spec;
   const complete = found.get(name);
   if (complete !== undefined) return { shape, parts: [complete] };
+  if ('sinusoidal' in spec.init) return { shape, parts: [] };
   const parts = partsOf(spec, config).map((part) => {
     const entry = found.get(part.name);
     if (entry === undefined) throw new UserError(`${path} lacks tensor ${part.name}, which its config.json requires`);
     return entry;
   });
   return { shape, parts };
+}
+
+/** The numbers of a matched parameter of which the file has nothing. */
+export function fixedTable(shape: readonly number[]): Float32Array {
+  const values = new Float32Array(elementCount(shape));
+  fillSinusoidal(values, shape.at(-1)!);
+  return values;
 }

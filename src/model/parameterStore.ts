@@ -3,6 +3,7 @@
  * in the same order (parameterOrder.ts). The store fills, reads and writes them; the model defines their meaning.
  */
 import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
+import { fillSinusoidal } from '../architecture/sinusoidal.ts';
 import { isMuonMatrix, isTrainedBy } from '../architecture/trainable.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
@@ -12,7 +13,6 @@ import type { Engine } from '../engine/engine.ts';
 import type { Shape, Tensor, TensorGroup } from '../engine/tensor.ts';
 import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
 import { fillNormal } from './normalRandom.ts';
-import { fillSinusoidal } from './sinusoidal.ts';
 
 /** What is allocated besides the values. */
 export interface ParametersOptions {

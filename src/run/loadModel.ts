@@ -68,8 +68,9 @@ export async function loadParameters(
   }
 }
 
-/** Whether the folder says what its tokenizer is, or its model is one of which that is known. */
+/** Whether the folder says what its tokenizer is, or its model is one of which that is known. @throws UserError for one that is not read */
 export function hasTokenizer(checkpoint: Checkpoint): boolean {
+  checkTokenizer(checkpoint);
   return !isBare(checkpoint) || publishedTokenizer(checkpoint) !== undefined;
 }
 
@@ -81,8 +82,16 @@ function publishedTokenizer({ modelConfig }: Checkpoint) {
   return architectureOf(modelConfig).huggingFace?.tokenizer?.(modelConfig);
 }
 
-/** @throws UserError for a folder without one, and for one that has more tokens than the model */
+function checkTokenizer({ path, unreadTokenizer }: Checkpoint): void {
+  if (unreadTokenizer === undefined) return;
+  throw new UserError(
+    `${path} has its tokenizer in ${unreadTokenizer} (SentencePiece), which Lockstep does not read. Put a tokenizer.json with the ids of its vocab.json there, or remove ${unreadTokenizer} to use the weights with the tokenizer of your data`,
+  );
+}
+
+/** @throws UserError for a folder without one or with one that is not read, and for one that has more tokens than the model */
 export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer> {
+  checkTokenizer(checkpoint);
   const { tokenizerFiles, modelConfig, path } = checkpoint;
   const published = isBare(checkpoint) ? publishedTokenizer(checkpoint) : undefined;
   const tokenizer =

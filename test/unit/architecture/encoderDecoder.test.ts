@@ -182,9 +182,9 @@ it('counts its operations, the parameters of a token, and its memory', async () 
   expect(two.activations).toBeGreaterThan(1.5 * one.activations);
 });
 
-it("has a config.json of our own, and is not trained on a text's next tokens", () => {
+it("has the config.json of a MarianMT, and is not trained on a text's next tokens", () => {
   const json = JSON.parse(encodeModelConfig(tiny, undefined));
-  expect(json).toMatchObject({ model_type: 'lockstep', lockstep: { version: 1, model: tiny } });
+  expect(json).toMatchObject({ model_type: 'marian', encoder_layers: tiny.encoderLayers });
   expect(decodeModelConfig(json, 'config.json')).toMatchObject(tiny);
   expect(randomBatch(tiny, { seed: 1, batchSize: 1 }).arrays).not.toHaveProperty('source');
 });

@@ -85,3 +85,15 @@ it('copies no gradients on a worker without others', async () => {
   await runInMemory(config, { native: watched });
   expect(new Set(copies)).toEqual(new Set(['copyOut', 'copyIn']));
 }, 60_000);
+
+it('updates by Muon on every replica alike, and writes a state without second moments of matrices', async () => {
+  const muon = {
+    ...config,
+    optimizer: { ...config.optimizer, kind: 'muon' as const, ema: 0.5 },
+    checkpoint: { ...config.checkpoint, everySteps: 2 },
+  };
+  const { results } = await runInMemory(muon, { native: testEngines.native });
+  expect(results.steps).toHaveLength(config.train.maxSteps);
+  expect(results).toEqual((await runInMemory(muon, { native: testEngines.timed })).results);
+  expect(results).not.toEqual((await runInMemory(config, { native: testEngines.native })).results);
+}, 60_000);
