@@ -8,7 +8,7 @@ import { Dashboard } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder, runsHint } from '../run/runFolder.ts';
 import { isLoopback } from '../web/listen.ts';
 import { onEndRequest } from './endRequests.ts';
-import { dashboardHost } from './options.ts';
+import { dashboardHost, portOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
 
@@ -80,13 +80,8 @@ export function shownUrls({ url, urlElsewhere }: Pick<Dashboard, 'url' | 'urlEls
 export async function openDashboard(runDirs: readonly string[], port: string, host: string): Promise<Dashboard> {
   const options = { runDirs, host, onWarning: warn };
   if (!isLoopback(host)) warn(`the dashboard on ${host} is unencrypted and visible to anyone with its token`);
-  if (port !== '') {
-    const number = Number(port.trim() === '' ? Number.NaN : port);
-    if (!(Number.isInteger(number) && number >= 0 && number <= 65_535)) {
-      throw new UserError(`dashboard port: expected a whole number from 0 to 65535, received ${JSON.stringify(port)}`);
-    }
-    return Dashboard.open({ ...options, port: number });
-  }
+  const number = portOption(port);
+  if (number !== undefined) return Dashboard.open({ ...options, port: number });
   return Dashboard.open({ ...options, port: usualPort }).catch((error: unknown) => {
     if (error instanceof UserError) return Dashboard.open({ ...options, port: 0 });
     throw error;

@@ -73,6 +73,14 @@ function deviceOption(device: number): number {
   );
 }
 
+/** The port of a dashboard as typed; undefined if it was left open. @throws UserError if it is not a port */
+export function portOption(typed: string): number | undefined {
+  if (typed === '') return undefined;
+  const port = Number(typed.trim() === '' ? Number.NaN : typed);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new UserError(`dashboard port: expected a whole number from 0 to 65535, received ${JSON.stringify(typed)}`);
+}
+
 /** @throws UserError unless `value` is a number in the range */
 export function numberOption(
   name: string,

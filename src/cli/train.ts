@@ -19,7 +19,7 @@ import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { endInOrder } from './endRequests.ts';
-import { numberOption } from './options.ts';
+import { numberOption, portOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
 import { printPlan } from './plan.ts';
@@ -124,10 +124,12 @@ function useOf(
   }
 }
 
-function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {
+/** Before anything is written. */
+function checkNumbers({ workers, minWorkers, maxRestarts, trace, dashboard }: TrainArguments): void {
   if (workers !== undefined) numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
   numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
+  if (dashboard !== undefined) portOption(dashboard);
   if (trace !== undefined) numberOption('trace', trace, { min: 1, max: 1_000, whole: true });
 }
 

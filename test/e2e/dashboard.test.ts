@@ -257,8 +257,9 @@ describe('launch dashboard', () => {
     const absent = await launch(['dashboard', 'absent'], folder());
     expect(absent).toMatchObject({ code: 2 });
     expect(absent.stderr).toMatch(/absent is not a run directory: config\.yaml not found/);
-    const port = await launch(['--dashboard', '99999', ...set(...tiny)], folder());
+    const port = await launch(['--dashboard', '99999', '--run-dir', 'not-begun', ...set(...tiny)], folder());
     expect(port).toMatchObject({ code: 2 });
     expect(port.stderr).toMatch(/dashboard port: expected a whole number from 0 to 65535/);
+    expect(await readdir(folder())).not.toContain('not-begun');
   });
 });
