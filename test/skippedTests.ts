@@ -30,6 +30,10 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
     ),
   },
   {
+    file: 'test/e2e/examples.test.ts',
+    name: whole('assistant: the reward rises with PPO and GRPO, and what annotators like with it'),
+  },
+  {
     file: 'test/e2e/rollouts.test.ts',
     name: whole(
       'PPO of given weights compares with them, also in workers that come later, and resumes within an iteration',

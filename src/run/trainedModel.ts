@@ -168,14 +168,16 @@ export class TrainedModel {
 
   /**
    * The score of each answer to its prompt, for a reward model. An answer counts as ended, and a prompt that is too long loses its start.
-   * @throws UserError for a model that is not a reward model, an answer or prompt that is empty or not a text, and characters outside the vocabulary
+   * @throws UserError for a model that is not a reward model, a prompt that is empty, and characters outside the vocabulary
    */
   async score(answers: readonly AnsweredPrompt[]): Promise<number[]> {
     this.#check();
     const scored = answers.map((answer, i) => {
       const { prompt, completion } = answer;
-      if ([prompt, completion].some((text) => typeof text !== 'string' || text === '')) {
-        throw new UserError(`answers[${i}]: expected { prompt, completion }, two texts that are not empty`);
+      if (typeof prompt !== 'string' || prompt === '' || typeof completion !== 'string') {
+        throw new UserError(
+          `answers[${i}]: expected { prompt, completion }, two texts of which only the answer may be empty`,
+        );
       }
       return { messages: [{ role: 'user' as const, content: prompt }], completion };
     });

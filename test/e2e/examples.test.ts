@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
+import { nightlyIt } from '../nightly.ts';
 import { launch, startProgram, useFolder } from './launch.ts';
 
 const folder = useFolder();
@@ -51,3 +52,25 @@ it('server: streams text, refuses what is too long, and lets a client leave', as
   server.process.kill('SIGTERM');
   expect(await server.finished).toMatchObject({ code: 0, stderr: '' });
 });
+
+nightlyIt(
+  'assistant: the reward rises with PPO and GRPO, and what annotators like with it',
+  async () => {
+    const { code, stdout } = await example('assistant/main').finished;
+    expect(code).toBe(0);
+    const rises = (label: string) =>
+      [...stdout.matchAll(new RegExp(`${label} +(-?[\\d.]+) ± 0.00 before, (-?[\\d.]+) ± 0.00 after`, 'g'))].map(
+        ([, before, after]) => Number(after) - Number(before),
+      );
+    for (const label of ['learned reward', 'what annotators like']) {
+      expect(rises(label)).toHaveLength(2);
+      for (const rise of rises(label)) expect(rise, label).toBeGreaterThan(0.5);
+    }
+    for (const [, kl] of stdout.matchAll(/largest KL divergence of an iteration ([\d.]+)/g)) {
+      expect(Number(kl)).toBeLessThan(0.5);
+    }
+    for (const picture of ['reward', 'kl'])
+      expect(existsSync(join(folder(), `runs/assistant/${picture}.svg`))).toBe(true);
+  },
+  1_800_000,
+);

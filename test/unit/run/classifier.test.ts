@@ -171,8 +171,9 @@ describe('texts', () => {
     expect(scores[2]).toBe(scores[0]);
     expect(scores[1]).not.toBe(scores[0]);
     expect(await model.score([{ prompt: 'b'.repeat(40), completion: 'b' }])).toHaveLength(1);
-    await expect(model.score([answers[0]!, { prompt: 'a', completion: '' }])).rejects.toThrow(
-      'answers[1]: expected { prompt, completion }, two texts that are not empty',
+    expect(await model.score([{ prompt: 'a', completion: '' }])).toHaveLength(1);
+    await expect(model.score([answers[0]!, { prompt: '', completion: 'a' }])).rejects.toThrow(
+      'answers[1]: expected { prompt, completion }, two texts of which only the answer may be empty',
     );
     await model.dispose();
     const classifier = await loadCheckpoint('classes', { cwd, engine: cpu });
