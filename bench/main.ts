@@ -11,6 +11,7 @@ import { benchProtocolCommand } from './protocol/command.ts';
 import { benchSeedsCommand } from './seeds/command.ts';
 import { benchTokenizerCommand } from './tokenizer/command.ts';
 import { benchTrainingCommand } from './training/command.ts';
+import { benchTranslateCommand } from './translate/command.ts';
 
 const debug = process.argv.includes('--debug');
 try {
@@ -20,6 +21,7 @@ try {
     .command(benchTrainingCommand)
     .command(benchSeedsCommand)
     .command(benchClassifyCommand)
+    .command(benchTranslateCommand)
     .command(benchCurveCommand)
     .command(benchTokenizerCommand)
     .command(benchProtocolCommand)

@@ -1,7 +1,7 @@
 /**
  * Writes the example data that comes with the package, as `data.examples: builtin` reads it: instructions.jsonl (sft), reviews.csv
- * (classify) and preferences.jsonl (dpo, reward). Every row is made from the words below by a seeded generator, so the files are
- * always the same bytes.
+ * (classify), preferences.jsonl (dpo, reward) and numbers.tsv (seq2seq). Every row is made from the words below by a seeded generator, so
+ * the files are always the same bytes.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -133,6 +133,57 @@ const preferences = instructions.flatMap(({ instruction, input, output }, index)
   return rejected === output ? [] : [{ instruction, input, chosen: output, rejected }];
 });
 
+const english = {
+  small:
+    'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split(
+      ' ',
+    ),
+  tens: ['', '', 'twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety'],
+};
+const spanish = {
+  small: [
+    ...'cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis'.split(' '),
+    ...'diecisiete dieciocho diecinueve veinte veintiuno veintidós veintitrés veinticuatro veinticinco'.split(' '),
+    ...'veintiséis veintisiete veintiocho veintinueve'.split(' '),
+  ],
+  tens: ['', '', '', 'treinta', 'cuarenta', 'cincuenta', 'sesenta', 'setenta', 'ochenta', 'noventa'],
+  hundreds: [
+    ...['', 'ciento', 'doscientos', 'trescientos', 'cuatrocientos'],
+    ...['quinientos', 'seiscientos', 'setecientos', 'ochocientos', 'novecientos'],
+  ],
+};
+
+/** A number below 10,000 in English words. */
+function inEnglish(number) {
+  const [thousands, hundreds, rest] = [Math.floor(number / 1000), Math.floor(number / 100) % 10, number % 100];
+  const unit = rest % 10 > 0 ? `-${english.small[rest % 10]}` : '';
+  const small = rest < 20 ? english.small[rest] : english.tens[Math.floor(rest / 10)] + unit;
+  const parts = [
+    ...(thousands > 0 ? [`${english.small[thousands]} thousand`] : []),
+    ...(hundreds > 0 ? [`${english.small[hundreds]} hundred`] : []),
+  ];
+  if (parts.length === 0) return small;
+  return rest === 0 ? parts.join(' ') : `${parts.join(' ')} and ${small}`;
+}
+
+/** The same in Spanish. */
+function inSpanish(number) {
+  const [thousands, hundreds, rest] = [Math.floor(number / 1000), Math.floor(number / 100) % 10, number % 100];
+  const unit = rest % 10 > 0 ? ` y ${spanish.small[rest % 10]}` : '';
+  const small = rest < 30 ? spanish.small[rest] : spanish.tens[Math.floor(rest / 10)] + unit;
+  const parts = [
+    ...(thousands > 0 ? [thousands === 1 ? 'mil' : `${spanish.small[thousands]} mil`] : []),
+    ...(hundreds > 0 ? [hundreds === 1 && rest === 0 ? 'cien' : spanish.hundreds[hundreds]] : []),
+    ...(rest > 0 || number === 0 ? [small] : []),
+  ];
+  return parts.join(' ');
+}
+
+const numbers = shuffled(
+  Array.from({ length: 10_000 }, (_, number) => number),
+  3,
+).slice(0, 2000);
+
 const folder = process.argv[2] ?? join(import.meta.dirname, '..', 'data');
 const jsonLines = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 writeFileSync(join(folder, 'instructions.jsonl'), jsonLines(instructions));
@@ -140,4 +191,8 @@ writeFileSync(join(folder, 'preferences.jsonl'), jsonLines(preferences));
 writeFileSync(
   join(folder, 'reviews.csv'),
   `text,label\n${reviews.map(({ text, label }) => `${text.includes(',') ? `"${text}"` : text},${label}\n`).join('')}`,
+);
+writeFileSync(
+  join(folder, 'numbers.tsv'),
+  `source\ttarget\n${numbers.map((number) => `${inEnglish(number)}\t${inSpanish(number)}\n`).join('')}`,
 );

@@ -152,6 +152,7 @@ export {
   loadCheckpoint,
   type TextEvaluation,
   TrainedModel,
+  type TranslateOptions,
 } from './run/trainedModel.ts';
 export type { FieldAxis, FieldRule, FieldRules, FieldType } from './task/fields.ts';
 export { nextTokenWindows, type TokenBatch, type TokenWindow, tokenBatch } from './task/nextToken.ts';

@@ -79,6 +79,10 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
       'instructions: reverse a word, write it in capitals, count its letters > without the end token among the targets, no answer ends',
       "sorting > minGPT's demo: 6 digits of 3 values, on sequences that it has not seen",
       'sorting > 8 digits of 4 values, with three seeds, on 3,000 sequences each that it has not seen',
+      ...['copies', 'reversals'].map(
+        (what) =>
+          `copying and reversing 10 symbols of 10, by an encoder and a decoder > ${what} of 1,000 sequences that it has not seen`,
+      ),
       'spam among text messages > a classifier from random weights, on 1,000 unseen messages, with three seeds',
     ),
   },

@@ -5,7 +5,9 @@
 import { createInterface, type Interface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
 import type { ArgumentsCamelCase, CommandModule } from 'yargs';
+import { hasEncoder } from '../architecture/registry.ts';
 import { exitCodeOf, UserError } from '../base/errors.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { templateOf } from '../data/tokenizers/chatTemplate.ts';
 import { ChatConversation } from '../run/chatConversation.ts';
 import { Conversation } from '../run/conversation.ts';
@@ -46,8 +48,13 @@ async function run(args: ArgumentsCamelCase<ChatArguments>): Promise<void> {
   }
 }
 
-/** @throws UserError for an option that has no effect on messages */
+/** @throws UserError for a model that does not talk, and for an option that has no effect on messages */
 function conversationWith(loaded: LoadedModel, args: ChatArguments): Conversation | ChatConversation {
+  if (hasEncoder(loaded.model.config)) {
+    throw new UserError(
+      `this model writes the target of a source, such as its translation, and does not chat. Give it the source: ${ownCommand('generate', '--prompt', 'TEXT')}`,
+    );
+  }
   const sampling = samplingOf(args, loaded.runConfig);
   const template = templateOf(loaded.tokenizer);
   if (template === undefined) return new Conversation(loaded, sampling);

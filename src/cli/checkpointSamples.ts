@@ -19,6 +19,8 @@ export interface CheckpointSamplesOptions {
   /** The checkpoints of the run. */
   readonly store: Pick<CheckpointStore, 'hold'>;
   readonly prompt: string;
+  /** Whether samples are targets, which come without their source. */
+  readonly isTarget: boolean;
   /** 0 disables samples. */
   readonly maxTokens: number;
   /** The last step, whose sample the run itself writes when it ends; undefined if it writes none. */
@@ -40,7 +42,7 @@ export class CheckpointSamples implements Partial<RunListener> {
   }
 
   checkpoint(outcome: Parameters<RunListener['checkpoint']>[0]): void {
-    const { prompt, maxTokens, lastStep } = this.#options;
+    const { prompt, isTarget, maxTokens, lastStep } = this.#options;
     if ('error' in outcome || outcome.step === lastStep) return;
     if (this.#child !== undefined || this.#isClosed || maxTokens === 0) return;
     // The prompt comes from the run's config: on the command line, - would mean standard input.
@@ -57,7 +59,8 @@ export class CheckpointSamples implements Partial<RunListener> {
       failure = error.message;
     });
     child.on('close', (code) => {
-      if (code === 0) this.#log.append({ step: outcome.step, prompt, text: text().slice(prompt.length).trimEnd() });
+      const before = isTarget ? 0 : prompt.length;
+      if (code === 0) this.#log.append({ step: outcome.step, prompt, text: text().slice(before).trimEnd() });
       if (code !== 0 && !this.#isClosed) this.#warnOnce(failure ?? problem().trim());
       this.#released = release().then(() => {
         this.#child = undefined;

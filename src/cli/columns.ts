@@ -1,4 +1,4 @@
-/** The options `--columns` and `--format` of commands that read rows. */
+/** The options `--columns`, `--format` and `--targets` of commands that read rows. */
 import { sourceFormats } from '../data/prepare/fileKinds.ts';
 
 export const columnsOption = {
@@ -12,6 +12,12 @@ export const rowFormatOption = {
   choices: sourceFormats.filter((format) => format !== 'text'),
   requiresArg: true,
   describe: 'For rows: format of the file [default: by its name and content]',
+} as const;
+
+export const targetsOption = {
+  type: 'string',
+  requiresArg: true,
+  describe: 'With a text file of sources: the text file whose lines are their targets',
 } as const;
 
 /** The names; undefined without the option. */

@@ -1,4 +1,5 @@
 /** Estimates the duration of a run on this machine from its operations and the measured peak of the processor, without training. */
+import { hasEncoder } from '../architecture/registry.ts';
 import { stepFlops } from '../architecture/work.ts';
 import { availableCores } from '../base/cores.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -50,7 +51,8 @@ export function meanStepFlops({ train, model, data: { sampler } }: Config, data:
   let sum = 0;
   for (let i = 0; i < measured; i++) {
     const length = lengthOf(Math.floor((i * maxSteps) / measured));
-    const tokens = globalBatchSize * data.sequencesPerSample * length;
+    // The sources are counted with their targets.
+    const tokens = globalBatchSize * (hasEncoder(network) ? 1 : data.sequencesPerSample) * length;
     const flops = flopsOf.get(length) ?? stepFlops(network, tokens, trainable, length);
     flopsOf.set(length, flops);
     sum += flops / measured;

@@ -1,6 +1,6 @@
 /** `launch eval`: the mean loss of a trained model over a full split of its own data, or of other data; the accuracy of a classifier or reward model. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
-import { labelsOf } from '../architecture/registry.ts';
+import { hasEncoder, labelsOf } from '../architecture/registry.ts';
 import { availableCores } from '../base/cores.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -17,7 +17,7 @@ import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens
 import { EvaluationPool } from '../run/evaluationPool.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { rowKindOf } from '../run/rowsToEvaluate.ts';
-import { columnsOption } from './columns.ts';
+import { columnsOption, targetsOption } from './columns.ts';
 import { evaluateOnRows, rowTasks } from './evaluateOnRows.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
 import { statusLine } from './terminal.ts';
@@ -32,6 +32,7 @@ interface EvaluateArguments extends ModelArguments {
   readonly split: (typeof splits)[number];
   readonly task: (typeof rowTasks)[number] | undefined;
   readonly template: string | undefined;
+  readonly targets: string | undefined;
   readonly workers: number;
   readonly json: boolean;
 }
@@ -69,6 +70,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
         requiresArg: true,
         describe: "Chat template of --task exact and bleu, as task.template [default: the checkpoint's]",
       })
+      .option('targets', targetsOption)
       .option('workers', {
         type: 'number',
         default: 1,
@@ -80,7 +82,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
       .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of the answers that the run validates on')
       .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2', 'share of correct answers')
-      .example('$0 eval --checkpoint runs/sft --task bleu --data test.jsonl', 'BLEU of the answers')
+      .example('$0 eval --checkpoint runs/translate --task bleu --data a.en --targets a.es', 'BLEU of translations')
       .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
       .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
   handler: run,
@@ -108,6 +110,9 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
       await evaluateOnRows(loaded, args, { cwd, evaluator: pool });
       return;
     }
+    if (args.targets !== undefined) {
+      throw new UserError('--targets is for models that translate (task.kind: seq2seq), but this is text: omit it');
+    }
     if (args.columns !== undefined) throw new UserError('--columns is for rows, but this is text: omit it');
     if (args.template !== undefined)
       throw new UserError('--template is for --task exact and bleu: add one, or omit it');
@@ -130,13 +135,14 @@ function engineOfShare(engine: EngineOptions, workers: number): EngineOptions {
   return { ...engine, threads: engine.threads || Math.max(1, Math.floor(availableCores() / workers)) };
 }
 
-/** A model with labels reads rows. One that generates text reads those of its run, or `--data` unless it is text. */
+/** A model with labels or an encoder reads rows. One that generates text reads those of its run, or `--data` unless it is text. */
 async function readsRows(
   loaded: LoadedModel,
   { data, field, format, split }: ArgumentsCamelCase<EvaluateArguments>,
   cwd: string,
 ): Promise<boolean> {
-  if (labelsOf(loaded.model.config).length > 0) return true;
+  const { config } = loaded.model;
+  if (labelsOf(config).length > 0 || hasEncoder(config)) return true;
   const kind = rowKindOf(loaded);
   if (kind === undefined) return false;
   if (data === undefined) return true;

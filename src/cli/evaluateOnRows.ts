@@ -1,7 +1,8 @@
 /** `launch eval` on rows: the measures of what the model was trained for, or of another task of a language model. */
-import { labelsOf } from '../architecture/registry.ts';
+import { hasEncoder, labelsOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { builtinRows } from '../data/examples/builtinRows.ts';
 import { readRows } from '../data/examples/readRows.ts';
 import type { SourceFormat } from '../data/prepare/fileKinds.ts';
 import { evaluateAnswers } from '../run/evaluateAnswers.ts';
@@ -34,6 +35,8 @@ export interface EvaluateRowsArguments {
   readonly split: RowSplit;
   readonly task: (typeof rowTasks)[number] | undefined;
   readonly template: string | undefined;
+  /** The file with the targets of a text file of sources. */
+  readonly targets: string | undefined;
   readonly json: boolean;
 }
 
@@ -58,7 +61,7 @@ export async function evaluateOnRows(
 }
 
 function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void {
-  const { data, field, format, columns, split, task, template } = args;
+  const { data, field, format, columns, split, task, template, targets } = args;
   const hasLabels = labelsOf(model.config).length > 0;
   if (hasLabels && task !== undefined) {
     throw new UserError(`--task ${task} needs a language model, but this model has labels: omit --task`);
@@ -75,20 +78,27 @@ function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void
   if (template !== undefined && task !== 'exact' && task !== 'bleu') {
     throw new UserError('--template is for --task exact and bleu: omit it');
   }
+  if (targets === undefined) return;
+  if (data === undefined) throw new UserError('--targets needs --data, the text file of the sources: add it');
+  if (!hasEncoder(model.config))
+    throw new UserError('--targets is for models that translate (task.kind: seq2seq): omit it');
 }
 
 async function evaluate(
   loaded: LoadedModel,
-  { data, format, columns, split, task, template }: EvaluateRowsArguments,
+  { data, targets, format, columns, split, task, template }: EvaluateRowsArguments,
   { cwd, evaluator }: { readonly cwd: string; readonly evaluator: Evaluator | undefined },
 ): Promise<Measured> {
   const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
   const onProgress = statusLine('evaluating');
   const read = { cwd, columns: columnNames(columns), format, onNotice };
+  const paths = [data, targets].filter((path) => path !== undefined);
   if (task === undefined || data === undefined) {
-    return evaluateRows(loaded, { ...read, paths: data === undefined ? [] : [data], split, onProgress, evaluator });
+    return evaluateRows(loaded, { ...read, paths, split, onProgress, evaluator });
   }
-  const rows = await readRows({ ...read, paths: [data], setting: '--data', columns: read.columns ?? [] });
+  const aligned = hasEncoder(loaded.model.config);
+  const builtinPath = aligned ? builtinRows('seq2seq') : undefined;
+  const rows = await readRows({ ...read, paths, setting: '--data', columns: read.columns ?? [], aligned, builtinPath });
   if (task === 'choices') return evaluateChoices(loaded, rows, onProgress, evaluator);
   const answering = { template, cwd, onProgress, evaluator };
   return task === 'bleu'

@@ -1,20 +1,23 @@
 /** `launch finetune MODEL ROWS`: trains weights on rows with settings that suit them. It is a shorter form of `launch --config KIND --set …`, which it prints. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes } from 'yargs';
+import { UserError } from '../base/errors.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { loadConfig } from '../config/load.ts';
 import { readRows } from '../data/examples/readRows.ts';
 import { kindOfRow } from '../task/kindOfRow.ts';
+import { targetsOption } from './columns.ts';
 import { print, warn } from './output.ts';
 import { runTrain } from './train.ts';
 import { trainOptions } from './trainOptions.ts';
 
-const kinds = ['sft', 'classify', 'dpo', 'reward', 'lm'] as const;
+const kinds = ['sft', 'classify', 'seq2seq', 'dpo', 'reward', 'lm'] as const;
 type Kind = (typeof kinds)[number];
 
 /** The shipped config of each task, and what differs for weights that are already trained. */
 const starts: Readonly<Record<Kind, { readonly config: string; readonly settings: readonly string[] }>> = {
   sft: { config: 'sft', settings: ['task.template=auto', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
   classify: { config: 'classify', settings: ['schedule.learningRate=5e-5', 'train.epochs=3'] },
+  seq2seq: { config: 'translate', settings: ['schedule.learningRate=5e-5', 'train.epochs=2'] },
   dpo: { config: 'dpo', settings: [] },
   reward: { config: 'reward', settings: [] },
   lm: { config: 'sft', settings: ['task.kind=lm', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
@@ -27,6 +30,7 @@ interface Positionals {
   readonly model: string;
   readonly rows: string;
   readonly task: Kind | undefined;
+  readonly targets: string | undefined;
 }
 
 type FinetuneArguments = InferredOptionTypes<typeof options> & Positionals;
@@ -45,6 +49,7 @@ export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
         describe: 'Rows to train on: JSON Lines, JSON, CSV, TSV or Parquet',
       })
       .option('task', { choices: kinds, describe: 'What to learn from the rows [default: what their keys show]' })
+      .option('targets', targetsOption)
       .options(options)
       .example('$0 finetune gpt2/ instructions.jsonl', 'answer instructions')
       .example('$0 finetune gpt2/ spam.csv --set train.trainable=lastBlocks:1', 'classify texts: columns text, label')
@@ -53,13 +58,17 @@ export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
 };
 
 async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
-  const kind = args.task ?? (await kindOf(args));
+  const { targets } = args;
+  const kind = args.task ?? (targets === undefined ? await kindOf(args) : 'seq2seq');
+  if (targets !== undefined && kind !== 'seq2seq') {
+    throw new UserError(`--targets is for --task seq2seq, but this is --task ${kind}: omit one of the two`);
+  }
   const { config, settings } = starts[kind];
   const chosen = args.set ?? [];
   const isChosen = (key: string) => chosen.some((setting) => setting.startsWith(`${key}=`));
   const set = [
     `model.from=${JSON.stringify(args.model)}`,
-    `data.examples=${JSON.stringify(args.rows)}`,
+    `data.examples=${JSON.stringify(targets === undefined ? args.rows : [args.rows, targets])}`,
     ...settings.filter((setting) => !isChosen(setting.slice(0, setting.indexOf('=')))),
     ...chosen,
   ];

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
+import { hasEncoder } from '../architecture/registry.ts';
 import { messageOf, UserError } from '../base/errors.ts';
 import { userPath } from '../base/userPath.ts';
 import { continueText, continueTextOften, type TextOptions } from '../run/continueText.ts';
@@ -27,13 +28,13 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .option('prompt', {
         type: 'string',
         requiresArg: true,
-        describe: "Text to continue; - reads standard input [default: the run's, or a newline]",
+        describe: "Text to continue or translate; - reads standard input [default: the run's, or a newline]",
       })
       .option('prompt-file', {
         type: 'string',
         requiresArg: true,
         conflicts: 'prompt',
-        describe: 'File with the text to continue',
+        describe: 'File with the text',
       })
       .option('num-samples', {
         type: 'number',
@@ -53,12 +54,12 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         '$0 generate --greedy --ignore-eos --stop .',
         'the most likely text, beyond ends of documents, up to a full stop',
       )
-      .example('$0 generate --checkpoint runs/quickstart', "the run's own prompt, with its newest checkpoint")
       .example('$0 generate --checkpoint runs/quickstart --best', 'the checkpoint with the lowest validation loss')
       .example(
         '$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0',
         'greedy decoding with published weights',
-      ),
+      )
+      .example('$0 generate --checkpoint runs/translate --prompt "forty-two"', 'a translation'),
   handler: run,
 };
 
@@ -77,14 +78,18 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
     const tokenTimesMs = [performance.now()];
     const onToken = () => tokenTimesMs.push(performance.now());
     const options = textOptionsOf({ ...args, prompt }, loaded);
+    // A target is not the continuation of its source.
+    const isTarget = hasEncoder(loaded.model.config);
     if (args.numSamples === 1) {
-      for await (const piece of continueText(loaded, options, onToken)) process.stdout.write(piece);
+      const pieces = continueText(loaded, options, onToken);
+      if (isTarget) await pieces.next();
+      for await (const piece of pieces) process.stdout.write(piece);
       process.stdout.write('\n');
     } else {
       const samples = { count: args.numSamples, together: samplesTogether, onToken };
       let between = '';
       for await (const { text } of continueTextOften(loaded, options, samples)) {
-        process.stdout.write(`${between}${options.prompt}${text}\n`);
+        process.stdout.write(`${between}${isTarget ? '' : options.prompt}${text}\n`);
         between = `${separator}\n`;
       }
     }

@@ -15,7 +15,7 @@ import { ShardFiles } from '../data/shards/shardSequence.ts';
 import { type Survey, survey } from '../data/shards/survey.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { taskKinds } from '../task/kinds.ts';
-import { columnNames, columnsOption, rowFormatOption } from './columns.ts';
+import { columnNames, columnsOption, rowFormatOption, targetsOption } from './columns.ts';
 import { numberOption } from './options.ts';
 import { statusLine } from './terminal.ts';
 
@@ -37,6 +37,7 @@ const inspectOptions = {
     requiresArg: true,
     describe: 'For rows: what is learned from them, as task.kind [default: by the keys of the first row]',
   },
+  targets: targetsOption,
   template: {
     type: 'string',
     requiresArg: true,
@@ -65,6 +66,10 @@ export const inspectCommand: CommandModule<object, InspectArguments> = {
         '$0 inspect rows.jsonl --tokenizer runs/base --task sft --template chatml --samples 10',
         'with the tokenizer of a run',
       )
+      .example(
+        '$0 inspect train.en --targets train.es --tokenizer bpe:8000',
+        'sources and targets of two aligned files',
+      )
       .example('$0 inspect spam.tsv --columns label,text --json', 'labels and their counts, as JSON') as never,
   handler: run,
 };
@@ -81,7 +86,7 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
   const folder = userPath(process.cwd(), args.path);
   if (await isFile(folder)) return ofRows(args);
-  const foreign = (['tokenizer', 'task', 'template', 'columns', 'format'] as const).find(
+  const foreign = (['tokenizer', 'task', 'targets', 'template', 'columns', 'format'] as const).find(
     (name) => args[name] !== undefined,
   );
   if (foreign !== undefined) {
@@ -99,10 +104,11 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
 }
 
 async function ofRows(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
-  const { path, tokenizer = 'gpt2', task, template = 'auto', format, samples, seed, json } = args;
+  const { path, targets, tokenizer = 'gpt2', task, template = 'auto', format, samples, seed, json } = args;
+  const paths = targets === undefined ? [path] : [path, targets];
   const columns = columnNames(args.columns) ?? [];
   const { inspectRows } = await import('./inspectRows.ts');
-  await inspectRows({ path, tokenizer, task, template, columns, format, samples, seed, json }, process.cwd());
+  await inspectRows({ paths, tokenizer, task, template, columns, format, samples, seed, json }, process.cwd());
 }
 
 interface SampleOptions {

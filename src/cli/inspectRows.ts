@@ -24,7 +24,8 @@ import { print, warn } from './output.ts';
 import { paint, statusLine, wantsColor } from './terminal.ts';
 
 export interface InspectRowsOptions {
-  readonly path: string;
+  /** A file of rows, or two aligned text files. */
+  readonly paths: readonly string[];
   readonly tokenizer: string;
   /** Undefined: what the keys of the first row suggest. */
   readonly task: TaskKind | undefined;
@@ -43,9 +44,9 @@ interface Part {
   readonly isTarget: boolean;
 }
 
-/** A text of a sample: pairs have two. */
+/** A text of a sample: pairs have two, and so have sources with targets. */
 interface ShownText {
-  /** Only pairs have one. */
+  /** Absent if the sample has only one text. */
   readonly name?: string;
   readonly parts: readonly Part[];
   /** The class to say after the last token. */
@@ -74,8 +75,9 @@ interface Counts {
 
 /** @throws UserError for a row that the task refuses, with its file and line */
 export async function inspectRows(options: InspectRowsOptions, cwd: string): Promise<void> {
-  const { path, columns, format } = options;
-  const rows = await readRows({ paths: [path], setting: 'inspect', cwd, columns, format, onNotice: warn });
+  const { paths, columns, format } = options;
+  const aligned = paths.length > 1 || options.task === 'seq2seq';
+  const rows = await readRows({ paths, setting: 'inspect', cwd, columns, format, aligned, onNotice: warn });
   try {
     print(await inspected(rows, options, cwd));
   } catch (error) {
@@ -125,7 +127,7 @@ async function tokenizerOf(
 /** The token that ends the answers of a conversation. */
 function endTokenOf(kind: TaskKind, tokenizer: Tokenizer): number | undefined {
   if (kind === 'classify') return undefined;
-  if (kind === 'lm') return tokenizer.endOfText;
+  if (kind === 'lm' || kind === 'seq2seq') return tokenizer.endOfText;
   const template = templateOf(tokenizer);
   return template === undefined ? tokenizer.endOfText : new ChatFormat(template, tokenizer).endToken;
 }
@@ -170,13 +172,20 @@ function arraysOf(sample: Sample): Sample {
 interface SampleText {
   readonly name?: string;
   readonly tokens: ArrayLike<number>;
+  /** Empty for a source, of which nothing is predicted. */
   readonly targets: ArrayLike<number>;
 }
 
 /** The texts of a sample. */
 function textsOf(sample: Sample): SampleText[] {
-  const { tokens, targets, chosen: first, rejected: second, chosenTargets, rejectedTargets } = sample;
-  if (tokens !== undefined && targets !== undefined) return [{ tokens, targets }];
+  const { tokens, targets, source, chosen: first, rejected: second, chosenTargets, rejectedTargets } = sample;
+  if (tokens !== undefined && targets !== undefined) {
+    if (source === undefined) return [{ tokens, targets }];
+    return [
+      { name: 'source', tokens: source, targets: [] },
+      { name: 'target', tokens, targets },
+    ];
+  }
   return [
     { name: 'chosen', tokens: first!, targets: chosenTargets! },
     { name: 'rejected', tokens: second!, targets: rejectedTargets! },
@@ -185,6 +194,7 @@ function textsOf(sample: Sample): SampleText[] {
 
 /** Whether targets are the tokens that follow, not classes or scores. */
 function predictsTokens({ tokens, targets }: SampleText): boolean {
+  if (targets.length === 0) return false;
   for (let i = 0; i + 1 < tokens.length; i++) if (targets[i]! >= 0) return true;
   return tokens.length === 1;
 }
@@ -215,7 +225,7 @@ function show({ row, at }: PlacedRow, { task, kind, tokenizer, labels }: ShowOpt
       const label = labels[text.targets[text.targets.length - 1]!]!;
       return { ...name, parts: [{ text: tokenizer.decode(Array.from(text.tokens)), isTarget: false }], label };
     }
-    if (kind === 'reward') {
+    if (kind === 'reward' || text.targets.length === 0) {
       return { ...name, parts: [{ text: tokenizer.decode(Array.from(text.tokens)), isTarget: false }] };
     }
     return { ...name, parts: partsOf(text, tokenizer) };
@@ -254,7 +264,7 @@ function toText({ kind, tokenizer, examples, end }: Facts, counts: Counts, rows:
     ...texts.map((text) => shownText(text, isColored)),
     '',
   ]);
-  if (rows.length > 0 && ['lm', 'sft', 'dpo'].includes(kind)) {
+  if (rows.length > 0 && ['lm', 'sft', 'seq2seq', 'dpo'].includes(kind)) {
     lines.push(isColored ? `targets are ${paint('green', 'green')}` : 'targets are between « and »');
   }
   const { longest, unended, equal, labels } = counts;

@@ -1,4 +1,4 @@
-/** The sample at the end of a run: the newest checkpoint, loaded as in `launch generate`, continues `sample.prompt`. */
+/** The sample at the end of a run: the newest checkpoint, loaded as in `launch generate`, continues `sample.prompt`, or translates it. */
 import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../config/configTypes.ts';
 import { selectEngine } from '../engine/registry.ts';
@@ -38,6 +38,8 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
     for await (const piece of continueText(loaded, { ...config.sample, seed: config.train.seed })) {
       pieces.push(piece);
       yield piece;
+      // A target is on a line of its own below its source.
+      if (pieces.length === 1 && config.task.kind === 'seq2seq') yield '\n';
       // On a CPU a token is computed synchronously, so let signals be handled here.
       await setImmediate();
       if (isInterrupted) return;

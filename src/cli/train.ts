@@ -110,6 +110,8 @@ function useOf(
   switch (kind) {
     case 'lm':
       return { purpose: 'Generate more text', command: ['generate', '--checkpoint', run] };
+    case 'seq2seq':
+      return { purpose: 'Translate a text', command: ['generate', '--prompt', 'TEXT', '--checkpoint', run] };
     case 'sft':
     case 'dpo':
     case 'grpo':
@@ -182,6 +184,7 @@ async function openPage(
     path: folder.samplesPath,
     store,
     ...config.sample,
+    isTarget: config.task.kind === 'seq2seq',
     onWarning: warn,
     lastStep: quiet ? undefined : config.train.maxSteps,
   });

@@ -159,7 +159,7 @@ export type ModelKeys = Gpt2Keys | BigramKeys | TransformerKeys | EncoderDecoder
 export interface DataKeys {
   /** Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
   text: string | string[];
-  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. `builtin` is a small set that comes with the package, for every kind but lm. Default `[]`, a path, folder or glob, or a list of them. */
+  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. With `task.kind: seq2seq` also two text files whose lines belong together, first that of the sources: [train.en, train.es]. `builtin` is a small set that comes with the package, for every kind but lm. Default `[]`, a path, folder or glob, or a list of them. */
   examples: string | string[];
   /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too. Or the columns or keys to take from rows of any format, and what they become: [label=v1, text=v2]. Default `[]`, a list of column names. */
   columns: string[];
@@ -179,17 +179,17 @@ export interface DataKeys {
   sampler: 'random' | 'shuffled';
   /** Fraction to hold out for validation: of the characters, from the end of the text; or of the rows of `examples`, which the seed chooses. 0 needs `validation`, or eval.everySteps: 0. Default `0.1`, a number from 0 to 0.9. */
   valFraction: number;
-  /** Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. With `examples`: rows of the same form; all rows of `examples` train. Default `[]`, a path, folder or glob, or a list of them. */
+  /** Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. With `examples`: rows of the same form, or two aligned text files; all rows of `examples` train. Default `[]`, a path, folder or glob, or a list of them. */
   validation: string | string[];
 }
 
 /** What a row of `data.examples` contains, and what the run learns from it. */
 export interface TaskKeys {
-  /** lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. grpo and ppo: write answers to prompts and learn from their rewards, rows {prompt} or those of sft, whose answers a reward may compare with. Default `"lm"`, one of lm, sft, classify, dpo, reward, grpo, ppo. */
-  kind: 'lm' | 'sft' | 'classify' | 'dpo' | 'reward' | 'grpo' | 'ppo';
-  /** Text form of a conversation for every kind but lm and classify: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca. Default `"auto"`, a string of 1 to 4096 characters. */
+  /** lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. seq2seq: write the target of a source, such as its translation, rows {source, target} or two text files with aligned lines; it needs model.architecture: encoderDecoder. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. grpo and ppo: write answers to prompts and learn from their rewards, rows {prompt} or those of sft, whose answers a reward may compare with. Default `"lm"`, one of lm, sft, classify, seq2seq, dpo, reward, grpo, ppo. */
+  kind: 'lm' | 'sft' | 'classify' | 'seq2seq' | 'dpo' | 'reward' | 'grpo' | 'ppo';
+  /** Text form of a conversation for every kind but lm, classify and seq2seq: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca. Default `"auto"`, a string of 1 to 4096 characters. */
   template: string;
-  /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened. Default `"error"`, one of error, drop, truncatePrompt. */
+  /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text, for seq2seq from the end of the source. Rows of lm cannot be shortened. Default `"error"`, one of error, drop, truncatePrompt. */
   tooLong: 'error' | 'drop' | 'truncatePrompt';
   /** dpo and reward: what to do with pairs whose chosen and rejected answers are equal, which prefer neither. error: end before training, with their number and the first places. drop: leave them out, with a notice. Default `"error"`, one of error, drop. */
   equalPairs: 'error' | 'drop';

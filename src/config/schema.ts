@@ -8,7 +8,7 @@
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
 import { z } from 'zod';
-import { architectures, modelProblem, networkOf } from '../architecture/registry.ts';
+import { architectures, hasEncoder, modelProblem, networkOf } from '../architecture/registry.ts';
 import { isMuonMatrix, isTrainedBy, trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
@@ -78,7 +78,8 @@ function muonProblemOf({ optimizer: { kind }, train, model, task }: Config): str
 /** The labels of a task that are known before its rows: those of `model.labels`, or a number of them that stands for any. */
 function expectedLabels({ labels }: { labels: string[] }, { kind }: Config['task']): string[] {
   if (labels.length > 0) return labels;
-  return { lm: [], sft: [], dpo: [], grpo: [], ppo: [], classify: ['0', '1'], reward: [...rewardLabels] }[kind];
+  if (kind === 'classify') return ['0', '1'];
+  return kind === 'reward' ? [...rewardLabels] : [];
 }
 
 /** The model with the head that it gets with the labels of its rows. */
@@ -137,7 +138,8 @@ export const crossChecks: readonly CrossCheck[] = [
     key: 'data.format',
     other: 'data.examples',
     must: 'has no rows, but there is',
-    holds: (config) => config.data.format !== 'text' || !hasExamples(config),
+    // Two text files are rows of seq2seq.
+    holds: ({ data, task: { kind } }) => data.format !== 'text' || data.examples.length === 0 || kind === 'seq2seq',
   },
   {
     key: 'task.kind',
@@ -157,6 +159,18 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'model.architecture',
     must: 'needs a model with a classification head, but there is',
     holds: ({ model, task: { kind } }) => (kind !== 'classify' && kind !== 'reward') || 'labels' in model,
+  },
+  {
+    key: 'task.kind',
+    other: 'model.architecture',
+    must: 'needs a model with an encoder (encoderDecoder), but there is',
+    holds: ({ model, task: { kind } }) => kind !== 'seq2seq' || hasEncoder(model),
+  },
+  {
+    key: 'task.kind',
+    other: 'model.architecture',
+    must: 'must be seq2seq for a model with an encoder:',
+    holds: ({ model, task: { kind } }) => kind === 'seq2seq' || !hasEncoder(model),
   },
   {
     key: 'task.beta',

@@ -27,7 +27,7 @@ export interface RunData {
   readonly sha256: string;
   /** Number of samples in one pass over the training data; a fraction where samples do not fill it evenly. */
   readonly epochSamples: number;
-  /** Number of sequences in a sample: pairs have two. */
+  /** Number of sequences in a sample: pairs have two, and so have a source and its target. */
   readonly sequencesPerSample: 1 | 2;
   /** Mean number of tokens in a training sample, in all its sequences. */
   readonly sampleTokens: number;
@@ -45,8 +45,8 @@ export interface RunData {
   readonly reference?: string | undefined;
   training(options: TrainingOptions): TrainingSamples;
   /**
-   * For a step, counted from 0, the number of positions in each of its sequences, with the padding; for rows that do not exist yet, at most
-   * that.
+   * For a step, counted from 0, the number of positions in each of its sequences, with the padding: a mean over sources and targets; for
+   * rows that do not exist yet, at most that.
    */
   stepLengths(options: TrainingOptions): (step: number) => number;
   validation(options: ValidationOptions): ValidationSamples;

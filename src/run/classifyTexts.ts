@@ -8,7 +8,7 @@ import { tokenProbabilities } from '../model/sampling.ts';
 import { Tape } from '../model/tape.ts';
 import { labelledSample } from '../task/classify.ts';
 import { tokenSampleFields } from '../task/nextToken.ts';
-import { collate, type Sample, type SampleField } from '../task/task.ts';
+import { collate, longestOf, type Sample, type SampleField } from '../task/task.ts';
 import { textTokens } from '../task/textTokens.ts';
 import type { LoadedModel } from './loadModel.ts';
 
@@ -111,7 +111,8 @@ export function* evaluationBatches(
       if (count > 0 && (count + 1) * longest > tokensMax) break;
       [count, length] = [count + 1, longest];
     }
-    yield collate(fields, samples.slice(from, from + count), length);
+    const some = samples.slice(from, from + count);
+    yield collate(fields, some, longestOf(fields, some));
     from += count;
   }
 }

@@ -2,12 +2,17 @@
 import { labelsOf } from '../architecture/registry.ts';
 import { meansOf, type Sums } from '../base/sums.ts';
 import { tokenLogprobs } from '../model/logprobs.ts';
-import { nextToken } from '../model/objectives/nextToken.ts';
-import { reward } from '../model/objectives/reward.ts';
 import { type Classified, classMeasures, noConfusion } from '../task/classMeasures.ts';
 import { lossAndPerplexity } from '../task/textMeasures.ts';
 import { evaluationBatches } from './classifyTexts.ts';
-import { addedSums, type Evaluator, type OnDone, ownEvaluator, partsOf } from './evaluationParts.ts';
+import {
+  addedSums,
+  type Evaluator,
+  type OnDone,
+  ownEvaluator,
+  partsOf,
+  type SummedObjective,
+} from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { openRowsToEvaluate, type RowsToEvaluate, type RowsToEvaluateOptions } from './rowsToEvaluate.ts';
 
@@ -81,15 +86,16 @@ export async function evaluateRows(loaded: LoadedModel, options: EvaluateRowsOpt
     case 'dpo':
       return evaluatePreferences(evaluating);
     case 'reward': {
-      const { loss, others } = meansOf(await sumsOver(reward, evaluating));
+      const { loss, others } = meansOf(await sumsOver('reward', evaluating));
       const { accuracy = 0, margin = 0 } = others as { accuracy?: number; margin?: number };
       return { rows: rows.samples.length, loss, accuracy, margin };
     }
     case 'lm':
     case 'sft':
+    case 'seq2seq':
     case 'grpo':
     case 'ppo': {
-      const sums = await sumsOver(nextToken, evaluating);
+      const sums = await sumsOver(rows.kind === 'seq2seq' ? 'seq2seq' : 'next-token', evaluating);
       return { rows: rows.samples.length, ...lossAndPerplexity(sums), targets: sums.weight };
     }
     default:
@@ -102,7 +108,7 @@ function batchesOf({ loaded, rows: { form, samples } }: Evaluating) {
 }
 
 /** The sums of an objective over all samples. */
-async function sumsOver(objective: typeof nextToken | typeof reward, evaluating: Evaluating): Promise<Sums> {
+async function sumsOver(objective: SummedObjective, evaluating: Evaluating): Promise<Sums> {
   const { loaded, evaluator, onDone } = evaluating;
   return addedSums(evaluator, { loaded, objective, batches: batchesOf(evaluating), onDone });
 }

@@ -5,7 +5,6 @@ import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { nextToken } from '../model/objectives/nextToken.ts';
 import { bitsPerByte, lossAndPerplexity } from '../task/textMeasures.ts';
 import { addedSums, type Evaluator, type OnDone, ownEvaluator } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
@@ -61,7 +60,7 @@ function sumsOver(
   const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / tokenActivations(model.config));
   const batchSize = Math.max(1, Math.floor(rowsMax / blockSize));
   const batches = valBatches(tokens, { blockSize, batchSize });
-  return addedSums(evaluator, { loaded, objective: nextToken, batches, onDone });
+  return addedSums(evaluator, { loaded, objective: 'next-token', batches, onDone });
 }
 
 function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {

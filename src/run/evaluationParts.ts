@@ -10,17 +10,21 @@ import { pairLogprobs } from '../model/objectives/dpo.ts';
 import { nextToken, targetLogprobs } from '../model/objectives/nextToken.ts';
 import { checkObjective } from '../model/objectives/objective.ts';
 import { reward } from '../model/objectives/reward.ts';
+import { seq2seq } from '../model/objectives/seq2seq.ts';
 import { Tape } from '../model/tape.ts';
 import type { Answer } from '../task/exactMatch.ts';
 import { answersTo } from './answers.ts';
 import type { LoadedModel } from './loadModel.ts';
 
-const objectives = { 'next-token': nextToken, reward } as const;
+const objectives = { 'next-token': nextToken, reward, seq2seq } as const;
+
+/** The objectives whose sums are measures. */
+export type SummedObjective = keyof typeof objectives;
 
 /** What parts contain, and what they give. */
 interface PartKinds {
   /** The sums of an objective. */
-  sums: { part: { readonly objective: keyof typeof objectives; readonly batch: Batch }; result: Sums };
+  sums: { part: { readonly objective: SummedObjective; readonly batch: Batch }; result: Sums };
   /** The logits [K] at each target. */
   logits: { part: { readonly batch: Batch }; result: readonly Float32Array[] };
   /** The log probabilities [pairs, 2] of chosen and rejected answers. */
@@ -29,7 +33,10 @@ interface PartKinds {
   targets: { part: { readonly batch: Batch }; result: Float64Array };
   /** The most likely answer to each prompt. */
   answers: {
-    part: { readonly prompts: readonly (readonly number[])[]; readonly endTokens: readonly number[] };
+    part: {
+      readonly prompts: readonly (readonly number[])[];
+      readonly endTokens: readonly number[];
+    };
     result: readonly Answer[];
   };
 }
@@ -73,22 +80,18 @@ export async function addedSums(
     onDone,
   }: {
     readonly loaded: Pick<LoadedModel, 'model'>;
-    readonly objective: (typeof objectives)[keyof typeof objectives];
+    readonly objective: SummedObjective;
     readonly batches: Iterable<Batch>;
     readonly onDone: OnDone;
   },
 ): Promise<Sums> {
-  checkObjective(objective, model.config);
-  const name = objective === reward ? 'reward' : 'next-token';
+  checkObjective(objectives[objective], model.config);
   let total = noSums;
-  for await (const sums of evaluator.compute(sumParts(name, batches), onDone)) total = addSums(total, sums);
+  for await (const sums of evaluator.compute(sumParts(objective, batches), onDone)) total = addSums(total, sums);
   return total;
 }
 
-function* sumParts(
-  objective: Part<'sums'>['objective'],
-  batches: Iterable<Batch>,
-): Generator<Part<'sums'>, void, undefined> {
+function* sumParts(objective: SummedObjective, batches: Iterable<Batch>): Generator<Part<'sums'>, void, undefined> {
   for (const batch of batches) yield { kind: 'sums', objective, batch };
 }
 
@@ -111,7 +114,7 @@ export async function computePart<Kind extends PartKind>(
 }
 
 async function compute(loaded: Loaded, part: Part, onDone: OnDone): Promise<PartResult> {
-  if (part.kind === 'answers') return answersTo(part.prompts, { loaded, endTokens: part.endTokens, onDone });
+  if (part.kind === 'answers') return answersTo(part.prompts, { loaded, ...part, onDone });
   const result = await computeBatch(loaded, part);
   onDone(sizeOfPart(part));
   return result;

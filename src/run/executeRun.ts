@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { hasEncoder } from '../architecture/registry.ts';
 import { stepFlops } from '../architecture/work.ts';
 import { availableCores } from '../base/cores.ts';
 import { PeerError, UserError } from '../base/errors.ts';
@@ -271,6 +272,9 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const { runId, journal, metrics, events } = given;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
   const meanLength = data.sampleTokens / data.sequencesPerSample;
+  const model = modelOf(config.model, data.vocabSize);
+  // A target's token is counted with one of its source.
+  const counted = hasEncoder(model) ? 1 / 2 : 1;
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const workerStart = {
@@ -298,7 +302,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     journal,
     evaluations: metrics.evaluations,
     ...(policy && { rollouts: policy.rollouts, reference: policy.reference, knownRollouts: policy.known }),
-    tokenFlops: stepFlops(modelOf(config.model, data.vocabSize), 1, config.train.trainable, meanLength),
+    tokenFlops: stepFlops(model, counted, config.train.trainable, meanLength),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,

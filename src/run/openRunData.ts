@@ -48,6 +48,7 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
   const set = await openExamples({
     data,
     builtinPath: builtinRows(task.kind),
+    aligned: task.kind === 'seq2seq',
     tooLong: task.tooLong,
     equalPairs: task.equalPairs,
     seed: train.seed,

@@ -1,5 +1,5 @@
 /** The samples that `launch eval` measures a model on: rows of any file, or those of the model's own run. */
-import { labelsOf } from '../architecture/registry.ts';
+import { hasEncoder, labelsOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import type { Config } from '../config/configTypes.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
@@ -36,10 +36,11 @@ export interface RowsToEvaluate {
   readonly samples: readonly Sample[];
 }
 
-/** What the rows of a model contain: what its labels say, otherwise the task of its run. Undefined for a model of text. */
+/** What the rows of a model contain: what its labels or its encoder say, otherwise the task of its run. Undefined for a model of text. */
 export function rowKindOf({ model, runConfig }: Pick<LoadedModel, 'model' | 'runConfig'>): TaskKind | undefined {
   const labels = labelsOf(model.config).length;
   if (labels > 0) return labels === 1 ? 'reward' : 'classify';
+  if (hasEncoder(model.config)) return 'seq2seq';
   if (runConfig === undefined || runConfig.data.examples.length === 0) return undefined;
   const { kind } = runConfig.task;
   // Prompts with answers are rows of sft.
@@ -72,6 +73,7 @@ async function readGiven(
     columns,
     format,
     builtinPath: builtinRows(kind),
+    aligned: kind === 'seq2seq',
     onNotice,
   });
   const { task } = await exampleTask({ examples: rows, all: rows }, taskOptions(loaded, kind, cwd));
@@ -104,6 +106,7 @@ async function readOwn(
   const set = await openExamples({
     data,
     builtinPath: builtinRows(kind),
+    aligned: kind === 'seq2seq',
     tooLong: task.tooLong,
     equalPairs: task.equalPairs,
     seed: train.seed,

@@ -1,5 +1,5 @@
 /** Checkpoints of a user's own training loop: the same files as a run writes, for the same readers. */
-import { type ModelConfig, modelDifference } from '../architecture/registry.ts';
+import { hasEncoder, type ModelConfig, modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import { sourceOf } from '../base/stateParts.ts';
@@ -124,9 +124,10 @@ export async function saveCheckpoint(
   }
 }
 
-/** A config without such a task cannot have labels or a value head; those of the checkpoint are in its config.json. */
-function recordedModel(model: ModelConfig, config: ConfigInput | undefined): ModelConfig {
+/** A config without such a task cannot have labels, a value head or an encoder; those of the checkpoint are in its config.json. */
+function recordedModel(model: ModelConfig, config: ConfigInput | undefined): NonNullable<ConfigInput['model']> {
   const { kind } = { kind: 'lm', ...config?.task };
+  if (hasEncoder(model) && kind !== 'seq2seq') return { vocabSize: model.vocabSize, blockSize: model.blockSize };
   return {
     ...model,
     ...('labels' in model && kind !== 'classify' && kind !== 'reward' && { labels: [] }),

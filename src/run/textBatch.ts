@@ -1,15 +1,16 @@
 /** Several texts that a model continues at once, each with the same result as alone. Used by `generate`, `serve` and `chat`. */
-import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { DecodeBatch, type DecodeBatchOptions, type NextToken, type Sequence } from '../model/decodeBatch.ts';
 import { type TokenLogprobs, tokenLogprobs } from '../model/logprobs.ts';
 import type { SamplingOptions } from '../model/sampling.ts';
 import type { LoadedModel } from './loadModel.ts';
+import { inputOf } from './modelInput.ts';
 import { TextStream } from './textStream.ts';
 
 /** One text. */
 export interface TextRequest extends SamplingOptions {
-  /** At least one token. */
+  /** At least one token: what the text continues, or the source of its target. */
   readonly prompt: ArrayLike<number>;
+  /** A target also ends where the model's context is full. */
   readonly maxTokens: number;
   readonly seed: number;
   /** Texts that end it, each of at least one character; they are not part of it. */
@@ -43,6 +44,8 @@ export interface TextPiece<T> {
 interface Text<T> {
   readonly of: T;
   readonly request: TextRequest;
+  /** Number of tokens after which it ends. */
+  readonly tokensMax: number;
   readonly stream: TextStream;
   count: number;
 }
@@ -50,7 +53,7 @@ interface Text<T> {
 /** `T` is the owner's key for a text. */
 export class TextBatch<T> {
   readonly #batch: DecodeBatch;
-  readonly #tokenizer: Tokenizer;
+  readonly #loaded: Pick<LoadedModel, 'model' | 'tokenizer'>;
   readonly #texts = new Map<Sequence, Text<T>>();
   /** Texts with no tokens to generate. */
   readonly #empty = new Set<T>();
@@ -60,7 +63,7 @@ export class TextBatch<T> {
     options: DecodeBatchOptions = {},
   ) {
     this.#batch = new DecodeBatch(engine, model, options);
-    this.#tokenizer = tokenizer;
+    this.#loaded = { model, tokenizer };
   }
 
   /** Texts in progress. */
@@ -68,13 +71,18 @@ export class TextBatch<T> {
     return this.#texts.size + this.#empty.size;
   }
 
+  /** @throws UserError for a source that is longer than the model reads */
   add(of: T, request: TextRequest): void {
     if (request.maxTokens === 0) {
       this.#empty.add(of);
       return;
     }
-    const stream = new TextStream(this.#tokenizer, request.prompt, request.stop);
-    this.#texts.set(this.#batch.add(request), { of, request, stream, count: 0 });
+    const { model, tokenizer } = this.#loaded;
+    const input = inputOf(this.#loaded, request.prompt);
+    const isTarget = input.source !== undefined;
+    const stream = new TextStream(tokenizer, isTarget ? [] : request.prompt, request.stop);
+    const tokensMax = isTarget ? Math.min(request.maxTokens, model.config.blockSize) : request.maxTokens;
+    this.#texts.set(this.#batch.add({ ...request, ...input }), { of, request, tokensMax, stream, count: 0 });
   }
 
   /** Ends a text: no more pieces of it follow. */
@@ -101,7 +109,7 @@ export class TextBatch<T> {
   #pieceOf({ sequence, token, logits }: NextToken): TextPiece<T>[] {
     const text = this.#texts.get(sequence);
     if (text === undefined) return [];
-    const { of, request, stream } = text;
+    const { of, request, tokensMax, stream } = text;
     text.count++;
     const offset = stream.length;
     const logprobs = request.logprobs !== undefined && {
@@ -109,7 +117,7 @@ export class TextBatch<T> {
     };
     const isEnd = request.endTokens?.includes(token) ?? false;
     const added = isEnd ? '' : stream.push(token);
-    const finish = isEnd || stream.isStopped ? 'stop' : text.count === request.maxTokens ? 'length' : undefined;
+    const finish = isEnd || stream.isStopped ? 'stop' : text.count === tokensMax ? 'length' : undefined;
     if (finish === undefined) return [{ of, text: added, hasToken: true, ...logprobs }];
     this.#end(sequence);
     return [{ of, text: added + stream.end(), hasToken: true, ...logprobs, finish }];

@@ -8,10 +8,11 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
 import { textTokens } from '../task/textTokens.ts';
 import { type Classification, classifyTexts, tooLongTexts } from './classifyTexts.ts';
-import { continueText } from './continueText.ts';
+import { continueText, promptTokens } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
+import { targetsOf } from './mostLikelyTarget.ts';
 import { answerScorer } from './scoreAnswers.ts';
 
 /** Options to load a model, besides its path. */
@@ -47,6 +48,12 @@ export interface GenerateTextOptions {
   readonly ignoreEos?: boolean;
   /** Ends the text before its next token; the iterator throws its reason. */
   readonly signal?: AbortSignal;
+}
+
+/** Options of a translation. */
+export interface TranslateOptions {
+  /** Number of tokens of a target, at most the model's `blockSize`. Default: `blockSize`. */
+  readonly maxTokens?: number;
 }
 
 /** Options of a classification. */
@@ -113,7 +120,7 @@ export class TrainedModel {
   }
 
   /**
-   * Yields the continuation of `prompt`, piece by piece, up to the model's end token or `maxTokens`. A character whose bytes are split over tokens comes in one piece. Several calls
+   * Yields the continuation of `prompt`, or the target of a source in a model with an encoder, piece by piece, up to the model's end token or `maxTokens`. A character whose bytes are split over tokens comes in one piece. Several calls
    * can run at once: they take turns, token by token. Leaving the loop early releases its memory.
    * @throws UserError for an empty prompt, characters outside the vocabulary, a number out of its range
    */
@@ -149,6 +156,19 @@ export class TrainedModel {
       throw new UserError(`expected a text of at least 2 tokens to evaluate, received ${tokens.length}`);
     }
     return measures(await evaluateTokens(this.#loaded, [tokens]));
+  }
+
+  /**
+   * The target of each source, such as its translation, for a model with an encoder.
+   * @throws UserError for a model without an encoder, and for a source that is empty, too long, or has characters outside the vocabulary
+   */
+  async translate(sources: readonly string[], options: TranslateOptions = {}): Promise<string[]> {
+    this.#check();
+    checkOptionNames('translate', options, translateNames);
+    const { maxTokens = this.config.blockSize } = options;
+    checkRanges({ maxTokens });
+    const tokens = sources.map((source) => promptTokens(this.tokenizer, source));
+    return (await targetsOf(this.#loaded, tokens, maxTokens)).map(({ text }) => text);
   }
 
   /**
@@ -216,6 +236,8 @@ export async function loadCheckpoint(path: string, options: LoadCheckpointOption
 
 const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies OptionNames<LoadCheckpointOptions>;
 
+const translateNames = { maxTokens: true } satisfies OptionNames<TranslateOptions>;
+
 const classifyNames = { tooLong: true } satisfies OptionNames<ClassifyOptions>;
 
 const generateNames = {
@@ -229,16 +251,18 @@ const generateNames = {
   signal: true,
 } satisfies OptionNames<GenerateTextOptions>;
 
-function checkRanges(options: Record<'maxTokens' | 'temperature' | 'topK' | 'topP' | 'seed', number>): void {
-  const ranges = {
-    maxTokens: { min: 0, max: 1e9, whole: true },
-    temperature: { min: 0, max: 100, whole: false },
-    topK: { min: 0, max: 2 ** 31, whole: true },
-    topP: { min: 1e-4, max: 1, whole: false },
-    seed: { min: 0, max: 2 ** 32 - 1, whole: true },
-  };
+const ranges = {
+  maxTokens: { min: 0, max: 1e9, whole: true },
+  temperature: { min: 0, max: 100, whole: false },
+  topK: { min: 0, max: 2 ** 31, whole: true },
+  topP: { min: 1e-4, max: 1, whole: false },
+  seed: { min: 0, max: 2 ** 32 - 1, whole: true },
+} as const;
+
+function checkRanges(options: Partial<Record<keyof typeof ranges, number>>): void {
   for (const [name, { min, max, whole }] of Object.entries(ranges)) {
     const value = options[name as keyof typeof ranges];
+    if (value === undefined) continue;
     if (value >= min && value <= max && (!whole || Number.isInteger(value))) continue;
     throw new UserError(
       `${name}: expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, received ${value}`,

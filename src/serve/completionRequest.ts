@@ -49,6 +49,8 @@ export interface RequestLimits {
   readonly model: string;
   readonly tokenizer: Tokenizer;
   readonly vocabSize: number;
+  /** Largest number of tokens of a prompt that is a source, for a model with an encoder. Absent: prompts of any length are continued. */
+  readonly sourceMax?: number | undefined;
   /** Tokens that end a text, unless the request has `ignore_eos`. */
   readonly endTokens: readonly number[];
   /** Texts of one request. */
@@ -114,7 +116,18 @@ interface Prompt {
 
 /** A text, tokens, or several of either; left out, the tokens that begin a text, or else the one that ends a document. */
 function promptsOf(body: Body, limits: RequestLimits): Prompt[] {
-  const { tokenizer } = limits;
+  const { sourceMax = Number.POSITIVE_INFINITY } = limits;
+  const prompts = givenPrompts(body, limits);
+  const long = prompts.find(({ tokens }) => tokens.length > sourceMax);
+  if (long === undefined) return prompts;
+  throw invalid('prompt', `the model reads sources of at most ${sourceMax} tokens; this one has ${long.tokens.length}`);
+}
+
+function givenPrompts(body: Body, limits: RequestLimits): Prompt[] {
+  const { tokenizer, sourceMax } = limits;
+  if (body['prompt'] === undefined && sourceMax !== undefined) {
+    throw invalid('prompt', 'expected a source, such as a text to translate');
+  }
   const { beginTokens = [], endOfText } = tokenizer;
   const isUnbegun = beginTokens.length === 0 && endOfText !== undefined;
   const prompt = body['prompt'] ?? (isUnbegun ? [endOfText] : '');

@@ -10,9 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fullMessageOf, messageOf, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { templateOf } from '../data/tokenizers/chatTemplate.ts';
-import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { endTokensOf } from '../run/endTokens.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
+import { promptTokensMax, readsSources } from '../run/modelInput.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
 import { accessOf, isForeign } from '../web/access.ts';
 import { EventResponse, securityHeaders } from '../web/eventResponse.ts';
@@ -69,7 +69,7 @@ export class ModelServer {
     this.#options = options;
     this.#token = tokenFor(options.host);
     this.#scheduler = new Scheduler(loaded, options);
-    this.#chatFormat = chatFormatOf(loaded.tokenizer);
+    this.#chatFormat = chatFormatOf(loaded);
     this.#endTokens = endTokensOf(loaded.tokenizer);
     this.#server = new HttpServer({
       routes: [...assetRoutes, ...this.#routes],
@@ -204,7 +204,9 @@ export class ModelServer {
     const { vocabSize } = this.#loaded.model.config;
     const choicesMax = Math.min(batchMax + queueMax, 128);
     const endTokens = this.#endTokens;
-    return parseCompletionRequest(body, { model, tokenizer, vocabSize, endTokens, choicesMax, randomSeed });
+    const sourceMax = readsSources(this.#loaded) ? promptTokensMax(this.#loaded) : undefined;
+    const limits = { model, tokenizer, vocabSize, sourceMax, endTokens, choicesMax, randomSeed };
+    return parseCompletionRequest(body, limits);
   }
 
   #parseChat(body: unknown): CompletionRequest {
@@ -277,10 +279,12 @@ function randomSeed(): number {
 }
 
 /** Most models continue text and have no template; they are served as well. */
-function chatFormatOf(tokenizer: Tokenizer): ChatFormat | string {
+function chatFormatOf(loaded: Loaded): ChatFormat | string {
+  if (readsSources(loaded))
+    return 'this model writes the target of a source, such as its translation, and does not chat';
   try {
-    const template = templateOf(tokenizer);
-    return template === undefined ? 'this model has no chat template' : new ChatFormat(template, tokenizer);
+    const template = templateOf(loaded.tokenizer);
+    return template === undefined ? 'this model has no chat template' : new ChatFormat(template, loaded.tokenizer);
   } catch (error) {
     if (error instanceof UserError) return messageOf(error);
     throw error;

@@ -19,8 +19,11 @@ export interface FieldRule {
   readonly min: number;
   /** The largest allowed number. */
   readonly max: number;
-  /** A further rule for the numbers of one sample: what is wrong with them, or undefined if they are legal. */
-  readonly problem?: (numbers: BatchNumbers) => string | undefined;
+  /**
+   * A further rule for the numbers of one sample: what is wrong with them, or undefined if they are legal.
+   * @param lengths of the axes of this array and of those before it, by name
+   */
+  readonly problem?: (numbers: BatchNumbers, lengths: Readonly<Record<string, number>>) => string | undefined;
 }
 
 /** One axis of an array. Axes with the same name have the same length in all arrays of a batch. */
@@ -53,7 +56,9 @@ export function checkBatch(batch: Batch, rules: FieldRules): void {
     // Not (a number is outside): NaN is neither below nor above.
     const wrong = array.data.find((value) => !(value >= min && value <= max));
     if (wrong !== undefined) throw new PeerError(`${name}: expected numbers from ${min} to ${max}, received ${wrong}`);
-    if (problem !== undefined) checkSamples(name, array, batch.sampleCount, problem);
+    if (problem === undefined) continue;
+    const known = Object.fromEntries(lengths);
+    checkSamples(name, array, batch.sampleCount, (numbers) => problem(numbers, known));
   }
 }
 
@@ -61,7 +66,7 @@ function checkSamples(
   name: string,
   { shape, data }: BatchArray,
   sampleCount: number,
-  problem: NonNullable<FieldRule['problem']>,
+  problem: (numbers: BatchNumbers) => string | undefined,
 ): void {
   const size = sizeOf(shape);
   for (let sample = 0; sample < sampleCount; sample++) {

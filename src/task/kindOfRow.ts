@@ -6,6 +6,7 @@ import { namesOf, type PlacedRow } from './rows.ts';
 const kinds = [
   ['dpo', [['chosen', 'rejected']]],
   ['classify', [['text', 'label']]],
+  ['seq2seq', [['source', 'target']]],
   ['sft', [['instruction', 'output'], ['messages'], ['conversations'], ['prompt', 'completion']]],
   ['lm', [['text']]],
 ] as const;

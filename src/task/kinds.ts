@@ -1,5 +1,5 @@
 /** What a row contains, and what a model learns from it: the values of `task.kind`. */
-export const taskKinds = ['lm', 'sft', 'classify', 'dpo', 'reward', 'grpo', 'ppo'] as const;
+export const taskKinds = ['lm', 'sft', 'classify', 'seq2seq', 'dpo', 'reward', 'grpo', 'ppo'] as const;
 
 export type TaskKind = (typeof taskKinds)[number];
 

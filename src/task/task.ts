@@ -15,6 +15,8 @@ export interface SampleField {
   readonly padding: number | 'position';
   /** The length of every sample. Absent: rows have different lengths, and are padded to that of the batch. */
   readonly length?: number | undefined;
+  /** Arrays with the same axis are padded to one length. Default `T`. */
+  readonly axis?: string | undefined;
 }
 
 /** One sample, not padded. */
@@ -51,10 +53,50 @@ export function paddedTo(longest: number, blockSize: number): number {
   return Math.min(blockSize, Math.ceil(longest / lengthUnit) * lengthUnit);
 }
 
-/** A batch of samples, each padded to `length`, except the arrays whose field has a length of its own. */
-export function collate(fields: Task<never>['fields'], samples: readonly Sample[], length: number): Batch {
+/** The padded length of each axis, by its name. */
+export type PaddedLengths = Readonly<Record<string, number>>;
+
+/** The length to which each axis of these samples is padded; each is a function of all of them. */
+export function paddedLengths(
+  fields: Task<never>['fields'],
+  samples: readonly Sample[],
+  blockSize: number,
+): PaddedLengths {
+  return mapped(longestOf(fields, samples), (longest) => paddedTo(longest, blockSize));
+}
+
+/** The length of the longest array along each axis, at least 1; without arrays that have the same length in all samples. */
+export function longestOf(fields: Task<never>['fields'], samples: readonly Sample[]): PaddedLengths {
+  const lengths: Record<string, number> = {};
+  for (const [name, field] of Object.entries(fields)) {
+    if (field.length !== undefined) continue;
+    const axis = axisOf(field);
+    const longest = samples.reduce((length, sample) => Math.max(length, sample[name]?.length ?? 0), 1);
+    lengths[axis] = Math.max(lengths[axis] ?? 1, longest);
+  }
+  return lengths;
+}
+
+function mapped(lengths: PaddedLengths, to: (length: number) => number): PaddedLengths {
+  return Object.fromEntries(Object.entries(lengths).map(([axis, length]) => [axis, to(length)]));
+}
+
+function axisOf({ axis = 'T' }: SampleField): string {
+  return axis;
+}
+
+/**
+ * A batch of samples, each padded to `length`, except the arrays whose field has a length of its own.
+ * @param length of all axes, or of each
+ */
+export function collate(
+  fields: Task<never>['fields'],
+  samples: readonly Sample[],
+  length: number | PaddedLengths,
+): Batch {
   const arrays = Object.entries(fields).map(([name, field]): [string, BatchArray] => {
-    const shape = [field.length ?? length];
+    const padded = typeof length === 'number' ? length : length[axisOf(field)];
+    const shape = [field.length ?? padded ?? 0];
     const row = sizeOf(shape);
     const size = samples.length * row;
     const data: BatchNumbers = field.dtype === 'int32' ? new Int32Array(size) : new Float32Array(size);

@@ -9,7 +9,7 @@ export interface TextSize {
 }
 
 /** The objectives whose losses are those of predicted tokens. */
-const tokenObjectives: readonly string[] = ['next-token', 'packed-tokens'];
+const tokenObjectives: readonly string[] = ['next-token', 'packed-tokens', 'seq2seq'];
 
 /** Whether the perplexity of this objective means something: its targets are tokens. */
 export function predictsTokens(objective: string): boolean {

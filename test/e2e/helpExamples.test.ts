@@ -57,7 +57,6 @@ const run: Record<string, string> = {
   'launch inspect spam.tsv --columns label,text --json': '',
   'launch generate': ' --max-tokens 5',
   'cat start.txt | launch generate --prompt -': ' --max-tokens 5',
-  'launch generate --checkpoint runs/quickstart': ' --max-tokens 5',
   'launch generate --checkpoint runs/quickstart --best': ' --max-tokens 5',
   'launch generate --prompt-file start.txt --num-samples 3': ' --max-tokens 5',
   'launch generate --greedy --ignore-eos --stop .': ' --max-tokens 5',
@@ -96,8 +95,11 @@ const notRun: Record<string, string> = {
   'launch eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl': 'needs published weights',
   'launch eval --checkpoint runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
   'launch eval --checkpoint runs/sft': 'needs a run on rows; exampleRuns.test.ts has one',
-  'launch eval --checkpoint runs/sft --task bleu --data test.jsonl':
-    'needs a run with a chat template; preferences.test.ts has one',
+  'launch eval --checkpoint runs/translate --task bleu --data a.en --targets a.es':
+    'needs a run that translates; translation.test.ts has one',
+  'launch generate --checkpoint runs/translate --prompt "forty-two"':
+    'needs a run that translates; translation.test.ts has one',
+  'launch inspect train.en --targets train.es --tokenizer bpe:8000': 'needs such files; translation.test.ts has some',
   'launch eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2':
     'needs a run with a chat template; preferences.test.ts has one',
   'launch classify --checkpoint runs/spam "You have won a prize, call now"':

@@ -13,10 +13,12 @@ import { extendKey, type RandomKey, randomKey, randomUniform } from '../../src/b
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import type { ConfigInput } from '../../src/config/configTypes.ts';
 import { templateOf } from '../../src/data/tokenizers/chatTemplate.ts';
+import { evaluateAnswers } from '../../src/run/evaluateAnswers.ts';
 import { type ClassesEvaluation, evaluateRows } from '../../src/run/evaluateRows.ts';
 import { type LoadedModel, loadModel } from '../../src/run/loadModel.ts';
 import { TextBatch } from '../../src/run/textBatch.ts';
 import { ChatFormat } from '../../src/task/chatFormat.ts';
+import { exactMatch } from '../../src/task/exactMatch.ts';
 import type * as sft from '../../src/task/sft.ts';
 import { nightlyIt } from '../nightly.ts';
 import { useFolder } from './launch.ts';
@@ -234,6 +236,41 @@ describe('sorting', () => {
       expect(ended).toBe(1);
     }
     expect(Math.min(...shares)).toBeGreaterThanOrEqual(0.999);
+  });
+});
+
+describe('copying and reversing 10 symbols of 10, by an encoder and a decoder', () => {
+  const config: ConfigInput = {
+    model: { architecture: 'encoderDecoder', encoderLayers: 2, nLayer: 2, nHead: 4, nEmbd: 64, blockSize: 16 },
+    data: { tokenizer: 'char' },
+    task: { kind: 'seq2seq' },
+    train: { epochs: 6, globalBatchSize: 64, microBatchSize: 64, seed: 1 },
+    schedule: { kind: 'linear', learningRate: 2e-3, minLearningRate: 0, warmupSteps: 100 },
+    optimizer: { beta2: 0.98 },
+  };
+  /** Different sequences, so that none is in both parts. */
+  const sequences = (key: RandomKey, count: number): string[] => {
+    const found = new Set<string>();
+    for (let i = 0; found.size < count; i++) {
+      found.add(Array.from({ length: 10 }, (_, place) => below(key, 10 * i + place, 10)).join(''));
+    }
+    return [...found];
+  };
+
+  nightlyIt.each([
+    ['copies', (digits: string) => digits, 1],
+    ['reversals', (digits: string) => [...digits].reverse().join(''), 0.99],
+  ] as const)('%s of 1,000 sequences that it has not seen', async (name, targetOf, least) => {
+    const all = sequences(randomKey(0x5e95), 13_000);
+    const rowsOf = (some: readonly string[]) => some.map((source) => ({ source, target: targetOf(source) }));
+    const loaded = await trained(name, config, writeRows(`${name}.jsonl`, rowsOf(all.slice(1000))));
+    expect(loaded.tokenizer.vocabSize).toBe(11);
+    const test = rowsOf(all.slice(0, 1000)).map((row, i) => ({ row, at: `row ${i + 1}` }));
+    const options = { template: undefined, cwd: folder(), measure: exactMatch, onProgress: () => undefined };
+    const { exactMatch: share, endedShare } = await evaluateAnswers(loaded, test, options);
+    await loaded.engine.dispose();
+    note(`${name}: ${percent(share)} right, ${percent(endedShare)} ended by themselves`);
+    expect(share).toBeGreaterThanOrEqual(least);
   });
 });
 

@@ -25,6 +25,7 @@ const checked: Readonly<Record<string, Call>> = {
   'loadCheckpoint: LoadCheckpointOptions': (options) => lockstep.loadCheckpoint('absent', options),
   'TrainedModel.generate: GenerateTextOptions': (options) => new TrainedModel(absent).generate('', options).next(),
   'TrainedModel.classify: ClassifyOptions': (options) => new TrainedModel(absent).classify([], options),
+  'TrainedModel.translate: TranslateOptions': (options) => new TrainedModel(absent).translate([], options),
   'Trainer: TrainerOptions': (options) => new Trainer(absent, absent, options),
   'Trainer.microStep: MicroStepOptions': (options) => Trainer.prototype.microStep.call(Trainer.prototype, options),
   'Trainer.enqueueMicroStep: MicroStepOptions': (options) => Trainer.prototype.enqueueMicroStep.call(absent, options),

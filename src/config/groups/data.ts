@@ -18,7 +18,7 @@ export const data = z
       .default([])
       .meta({
         description:
-          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. `builtin` is a small set that comes with the package, for every kind but lm.',
+          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. With `task.kind: seq2seq` also two text files whose lines belong together, first that of the sources: [train.en, train.es]. `builtin` is a small set that comes with the package, for every kind but lm.',
         expects: 'a path, folder or glob, or a list of them',
       }),
     columns: z.array(z.string().min(1).max(1000)).max(1000).default([]).meta({
@@ -75,7 +75,7 @@ export const data = z
       .default([])
       .meta({
         description:
-          'Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. With `examples`: rows of the same form; all rows of `examples` train.',
+          'Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. With `examples`: rows of the same form, or two aligned text files; all rows of `examples` train.',
         expects: 'a path, folder or glob, or a list of them',
       }),
   })

@@ -7,16 +7,16 @@ export const task = z
   .strictObject({
     kind: choice(taskKinds, {
       default: 'lm',
-      doc: 'lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. grpo and ppo: write answers to prompts and learn from their rewards, rows {prompt} or those of sft, whose answers a reward may compare with.',
+      doc: 'lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. seq2seq: write the target of a source, such as its translation, rows {source, target} or two text files with aligned lines; it needs model.architecture: encoderDecoder. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. grpo and ppo: write answers to prompts and learn from their rewards, rows {prompt} or those of sft, whose answers a reward may compare with.',
     }),
     template: string({
       default: 'auto',
       max: pathMax,
-      doc: 'Text form of a conversation for every kind but lm and classify: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca.',
+      doc: 'Text form of a conversation for every kind but lm, classify and seq2seq: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca.',
     }),
     tooLong: choice(['error', 'drop', 'truncatePrompt'], {
       default: 'error',
-      doc: 'What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened.',
+      doc: 'What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text, for seq2seq from the end of the source. Rows of lm cannot be shortened.',
     }),
     equalPairs: choice(['error', 'drop'], {
       default: 'error',

@@ -6,6 +6,7 @@ import type { TaskKind } from '../../task/kinds.ts';
 const files: Partial<Record<TaskKind, string>> = {
   sft: 'instructions.jsonl',
   classify: 'reviews.csv',
+  seq2seq: 'numbers.tsv',
   dpo: 'preferences.jsonl',
   reward: 'preferences.jsonl',
   grpo: 'instructions.jsonl',

@@ -1,12 +1,13 @@
 /** The data of a run on examples: batches of samples of different lengths, padded to the longest of their step. */
 import type { Batch, WeighedBatch } from '../../base/batch.ts';
-import { collate, paddedTo, type Sample } from '../../task/task.ts';
+import { collate, type PaddedLengths, paddedLengths, type Sample } from '../../task/task.ts';
 import { withoutBegin } from '../../task/textTokens.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { RunData, TrainingOptions, TrainingSamples, ValidationOptions, ValidationSamples } from '../runData.ts';
 import { StepBatches } from '../stepBatches.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { ExampleOrder } from './exampleOrder.ts';
-import { countTokens, lengthOf, type SampleForm } from './exampleSamples.ts';
+import { countTokens, type SampleForm } from './exampleSamples.ts';
 import type { ExampleSet } from './exampleSet.ts';
 import { completePairs, lacksReference } from './referencePairs.ts';
 
@@ -31,8 +32,8 @@ export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: s
     description,
     sha256,
     epochSamples: train.length,
-    sequencesPerSample: 'chosen' in form.fields ? 2 : 1,
-    sampleTokens: tokens.reduce((a, b) => a + b, 0) / train.length,
+    sequencesPerSample: 'chosen' in form.fields || 'source' in form.fields ? 2 : 1,
+    sampleTokens: meanOf(tokens),
     get opening() {
       return openingOf(set);
     },
@@ -48,41 +49,45 @@ export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: s
     training: (options) => new ExampleBatches(set, tokens, options),
     stepLengths: (options) => {
       const batches = new ExampleBatches(set, tokens, options);
-      return (step) => batches.paddedLength(step);
+      return (step) => meanOf(Object.values(batches.paddedLengths(step)));
     },
     validation: (options) => new ExampleValidation(set, options),
   };
+}
+
+function meanOf(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0) / numbers.length;
 }
 
 /** Those whose samples begin with an example's tokens, the prompt first. */
 const promptObjectives: ReadonlySet<string> = new Set(['next-token', 'packed-tokens']);
 
 /**
- * The prompt of the first validation example, or of the first example: the text before its first target. Undefined if it is only one token,
- * or if its text does not give the same tokens.
+ * The prompt of the first validation example, or of the first example: its source, or the text before its first target. Undefined if that is
+ * only one token, or if its text does not give the same tokens.
  */
 function promptOf({ form, tokenizer, train, validation }: ExampleSet): string | undefined {
-  const [tokens, targets] = ['tokens', 'targets'].map((name) => (validation[0] ?? train[0])?.[name] as Int32Array);
+  const { source, tokens, targets } = (validation[0] ?? train[0]!) as Partial<Record<string, Int32Array>>;
+  if (source !== undefined) return textOf(source.slice(0, -1), tokenizer);
   if (tokens === undefined || targets === undefined || !promptObjectives.has(form.objective)) return undefined;
-  const start = Array.from(tokens.slice(0, targets.findIndex((target) => target >= 0) + 1));
-  const prompt = withoutBegin(tokenizer, start);
-  const text = tokenizer.decode(prompt);
-  const isSame = prompt.length > 1 && !text.includes('\uFFFD') && tokenizer.encode(text).join() === prompt.join();
-  return isSame ? text : undefined;
+  const prompt = withoutBegin(tokenizer, Array.from(tokens.slice(0, targets.findIndex((target) => target >= 0) + 1)));
+  return prompt.length > 1 ? textOf(prompt, tokenizer) : undefined;
+}
+
+/** The text of these tokens; undefined if it gives other tokens. */
+function textOf(tokens: ArrayLike<number>, tokenizer: Tokenizer): string | undefined {
+  const ids = Array.from(tokens);
+  const text = tokenizer.decode(ids);
+  return !text.includes('\uFFFD') && tokenizer.encode(text).join() === ids.join() ? text : undefined;
 }
 
 /** The first characters of the first validation example, or of the first example. */
 function openingOf({ tokenizer, train, validation }: ExampleSet): string {
   const sample = validation[0] ?? train[0]!;
-  const first = withoutBegin(tokenizer, Array.from((sample['tokens'] ?? sample['chosen'])!).slice(0, openingTokens));
+  const tokens = Array.from((sample['source'] ?? sample['tokens'] ?? sample['chosen'])!);
+  const first = withoutBegin(tokenizer, tokens.slice(0, openingTokens));
   const end = first.indexOf(tokenizer.endOfText ?? -1);
   return tokenizer.decode(end < 0 ? first : first.slice(0, end));
-}
-
-/** The length to which the samples of a batch are padded: a function of all of them, never of a share, because dropout depends on it. */
-function paddedLength({ fields }: SampleForm, samples: readonly Sample[], blockSize: number): number {
-  const longest = samples.reduce((length, sample) => Math.max(length, lengthOf(fields, sample)), 1);
-  return paddedTo(longest, blockSize);
 }
 
 class ExampleBatches implements TrainingSamples {
@@ -110,10 +115,10 @@ class ExampleBatches implements TrainingSamples {
     return this.#batches.batch(step);
   }
 
-  /** The length to which the samples of a step are padded. */
-  paddedLength(step: number): number {
+  /** The lengths to which the samples of a step are padded: functions of all of them, never of a share, because dropout depends on them. */
+  paddedLengths(step: number): PaddedLengths {
     const { samplesBefore = (steps: number) => steps * this.#options.globalBatchSize } = this.#options;
-    return paddedLength(this.#set.form, this.#samples(samplesBefore(step)), this.#options.blockSize);
+    return this.#lengthsOf(this.#samples(samplesBefore(step)));
   }
 
   tokensIn(samples: number): number {
@@ -136,8 +141,12 @@ class ExampleBatches implements TrainingSamples {
   #make(samplesBefore: number): WeighedBatch {
     const { form } = this.#set;
     const samples = this.#samples(samplesBefore);
-    const batch = collate(form.fields, samples, paddedLength(form, samples, this.#options.blockSize));
+    const batch = collate(form.fields, samples, this.#lengthsOf(samples));
     return { ...batch, weight: form.weight(batch) };
+  }
+
+  #lengthsOf(samples: readonly Sample[]): PaddedLengths {
+    return paddedLengths(this.#set.form.fields, samples, this.#options.blockSize);
   }
 
   #sumsOf(epoch: number): Float64Array {
@@ -171,7 +180,8 @@ class ExampleValidation implements ValidationSamples {
   }
 
   batch(from: number, count: number): Batch {
+    const { fields } = this.#form;
     const samples = this.#samples.slice(from, from + count);
-    return collate(this.#form.fields, samples, paddedLength(this.#form, samples, this.#blockSize));
+    return collate(fields, samples, paddedLengths(fields, samples, this.#blockSize));
   }
 }

@@ -53,6 +53,8 @@ export interface ExampleSetOptions {
   };
   /** The file that `builtin` stands for in `data.examples`; undefined: there is none. */
   readonly builtinPath: string | undefined;
+  /** Whether two text files are rows, as in {@link readRows}. */
+  readonly aligned: boolean;
   readonly tooLong: TooLong;
   readonly equalPairs: EqualPairs;
   /** Chooses the validation rows. */
@@ -142,10 +144,10 @@ async function encode(rows: SplitRows, options: ExampleSetOptions): Promise<Exam
 }
 
 async function readSplit(options: ExampleSetOptions): Promise<SplitRows> {
-  const { data, builtinPath, seed, validates, cwd, onNotice } = options;
+  const { data, builtinPath, aligned, seed, validates, cwd, onNotice } = options;
   const format = data.format === 'auto' ? undefined : data.format;
   const read = (paths: readonly string[], setting: string) =>
-    readRows({ paths, setting, cwd, format, builtinPath, columns: data.columns, onNotice });
+    readRows({ paths, setting, cwd, format, builtinPath, aligned, columns: data.columns, onNotice });
   const rows = await read([data.examples].flat(), 'data.examples');
   const others = [data.validation].flat();
   if (others.length > 0) return { train: rows, validation: await read(others, 'data.validation') };

@@ -8,6 +8,7 @@ import { isPolicyKind, rewardLabels, type TaskKind } from '../../task/kinds.ts';
 import { pairsTask } from '../../task/pairs.ts';
 import { type PromptReader, promptReader } from '../../task/prompts.ts';
 import type { PlacedRow } from '../../task/rows.ts';
+import { parseSourceRow, seq2seqTask } from '../../task/seq2seq.ts';
 import { type ChatExample, placed, sftTask } from '../../task/sft.ts';
 import type { Template } from '../../task/template.ts';
 import { textTask } from '../../task/textRows.ts';
@@ -41,6 +42,8 @@ export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): 
       const labels = known.length > 0 ? known : labelsOf(rows.examples);
       return { task: rowTask(classifyTask({ tokenizer, labels })), tokenizer, labels };
     }
+    case 'seq2seq':
+      return { task: rowTask(seq2seqTask({ tokenizer })), tokenizer };
     case 'sft':
     case 'dpo':
     case 'reward': {
@@ -80,6 +83,7 @@ async function newTokenizer(
   if (kind === 'lm' || kind === 'classify') {
     return createTokenizer(tokenizerKind, stringsIn(rows), { cwd, endOfText: true });
   }
+  if (kind === 'seq2seq') return createTokenizer(tokenizerKind, sourcesAndTargets(rows), { cwd, endOfText: true });
   const isFromText = tokenizerKind === 'char' || tokenizerKind.startsWith('bpe:');
   if (!isFromText) return createTokenizer(tokenizerKind, '', { cwd });
   // Any tokenizer renders the same text, as long as it has the same special token.
@@ -102,7 +106,7 @@ function* renderedTexts(
 }
 
 /** The kinds whose rows are conversations. */
-type ChatKind = Exclude<TaskKind, 'lm' | 'classify'>;
+type ChatKind = Exclude<TaskKind, 'lm' | 'classify' | 'seq2seq'>;
 
 type ChatReader = (row: PlacedRow['row'], at: string) => readonly ChatExample[];
 
@@ -127,6 +131,15 @@ function chatReader(
     const { chosen, rejected } = task.parse(row, at);
     return [chosen, rejected];
   };
+}
+
+/** Both sides, which share a vocabulary. */
+function* sourcesAndTargets(rows: readonly PlacedRow[]): Generator<string> {
+  for (const { row, at } of rows) {
+    const { source, target } = parseSourceRow(row, at);
+    yield source;
+    yield target;
+  }
 }
 
 /** All texts in the rows. */

@@ -12,6 +12,7 @@ import type { SourceFormat } from '../prepare/fileKinds.ts';
 import type { Source } from '../prepare/source.ts';
 import { findSources } from '../prepare/sources.ts';
 import { decodeUtf8 } from '../utf8.ts';
+import { alignedRows, type NamedText } from './alignedText.ts';
 import { type ChosenColumns, chosenColumns, withChosenColumns } from './chosenColumns.ts';
 import { jsonArray, jsonLines } from './jsonText.ts';
 import { tableRows } from './tableText.ts';
@@ -36,6 +37,8 @@ export interface ReadRowsOptions {
   readonly format?: SourceFormat | undefined;
   /** The file that `builtin` stands for. Absent: the text in the package, which has no rows. */
   readonly builtinPath?: string | undefined;
+  /** Whether two text files are rows `{source, target}`: the first file has the sources, and the same lines of the second the targets. */
+  readonly aligned?: boolean;
   readonly onNotice: (line: string) => void;
 }
 
@@ -63,10 +66,13 @@ export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
     builtinPath,
     onNotice: (line) => notices.push(line),
   });
-  for (const source of sources) checkFormat(source, setting);
+  const isAligned = options.aligned === true && sources.some((source) => source.format === 'text');
+  if (isAligned) checkAligned(sources, options);
+  else for (const source of sources) checkFormat(source, options);
   for (const line of notices) onNotice(line);
   const rows: ReadRow[] = [];
   let bytesLeft = bytesMax;
+  const texts: NamedText[] = [];
   for (const source of sources) {
     const tooMany = () =>
       new UserError(
@@ -83,8 +89,19 @@ export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
     }
     const bytes = await readBytes(source, bytesLeft, tooMany);
     bytesLeft -= bytes.length;
+    if (isAligned) {
+      texts.push({ name: source.name, text: textOf(bytes, source.name) });
+      continue;
+    }
     const columns = chosen === undefined ? options.columns : [];
     for (const row of rowsIn(textOf(bytes, source.name), source, { columns, chosen, key })) rows.push(renamed(row));
+  }
+  const [first, second] = texts;
+  if (first !== undefined && second !== undefined) {
+    for (const { row, sourceAt, targetAt } of alignedRows(first, second)) {
+      placed({ target: row.target }, targetAt);
+      rows.push(placed(row, sourceAt));
+    }
   }
   if (rows.length === 0) throw new UserError(`${setting}: found no rows in ${paths.join(', ')}`);
   return rows;
@@ -97,11 +114,30 @@ function keysOf(setting: string): { readonly columns: string; readonly format: s
     : { columns: '--columns', format: '--format' };
 }
 
-function checkFormat({ format, name }: Source, setting: string): void {
+function checkFormat({ format, name }: Source, { setting }: ReadRowsOptions): void {
   if (format !== 'text') return;
   throw new UserError(
     `${setting}: ${name} is text, not rows. Expected JSON Lines, JSON, CSV, TSV or Parquet; if it is one of these, set ${keysOf(setting).format}=jsonl, json, csv, tsv or parquet`,
   );
+}
+
+/** @throws UserError unless there are two files, both of text, each named by itself */
+function checkAligned(sources: readonly Source[], { paths, setting, columns }: ReadRowsOptions): void {
+  const expected = setting.startsWith('data.')
+    ? 'two text files with aligned lines, the sources first and then the targets, or files of rows {source, target}'
+    : 'the text file of its targets as well (--targets), or rows {source, target}';
+  const rows = sources.find(({ format }) => format !== 'text');
+  const text = sources.find(({ format }) => format === 'text')!;
+  if (rows !== undefined) {
+    throw new UserError(`${setting}: ${text.name} is text, but ${rows.name} has rows. Expected ${expected}`);
+  }
+  if (sources.length !== 2 || paths.length !== 2) {
+    const found =
+      sources.length === 1 ? `only ${text.name}` : `${grouped(sources.length)} text files in ${paths.join(', ')}`;
+    throw new UserError(`${setting}: found ${found}. Expected ${expected}`);
+  }
+  if (columns.length > 0)
+    throw new UserError(`${keysOf(setting).columns} is for rows, but ${text.name} is text: omit it`);
 }
 
 async function readBytes(source: Source, most: number, tooMany: () => UserError): Promise<Buffer> {

@@ -1,7 +1,6 @@
 /** Cross entropy of the next token, the objective of a language model. B batch, T time, N rows (B·T). */
-import { generationProblem, type ModelConfig } from '../../architecture/registry.ts';
+import { generationProblem } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
-import type { FieldRules } from '../../task/fields.ts';
 import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
 import { packedFields, startsOf } from '../../task/packing.ts';
 import type { LossOptions, Model } from '../model.ts';
@@ -9,26 +8,30 @@ import type { Tape } from '../tape.ts';
 import type { Variable } from '../variable.ts';
 import type { Objective, PassSums } from './objective.ts';
 
-export const nextToken = objective('next-token', tokenFields, losses);
+export const nextToken = tokenObjective('next-token', { fields: tokenFields, modelProblem: generationProblem }, losses);
 
 /**
  * The same for samples that hold several documents. A document's losses and gradients are those that it has in a sample of its own: its
  * tokens attend to no others, and its positions count from its start.
  */
-export const packedTokens = objective('packed-tokens', packedFields, (tape, model, batch, options) => {
-  const { shape, data } = startsOf(batch);
-  return losses(tape, model, batch, { ...options, starts: tape.upload(data, [batch.sampleCount, ...shape]) });
-});
+export const packedTokens = tokenObjective(
+  'packed-tokens',
+  { fields: packedFields, modelProblem: generationProblem },
+  (tape, model, batch, options) => {
+    const { shape, data } = startsOf(batch);
+    return losses(tape, model, batch, { ...options, starts: tape.upload(data, [batch.sampleCount, ...shape]) });
+  },
+);
 
-function objective(
+/** Cross entropy of predicted tokens, from the sums of one pass. */
+export function tokenObjective(
   name: string,
-  fields: (model: ModelConfig) => FieldRules,
+  input: Pick<Objective, 'fields' | 'modelProblem'>,
   compute: (tape: Tape, model: Model, batch: Batch, options?: LossOptions) => PassSums,
 ): Objective {
   return {
     name,
-    modelProblem: generationProblem,
-    fields,
+    ...input,
 
     async step(tape, model, batch, { scale: lossScale, dropout, activationRecompute, onForward, onGradReady }) {
       const sums = compute(tape, model, batch, { lossScale, dropout, activationRecompute });
@@ -41,7 +44,8 @@ function objective(
   };
 }
 
-function losses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): PassSums {
+/** The losses of a batch of tokens and targets. */
+export function losses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): PassSums {
   return { weight: targetsOf(batch), loss: targetLosses(tape, model, batch, options).value };
 }
 

@@ -6,6 +6,7 @@ import { nextToken, packedTokens } from './nextToken.ts';
 import type { Objective } from './objective.ts';
 import { grpo, type PolicyKeys, ppo } from './policy.ts';
 import { reward } from './reward.ts';
+import { seq2seq } from './seq2seq.ts';
 
 /** Config keys that an objective may depend on, those of `task`. */
 export interface ObjectiveKeys extends PolicyKeys {
@@ -21,6 +22,7 @@ const objectives: Readonly<Record<string, (keys: ObjectiveKeys) => Objective>> =
   grpo,
   ppo,
   reward: () => reward,
+  seq2seq: () => seq2seq,
 };
 
 /** @throws PeerError if this version does not have this objective */

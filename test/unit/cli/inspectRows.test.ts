@@ -25,6 +25,8 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'wrong.jsonl'), '{"instruction":"a","output":"b"}\n{"instruction":"a"}\n');
   writeFileSync(join(folder, 'spam.tsv'), 'ham\tthe cat\nspam\tthe mat\nham\tsat\n');
   writeFileSync(join(folder, 'pairs.json'), '[{"prompt":"a","chosen":"yes","rejected":"no"}]');
+  writeFileSync(join(folder, 'a.en'), 'one\ntwo\n');
+  writeFileSync(join(folder, 'a.es'), 'uno\ndos\n');
   mkdirSync(join(folder, 'chatty'));
   const tokenizer = withChatTemplate(await createTokenizer('byte', ''), builtInTemplates.plain);
   for (const [name, text] of Object.entries(tokenizer.files())) writeFileSync(join(folder, 'chatty', name), text);
@@ -54,7 +56,7 @@ async function printed(path: string, options: Partial<InspectRowsOptions> = {}, 
     seed: 1,
     json: false,
   };
-  await inspectRows({ path, ...defaults, ...options }, folder);
+  await inspectRows({ paths: [path], ...defaults, ...options }, folder);
   vi.restoreAllMocks();
   return text;
 }
@@ -108,7 +110,7 @@ it('prints one JSON object', async () => {
 it('of a table with other columns, offers every form of row and says how to name columns', async () => {
   writeFileSync(join(folder, 'foreign.csv'), 'v1,v2\nham,the cat\n');
   const forms = [
-    '{chosen, rejected}, {text, label}, {instruction, output}, {messages}, {conversations}, {prompt, completion}, {text}',
+    '{chosen, rejected}, {text, label}, {source, target}, {instruction, output}, {messages}, {conversations}, {prompt, completion}, {text}',
   ];
   await expect(printed('foreign.csv')).rejects.toThrow(
     `foreign.csv:2: expected a row with one of ${forms}, received one with "v1", "v2". ` +
@@ -129,5 +131,18 @@ it('refuses a wrong row with its place, and a tokenizer that does not exist', as
   await expect(printed('wrong.jsonl')).rejects.toThrow(/^wrong\.jsonl:2: expected a text in output/);
   await expect(printed('rows.jsonl', { tokenizer: 'gtp2' })).rejects.toThrow(
     /^--tokenizer: expected one of char, .* received gtp2$/,
+  );
+});
+
+it('shows sources and their targets, of aligned text files', async () => {
+  const text = await printed('a.en', { paths: ['a.en', 'a.es'] });
+  expect(text).toContain(
+    'a.en:2: 8 tokens, 4 targets\nsource: two<|endoftext|>\ntarget: <|endoftext|>«dos<|endoftext|>»\n',
+  );
+  expect(text).toMatch(
+    /\n2 examples, 8 of 16 tokens are targets, all end with <\|endoftext\|>\ntask seq2seq, byte tokenizer; /,
+  );
+  await expect(printed('a.en', { task: 'seq2seq' })).rejects.toThrow(
+    /^inspect: found only a\.en\. Expected the text file of its targets as well \(--targets\), or rows/,
   );
 });

@@ -323,7 +323,7 @@ describe('what is wrong, and where', () => {
     expect(refused(rows, ['data.field=body'])).toContain('is for text only, but there is data.examples');
     expect(refused(rows, ['data.format=text'])).toContain('has no rows, but there is data.examples');
     expect(refused(rows, ['task.kind=classify', 'task.pack=true'])).toContain('is for lm and sft only, but there is');
-    expect(refused(rows, ['task.kind=chat'])).toContain('one of lm, sft, classify, dpo, reward');
+    expect(refused(rows, ['task.kind=chat'])).toContain('one of lm, sft, classify, seq2seq, dpo, reward');
   });
 
   it('refuses YAML that is broken, doubled, aliased or nested without end', () => {

@@ -7,6 +7,7 @@ test.each([
   ['dpo', { prompt: 'a', chosen: 'b', rejected: 'c' }],
   ['dpo', { instruction: 'a', output: 'b', chosen: 'b', rejected: 'c' }],
   ['classify', { text: 'a', label: 'b' }],
+  ['seq2seq', { source: 'a', target: 'b' }],
   ['sft', { instruction: 'a', input: '', output: 'b' }],
   ['sft', { messages: [] }],
   ['sft', { conversations: [] }],

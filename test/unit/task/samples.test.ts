@@ -7,8 +7,9 @@ import { classifyTask, labelsOf } from '../../../src/task/classify.ts';
 import { pairWeight } from '../../../src/task/pairBatch.ts';
 import { pairsTask } from '../../../src/task/pairs.ts';
 import type { Row } from '../../../src/task/rows.ts';
+import { seq2seqTask } from '../../../src/task/seq2seq.ts';
 import { sftTask } from '../../../src/task/sft.ts';
-import { collate, type Sample, type Task } from '../../../src/task/task.ts';
+import { collate, paddedLengths, type Sample, type Task } from '../../../src/task/task.ts';
 import { builtInTemplate, parseTemplate } from '../../../src/task/template.ts';
 import { textTask } from '../../../src/task/textRows.ts';
 import { refusalOf } from './refusal.ts';
@@ -232,5 +233,57 @@ describe('pairs', () => {
     const text = refusalOf(() => dpo.parse(row, 'rows.jsonl:3'));
     expect(text).toMatch(message);
     expect(text).toMatch(/^rows\.jsonl:3: /);
+  });
+});
+
+describe('sequence to sequence', () => {
+  const task = seq2seqTask({ tokenizer });
+
+  it('the decoder reads a begin token and the target, and predicts the target and its end; the source has an end', () => {
+    const { whole, batch } = samplesOf(task, { source: 'abc', target: 'xy' });
+    expect(whole).toEqual({ tokens: '$xy', targets: 'xy$', source: 'abc$', sourceLength: 'e' });
+    expect(batch.arrays['sourceLength']).toEqual({ shape: [1], data: Int32Array.of(4) });
+    expect(task.weight(batch)).toBe(3);
+  });
+
+  it('the source keeps its beginning, the target all of it', () => {
+    const { cut } = samplesOf(task, { source: 'abcde', target: 'xy' });
+    expect(cut(5)).toEqual({ tokens: '$xy', targets: 'xy$', source: 'abcd$', sourceLength: 'f' });
+    expect(cut(3)).toEqual({ tokens: '$xy', targets: 'xy$', source: 'ab$', sourceLength: 'd' });
+    expect(cut(2)).toBeUndefined();
+  });
+
+  it('sources and targets are padded to lengths of their own', () => {
+    const rows = [
+      { source: 'a'.repeat(40), target: 'xy' },
+      { source: 'ab', target: 'xyz' },
+    ];
+    const samples = rows.map((row) => task.encode(task.parse(row, 'rows.jsonl:3')));
+    const nothing = Object.fromEntries(Object.keys(task.fields).map((name) => [name, []]));
+    const { arrays } = collate(task.fields, [...samples, nothing], paddedLengths(task.fields, samples, 100));
+    const shapes = Object.fromEntries(Object.entries(arrays).map(([name, { shape }]) => [name, shape]));
+    expect(shapes).toEqual({ tokens: [32], targets: [32], source: [64], sourceLength: [1] });
+    // Padding has a source of one token: attention needs a key.
+    expect(Array.from(arrays['sourceLength']!.data)).toEqual([41, 3, 1]);
+    expect(paddedLengths(task.fields, samples, 50)).toEqual({ T: 32, S: 50 });
+  });
+
+  it.each([
+    [{ source: 'a' }, 'rows.jsonl:3: expected a text in target, but the row has only "source".'],
+    [{ source: ' ', target: 'b' }, 'rows.jsonl:3: expected a text in source, but it is empty.'],
+    [{ source: 'a', target: 'b', lang: 'es' }, 'rows.jsonl:3: unknown key "lang": expected source, target.'],
+    [{ source: 'a', target: ['b'] }, 'rows.jsonl:3: expected a text in target, received ["b"].'],
+  ])('refuses %j', (row, message) => {
+    expect(refusalOf(() => task.parse(row, 'rows.jsonl:3'))).toContain(message);
+  });
+
+  it('names the row and the side of a character outside the vocabulary', () => {
+    const example = task.parse({ source: 'a', target: 'ñ' }, 'rows.jsonl:3');
+    expect(refusalOf(() => task.encode(example))).toBe('rows.jsonl:3: target: no token for ñ');
+  });
+
+  it('refuses a tokenizer without an end', () => {
+    const without = { ...tokenizer, endOfText: undefined };
+    expect(refusalOf(() => seq2seqTask({ tokenizer: without }))).toMatch(/letters has no end-of-document token/);
   });
 });

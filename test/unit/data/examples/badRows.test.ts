@@ -30,6 +30,8 @@ type Case = readonly [what: string, name: string, content: string | Uint8Array, 
 const sft = 'task.kind=sft';
 const classify = 'task.kind=classify';
 const dpo = 'task.kind=dpo';
+const withEncoder = ['model.architecture=encoderDecoder', 'model.bias=all'] as const;
+const seq2seq = ['task.kind=seq2seq', ...withEncoder] as const;
 
 const cases: readonly Case[] = [
   [
@@ -181,16 +183,94 @@ const cases: readonly Case[] = [
   ],
 ];
 
-const named = cases.map(([what, name, content, message, ...set]) => ({ what, name, content, message, set }));
+const sources = lines(...texts.map(({ text }) => ({ source: text, target: text })));
+const translations: readonly Case[] = [
+  [
+    'a row without a target',
+    'ta.jsonl',
+    `${sources}{"source":"a"}`,
+    /^ta\.jsonl:10: expected a text in target/,
+    ...seq2seq,
+  ],
+  [
+    'an empty source',
+    'tb.jsonl',
+    `${sources}{"source":"","target":"a"}`,
+    /^tb\.jsonl:10: .* source, but it is empty/,
+    ...seq2seq,
+  ],
+  [
+    'more sources than targets',
+    'tc.en',
+    'a\nb\nc\n',
+    /^tc\.en has 3 lines, but val\.txt has 2/,
+    ...seq2seq,
+    'data.examples=[tc.en,val.txt]',
+  ],
+  [
+    'an empty line in one file',
+    'td.en',
+    'a\n\n',
+    /^td\.en:2: the line is empty, but that of val\.txt is not/,
+    ...seq2seq,
+    'data.examples=[td.en,val.txt]',
+  ],
+  [
+    'sources without targets',
+    'te.en',
+    'a\nb\n',
+    /^data\.examples: found only te\.en\. Expected two text files/,
+    ...seq2seq,
+  ],
+  [
+    'a source that is too long',
+    'tf.jsonl',
+    `${sources}${JSON.stringify({ source: 'x'.repeat(500), target: 'a' })}`,
+    /^data\.examples: found 1 of 10 rows with more than model\.blockSize: 256 tokens, the longest with 501 \(tf\.jsonl:10\)/,
+    ...seq2seq,
+  ],
+  [
+    'a target that is too long, which is never shortened',
+    'tg.jsonl',
+    `${sources}${JSON.stringify({ source: 'x'.repeat(500), target: 'x'.repeat(256) })}`,
+    /^data\.examples: found 1 of 10 rows .*, which cannot be shortened enough/,
+    ...seq2seq,
+    'task.tooLong=truncatePrompt',
+  ],
+  [
+    'a model without an encoder',
+    'th.jsonl',
+    sources,
+    /task\.kind = "seq2seq" needs a model with an encoder \(encoderDecoder\), but there is model\.architecture = "gpt2"/,
+    'task.kind=seq2seq',
+  ],
+  [
+    'a model with an encoder',
+    'ti.jsonl',
+    lines(...texts),
+    /task\.kind = "lm" must be seq2seq for a model with an encoder: model\.architecture = "encoderDecoder"/,
+    ...withEncoder,
+  ],
+];
+
+const named = [...cases, ...translations].map(([what, name, content, message, ...set]) => ({
+  what,
+  name,
+  content,
+  message,
+  set,
+}));
 
 it.each(named)('$what', async ({ name, content, message, set }) => {
   const cwd = join(root, name);
   mkdirSync(cwd);
   writeFileSync(join(cwd, name), content);
   writeFileSync(join(cwd, 'val.jsonl'), lines({ text: 'a', label: 'other' }));
+  writeFileSync(join(cwd, 'val.txt'), 'one\ntwo\n');
   writeFileSync(join(cwd, 'chat.jinja'), trimming);
   const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
-  const keys = ['model.blockSize=256', 'data.tokenizer=byte', `data.examples=${name}`, ...set];
+  const rows = set.some((key) => key.startsWith('data.examples=')) ? [] : [`data.examples=${name}`];
+  const keys = ['model.blockSize=256', 'data.tokenizer=byte', ...rows, ...set];
   const run = prepareRun(
     { encrypt: true, singleProcess: true, dryRun: false, runDir: 'run', set: keys },
     cwd,
@@ -198,5 +278,5 @@ it.each(named)('$what', async ({ name, content, message, set }) => {
   );
   await expect(run).rejects.toThrow(UserError);
   await expect(run).rejects.toThrow(message);
-  expect(readdirSync(cwd).sort()).toEqual([name, 'chat.jinja', 'val.jsonl'].sort());
+  expect(readdirSync(cwd).sort()).toEqual([name, 'chat.jinja', 'val.jsonl', 'val.txt'].sort());
 });

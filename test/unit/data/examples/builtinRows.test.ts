@@ -15,6 +15,7 @@ const read = (kind: Parameters<typeof builtinRows>[0]) =>
 test.each([
   ['sft', 1984, ['instruction', 'input', 'output']],
   ['classify', 1_200, ['text', 'label']],
+  ['seq2seq', 2_000, ['source', 'target']],
   ['dpo', 1984, ['instruction', 'input', 'chosen', 'rejected']],
   ['reward', 1984, ['instruction', 'input', 'chosen', 'rejected']],
   ['grpo', 1984, ['instruction', 'input', 'output']],

@@ -129,3 +129,65 @@ describe('tables', () => {
     ]);
   });
 });
+
+describe('two text files with aligned lines', () => {
+  const write = (name: string, content: string | Uint8Array) => {
+    writeFileSync(join(cwd, name), content);
+    return name;
+  };
+  const read = (paths: readonly string[], options: { columns?: string[]; aligned?: boolean } = {}) =>
+    readRows({ paths, setting: 'data.examples', cwd, columns: [], aligned: true, onNotice: () => {}, ...options });
+
+  it('are rows, with the place of their source', async () => {
+    const paths = [
+      write('a.en', '\ufeffone\r\n\r\n two\u2028 2 \r\nthree\r\n'),
+      write('a.es.gz', gzipSync('uno\n \ndos\ntres')),
+    ];
+    expect(await read(paths)).toEqual([
+      { row: { source: 'one', target: 'uno' }, at: 'a.en:1' },
+      { row: { source: ' two\u2028 2 ', target: 'dos' }, at: 'a.en:3' },
+      { row: { source: 'three', target: 'tres' }, at: 'a.en:4' },
+    ]);
+    expect((await read(paths.toReversed()))[0]).toEqual({ row: { source: 'uno', target: 'one' }, at: 'a.es.gz:1' });
+  });
+
+  it.each<[what: string, en: string, es: string, message: RegExp]>([
+    ['unequal numbers of lines', 'a\nb\nc\n', 'x\n', /^n0\.en has 3 lines, but n0\.es has 1: expected as many/],
+    [
+      'an empty target',
+      'a\nb\n',
+      'x\n\n',
+      /^n1\.es:2: the line is empty, but that of n1\.en is not\. Remove such lines from both files$/,
+    ],
+    [
+      'empty lines',
+      '\nb\nc\n',
+      'x\n \nz\n',
+      /^n2\.en:1: the line is empty, but that of n2\.es is not, and 1 more lines are empty in one file only/,
+    ],
+    ['a zero character', 'a\n', '\0\n', /^n3\.es:1: expected text, found a zero character/],
+    ['only blank lines', '\n \n', '\n\n', /^data\.examples: found no rows in n4\.en, n4\.es/],
+  ])('refuses %s', async (_, en, es, message) => {
+    const stem = /n\d/.exec(message.source)![0];
+    await expect(read([write(`${stem}.en`, en), write(`${stem}.es`, es)])).rejects.toThrow(message);
+  });
+
+  it('are exactly two, and both text', async () => {
+    const [en, es, fr] = ['b.en', 'b.es', 'b.fr'].map((name) => write(name, 'a\n')) as [string, string, string];
+    const rows = write('b.jsonl', '{"source":"a","target":"b"}\n');
+    const expected =
+      'Expected two text files with aligned lines, the sources first and then the targets, or files of rows {source, target}';
+    await expect(read([en])).rejects.toThrow(`data.examples: found only b.en. ${expected}`);
+    await expect(read([en, es, fr])).rejects.toThrow(
+      `data.examples: found 3 text files in b.en, b.es, b.fr. ${expected}`,
+    );
+    // In the order of their names, which need not be the one that is meant.
+    await expect(read(['b.e*'])).rejects.toThrow(`data.examples: found 2 text files in b.e*. ${expected}`);
+    await expect(read([en, rows])).rejects.toThrow(`data.examples: b.en is text, but b.jsonl has rows. ${expected}`);
+    await expect(read([en, es], { columns: ['source', 'target'] })).rejects.toThrow(
+      'data.columns is for rows, but b.en is text: omit it',
+    );
+    await expect(read([en, es], { aligned: false })).rejects.toThrow('data.examples: b.en is text, not rows');
+    expect(await read([rows])).toHaveLength(1);
+  });
+});

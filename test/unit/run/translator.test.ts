@@ -1,0 +1,101 @@
+/** What a model with an encoder does for its users: targets of sources, alone and together, and clear refusals of all else. */
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
+import { evaluateAnswers } from '../../../src/run/evaluateAnswers.ts';
+import { evaluateChoices } from '../../../src/run/evaluateChoices.ts';
+import { type AnswersEvaluation, evaluateRows } from '../../../src/run/evaluateRows.ts';
+import { evaluateTokens } from '../../../src/run/evaluateTokens.ts';
+import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
+import { TrainedModel } from '../../../src/run/trainedModel.ts';
+import { answersBleu } from '../../../src/task/bleu.ts';
+import { exactMatch } from '../../../src/task/exactMatch.ts';
+import { trainTranslator, translatorBlockSize, unseen, words } from './translator.ts';
+
+let cwd: string;
+let loaded: LoadedModel;
+beforeAll(async () => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-translator-'));
+  mkdirSync(join(cwd, 'run'));
+  await trainTranslator(join(cwd, 'run'), 250);
+  loaded = await loadModel({ path: 'run', cwd, engine: { name: 'native' }, onWarning: expect.unreachable });
+});
+afterAll(async () => {
+  await loaded.engine.dispose();
+  rmSync(cwd, { recursive: true });
+});
+
+const placed = (some: readonly string[]) =>
+  some.map((word, i) => ({ row: { source: word, target: word }, at: `rows.jsonl:${i + 1}` }));
+const sampling = { maxTokens: 8, temperature: 0, topK: 0, topP: 1, seed: 1 };
+
+async function piecesOf(prompt: string, options: Partial<TextOptions> = {}): Promise<string[]> {
+  const pieces: string[] = [];
+  for await (const piece of continueText(loaded, { prompt, ...sampling, ...options })) pieces.push(piece);
+  return pieces;
+}
+
+it('has learned to copy words that it has not seen, and to end them', async () => {
+  const options = { template: undefined, cwd, measure: exactMatch, onProgress: () => undefined };
+  const measured = await evaluateAnswers(loaded, placed(unseen), options);
+  expect(measured).toEqual({ rows: 9, matches: 9, ended: 9, exactMatch: 1, endedShare: 1 });
+});
+
+it('writes the target of a prompt, alone, with and without a cache, and together with others', async () => {
+  const [prompt, ...target] = await piecesOf('bad');
+  expect([prompt, target.join('')]).toEqual(['bad', 'bad']);
+  expect((await piecesOf('bad', { useCache: false })).slice(1).join('')).toBe('bad');
+  expect((await piecesOf('bad', { maxTokens: 2 })).slice(1).join('')).toBe('ba');
+  const model = new TrainedModel(loaded);
+  expect(await model.translate([...unseen, 'bad', 'a'])).toEqual([...unseen, 'bad', expect.any(String)]);
+  expect(await model.translate(['bad'], { maxTokens: 1 })).toEqual(['b']);
+  let text = '';
+  for await (const piece of model.generate('bad', { temperature: 0 })) text += piece;
+  expect(text).toBe('bad');
+});
+
+it('ends a target where the context is full', async () => {
+  const text = (await piecesOf('bad', { ignoreEos: true, maxTokens: 100 })).slice(1).join('');
+  expect(loaded.tokenizer.encode(text.replaceAll('<|endoftext|>', 'a'))).toHaveLength(translatorBlockSize);
+});
+
+it('evaluates rows and aligned text files alike, and their BLEU', async () => {
+  writeFileSync(join(cwd, 'a.en'), `${unseen.join('\n')}\n`);
+  writeFileSync(
+    join(cwd, 'rows.jsonl'),
+    placed(unseen)
+      .map(({ row }) => `${JSON.stringify(row)}\n`)
+      .join(''),
+  );
+  copyFileSync(join(cwd, 'a.en'), join(cwd, 'a.es'));
+  const read = { split: 'val', cwd, onNotice: expect.unreachable, onProgress: () => undefined } as const;
+  const [ofFiles, ofRows] = (await Promise.all(
+    [['a.en', 'a.es'], ['rows.jsonl']].map((paths) => evaluateRows(loaded, { ...read, paths })),
+  )) as [AnswersEvaluation, AnswersEvaluation];
+  expect(ofFiles).toEqual(ofRows);
+  expect(ofRows).toMatchObject({ rows: 9, targets: 36 });
+  expect(ofRows.loss).toBeLessThan(0.1);
+  const options = { template: undefined, cwd, onProgress: () => undefined };
+  const { ended } = await evaluateAnswers(loaded, placed(words), { ...options, measure: answersBleu });
+  expect(ended).toBe(64);
+});
+
+it('refuses what it cannot do', async () => {
+  await expect(piecesOf('abcdabcd')).rejects.toThrow(
+    'the source has 8 tokens, but the model reads at most 7: shorten it',
+  );
+  const tokens = loaded.tokenizer.encode('abcd');
+  await expect(evaluateTokens(loaded, [tokens])).rejects.toThrow(
+    'the model needs a source, and does not continue texts',
+  );
+  const choice = [{ row: { context: 'a', endings: ['b', 'c'], label: 0 }, at: 'rows.jsonl:1' }];
+  await expect(evaluateChoices(loaded, choice, () => undefined)).rejects.toThrow('the model needs a source');
+  const options = { template: 'plain', cwd, measure: exactMatch, onProgress: () => undefined };
+  await expect(evaluateAnswers(loaded, placed(['a']), options)).rejects.toThrow('--template is for conversations');
+  const long = placed(['abcdabcd']);
+  await expect(evaluateAnswers(loaded, long, { ...options, template: undefined })).rejects.toThrow(
+    'rows.jsonl:1: the question has 8 tokens, but the model reads at most 7.',
+  );
+});
