@@ -33,6 +33,7 @@ export type {
   Config,
   ConfigInput,
   DataKeys,
+  EncoderDecoderKeys,
   EngineKeys,
   EvalKeys,
   Gpt2Keys,

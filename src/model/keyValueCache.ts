@@ -80,7 +80,7 @@ export class KeyValueCache {
   }
 
   /** Keys and values of the `index`-th attention of a pass, from 0, with at least `rows` rows of `width` numbers: at most blockSize. */
-  layer(index: number, width: number, rows: number): Layer {
+  layer(index: number, width: number, rows: number): Omit<CachedKeys, 'position'> {
     return this.#layers.get(index, width, rows);
   }
 

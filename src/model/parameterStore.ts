@@ -238,8 +238,13 @@ export class Parameters implements ModelParameters {
     return [...this.#with(average ?? values), ...(average === undefined ? [] : [values]), this.m, this.v];
   }
 
-  /** The indices of the trained parameters that AdamW updates, and of those that Muon updates. */
-  get updatedBy(): { readonly adamw: readonly number[]; readonly muon: readonly number[] } {
+  /** The indices of the trained parameters by the optimizer that updates them. */
+  get updatedBy(): {
+    /** Those of AdamW. */
+    readonly adamw: readonly number[];
+    /** Those of Muon: the matrices of blocks. */
+    readonly muon: readonly number[];
+  } {
     const all = this.trained.map((_, i) => i);
     const isAdamw = (i: number) => this.#indexOfV[i] !== undefined;
     return { adamw: all.filter(isAdamw), muon: all.filter((i) => !isAdamw(i)) };
