@@ -116,10 +116,11 @@ export class KeyValueCache {
     return copy;
   }
 
-  /** Frees the memory and empties the cache. The last cache that uses a source frees that too. */
+  /** Frees the memory and empties the cache, which has no source then. The last cache that uses a source frees that too. */
   release(): void {
     this.#layers.release();
     if (this.#source !== undefined && --this.#source.users === 0) this.#source.layers.release();
+    this.#source = undefined;
   }
 
   get #ownSource(): CachedSource {

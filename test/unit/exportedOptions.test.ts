@@ -77,6 +77,7 @@ const values = new Set([
     'HostArray',
     'Int32Array',
     'LoadedModel',
+    'Model',
     'ModelConfig',
     'ModelParameters',
     'Parameter',

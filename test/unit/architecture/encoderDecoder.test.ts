@@ -1,6 +1,7 @@
 /** The complete encoder–decoder, in float64; test/parity compares it with PyTorch. */
 import { describe, expect, it } from 'vitest';
 import type { EncoderDecoderConfig } from '../../../src/architecture/encoderDecoder.ts';
+import { encoderDecoderLoraTargets } from '../../../src/architecture/lora.ts';
 import { networkOf, parameterCount } from '../../../src/architecture/registry.ts';
 import { stepFlops, weightBytes } from '../../../src/architecture/work.ts';
 import type { Batch } from '../../../src/base/batch.ts';
@@ -92,6 +93,15 @@ describe.each(encoderDecoderVariants)('$name', ({ config }) => {
       expect((await trainer.evaluate(changed)).loss).not.toBe(plain.loss);
     }
   });
+});
+
+it('trains only adapters with LoRA, from the loss of its weights', async () => {
+  const lora = { ...tiny, loraRank: 2, loraTargets: [...encoderDecoderLoraTargets] };
+  const { loss, gradients } = await stepOf(trainerOf(lora), [batch]);
+  expect(loss).toBe((await stepOf(trainerOf(tiny), [batch])).loss);
+  expect([...gradients.keys()].every((name) => /\.lora_[AB]\.weight$/.test(name))).toBe(true);
+  // An encoder's block has four adapted layers, a decoder's seven.
+  expect(gradients.size).toBe(2 * (2 * 4 + 2 * 7));
 });
 
 it('refuses sequences without a source, sources that are too long, and a source for another model', () => {
