@@ -15,7 +15,9 @@ import { type Measured, meanAndDeviation, measure } from './measure.ts';
 
 const folder = 'runs/assistant';
 const lockstep = dirname(dirname(fileURLToPath(import.meta.resolve('lockstep'))));
-const seeds = Array.from({ length: Number(process.argv[2] ?? 1) }, (_, i) => i + 1);
+const seedCount = Number(process.argv[2] ?? 1);
+if (!(Number.isInteger(seedCount) && seedCount >= 1)) throw new Error('expected a number of seeds: main.js 5');
+const seeds = Array.from({ length: seedCount }, (_, i) => i + 1);
 const kinds = ['ppo', 'grpo'] as const;
 const run = (name: string) => `${folder}/${name}`;
 

@@ -87,6 +87,7 @@ const values = new Set([
   ],
   ...[
     'AnsweredPrompt',
+    'Model',
     'ParameterBlock',
     'Seed',
     'Shape',
