@@ -17,7 +17,7 @@ export const rowFormatOption = {
 export const targetsOption = {
   type: 'string',
   requiresArg: true,
-  describe: 'With a text file of sources: the text file whose lines are their targets',
+  describe: 'With a text file of sources: that of their targets, line by line',
 } as const;
 
 /** The names; undefined without the option. */

@@ -17,6 +17,7 @@ import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens
 import { EvaluationPool } from '../run/evaluationPool.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { rowKindOf } from '../run/rowsToEvaluate.ts';
+import { type BeamArguments, beamsOf, withBeamOptions } from './beamOptions.ts';
 import { columnsOption, targetsOption } from './columns.ts';
 import { evaluateOnRows, rowTasks } from './evaluateOnRows.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
@@ -24,7 +25,7 @@ import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
 
-interface EvaluateArguments extends ModelArguments {
+interface EvaluateArguments extends ModelArguments, BeamArguments {
   readonly data: string | undefined;
   readonly field: string | undefined;
   readonly format: SourceFormat | undefined;
@@ -39,7 +40,7 @@ interface EvaluateArguments extends ModelArguments {
 
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
   builder: (yargs: Argv<object>) =>
-    withModelOptions(yargs)
+    withBeamOptions(withModelOptions(yargs))
       .option('data', {
         type: 'string',
         requiresArg: true,
@@ -68,19 +69,19 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('template', {
         type: 'string',
         requiresArg: true,
-        describe: "Chat template of --task exact and bleu, as task.template [default: the checkpoint's]",
+        describe: "Chat template of --task exact and bleu [default: the checkpoint's]",
       })
       .option('targets', targetsOption)
       .option('workers', {
         type: 'number',
         default: 1,
         requiresArg: true,
-        describe: 'Processes that share the work, each with a copy of the model and part of the cores',
+        describe: 'Processes that share the work and the cores, each with the model',
       })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
-      .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of the answers that the run validates on')
+      .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of its answers')
       .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2', 'share of correct answers')
       .example('$0 eval --checkpoint runs/translate --task bleu --data a.en --targets a.es', 'BLEU of translations')
       .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
@@ -110,9 +111,7 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
       await evaluateOnRows(loaded, args, { cwd, evaluator: pool });
       return;
     }
-    if (args.targets !== undefined) {
-      throw new UserError('--targets is for models that translate (task.kind: seq2seq), but this is text: omit it');
-    }
+    checkRowOptions(args);
     if (args.columns !== undefined) throw new UserError('--columns is for rows, but this is text: omit it');
     if (args.template !== undefined)
       throw new UserError('--template is for --task exact and bleu: add one, or omit it');
@@ -128,6 +127,16 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
     await pool?.close();
     await loaded.engine.dispose();
   }
+}
+
+/** @throws UserError for an option of rows, which text does not have */
+function checkRowOptions({ targets, ...args }: ArgumentsCamelCase<EvaluateArguments>): void {
+  if (targets !== undefined) {
+    throw new UserError(
+      '--targets is for models that translate (task.kind: seq2seq), but this one was trained on text: omit it',
+    );
+  }
+  if (beamsOf(args).beams > 1) throw new UserError('--beams is for --task exact and bleu: add one, or omit it');
 }
 
 /** The engine of each of several processes: all have the same number of threads. */

@@ -20,6 +20,7 @@ import type { LoadedModel } from '../run/loadModel.ts';
 import type { RowSplit } from '../run/rowsToEvaluate.ts';
 import { type AnswersBleu, answersBleu } from '../task/bleu.ts';
 import { type ExactMatch, exactMatch } from '../task/exactMatch.ts';
+import { type BeamArguments, beamsOf } from './beamOptions.ts';
 import { columnNames } from './columns.ts';
 import { statusLine } from './terminal.ts';
 
@@ -27,7 +28,7 @@ import { statusLine } from './terminal.ts';
 export const rowTasks = ['exact', 'bleu', 'choices'] as const;
 
 /** The options of `eval` for rows, and those that do not apply to them. */
-export interface EvaluateRowsArguments {
+export interface EvaluateRowsArguments extends BeamArguments {
   readonly data: string | undefined;
   readonly format: SourceFormat | undefined;
   readonly columns: string | undefined;
@@ -75,8 +76,10 @@ function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void
   if (data !== undefined && split !== 'val') {
     throw new UserError("--split is for text and for the run's own rows, but --data has rows: omit it");
   }
-  if (template !== undefined && task !== 'exact' && task !== 'bleu') {
-    throw new UserError('--template is for --task exact and bleu: omit it');
+  const answers = task === 'exact' || task === 'bleu';
+  if (template !== undefined && !answers) throw new UserError('--template is for --task exact and bleu: omit it');
+  if (beamsOf(args).beams > 1 && !answers) {
+    throw new UserError('--beams is for --task exact and bleu: add one, or omit it');
   }
   if (targets === undefined) return;
   if (data === undefined) throw new UserError('--targets needs --data, the text file of the sources: add it');
@@ -86,7 +89,7 @@ function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void
 
 async function evaluate(
   loaded: LoadedModel,
-  { data, targets, format, columns, split, task, template }: EvaluateRowsArguments,
+  { data, targets, format, columns, split, task, template, ...args }: EvaluateRowsArguments,
   { cwd, evaluator }: { readonly cwd: string; readonly evaluator: Evaluator | undefined },
 ): Promise<Measured> {
   const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -100,7 +103,7 @@ async function evaluate(
   const builtinPath = aligned ? builtinRows('seq2seq') : undefined;
   const rows = await readRows({ ...read, paths, setting: '--data', columns: read.columns ?? [], aligned, builtinPath });
   if (task === 'choices') return evaluateChoices(loaded, rows, onProgress, evaluator);
-  const answering = { template, cwd, onProgress, evaluator };
+  const answering = { template, beams: beamsOf(args), cwd, onProgress, evaluator };
   return task === 'bleu'
     ? evaluateAnswers(loaded, rows, { ...answering, measure: answersBleu })
     : evaluateAnswers(loaded, rows, { ...answering, measure: exactMatch });

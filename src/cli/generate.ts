@@ -7,10 +7,12 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { userPath } from '../base/userPath.ts';
 import { continueText, continueTextOften, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
+import { mostLikelyTarget } from '../run/mostLikelyTarget.ts';
+import { type BeamArguments, beamsOf, withBeamOptions } from './beamOptions.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
 import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions } from './samplingOptions.ts';
 
-interface GenerateArguments extends ModelArguments, SamplingArguments {
+interface GenerateArguments extends ModelArguments, SamplingArguments, BeamArguments {
   readonly prompt: string | undefined;
   readonly 'prompt-file': string | undefined;
   readonly 'num-samples': number;
@@ -24,11 +26,11 @@ const separator = '---------------';
 
 export const generateCommand: CommandModule<object, GenerateArguments> = {
   builder: (yargs: Argv<object>) =>
-    withSamplingOptions(withModelOptions(yargs))
+    withBeamOptions(withSamplingOptions(withModelOptions(yargs)))
       .option('prompt', {
         type: 'string',
         requiresArg: true,
-        describe: "Text to continue or translate; - reads standard input [default: the run's, or a newline]",
+        describe: "Text to continue or translate; -: standard input [default: the run's]",
       })
       .option('prompt-file', {
         type: 'string',
@@ -59,7 +61,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         '$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0',
         'greedy decoding with published weights',
       )
-      .example('$0 generate --checkpoint runs/translate --prompt "forty-two"', 'a translation'),
+      .example('$0 generate --checkpoint runs/translate --prompt "forty-two" --beams 4', 'a translation'),
   handler: run,
 };
 
@@ -70,6 +72,8 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   if (args.greedy && args.numSamples > 1) {
     throw new UserError('--greedy always gives the same text, so --num-samples has no effect: omit one of the two');
   }
+  const beams = beamsOf(args);
+  if (beams.beams > 1) checkSearch(args);
   const prompt = await promptOf(args);
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine });
@@ -78,6 +82,10 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
     const tokenTimesMs = [performance.now()];
     const onToken = () => tokenTimesMs.push(performance.now());
     const options = textOptionsOf({ ...args, prompt }, loaded);
+    if (beams.beams > 1) {
+      process.stdout.write(`${await mostLikelyTarget(loaded, options, beams)}\n`);
+      return;
+    }
     // A target is not the continuation of its source.
     const isTarget = hasEncoder(loaded.model.config);
     if (args.numSamples === 1) {
@@ -97,6 +105,14 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   } finally {
     await loaded.engine.dispose();
   }
+}
+
+/** @throws UserError for an option that has no effect on a search */
+function checkSearch(args: ArgumentsCamelCase<GenerateArguments>): void {
+  const without = (['temperature', 'top-k', 'top-p', 'stop'] as const).find((name) => args[name] !== undefined);
+  const flag = (['greedy', 'ignore-eos'] as const).find((name) => args[name]);
+  const option = without ?? flag ?? (args.numSamples > 1 ? 'num-samples' : args.cache ? undefined : 'no-cache');
+  if (option !== undefined) throw new UserError(`--beams searches for one text, so --${option} has no effect: omit it`);
 }
 
 /** The prompt that the command line gives; undefined if it gives none. */

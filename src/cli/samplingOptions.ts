@@ -40,7 +40,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('ignore-eos', {
       type: 'boolean',
       default: false,
-      describe: 'Continue after the end-of-text token; by default it ends the text',
+      describe: 'Continue after the end-of-text token, which ends a text',
     })
     .option('greedy', {
       type: 'boolean',

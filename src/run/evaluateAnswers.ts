@@ -3,8 +3,10 @@ import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import type { Answer, Question } from '../task/exactMatch.ts';
 import type { PlacedRow } from '../task/rows.ts';
+import { type BeamOptions, noBeams } from './answers.ts';
 import { type Evaluator, ownEvaluator, type Part } from './evaluationParts.ts';
 import type { LoadedModel } from './loadModel.ts';
+import { checkEncoder } from './mostLikelyTarget.ts';
 import { type QuestionOptions, type QuestionReader, questionReader } from './questions.ts';
 
 /** Answers in a part that another process may compute. */
@@ -13,6 +15,8 @@ const answersPerPart = 32;
 export interface EvaluateAnswersOptions<Measured> extends QuestionOptions {
   /** Measures the answers to the questions, in their order. */
   readonly measure: (questions: readonly Question[], answers: readonly Answer[]) => Measured;
+  /** For a model with an encoder. Default: the most likely token every time. */
+  readonly beams?: BeamOptions | undefined;
   /** Called with the share of questions that are answered. */
   readonly onProgress: (done: number) => void;
   /** Who generates the answers. Default: this process. */
@@ -28,14 +32,15 @@ export async function evaluateAnswers<Measured>(
   rows: readonly PlacedRow[],
   options: EvaluateAnswersOptions<Measured>,
 ): Promise<Measured> {
-  const { evaluator = ownEvaluator(loaded), onProgress } = options;
+  const { evaluator = ownEvaluator(loaded), beams = noBeams, onProgress } = options;
   const reader = await questionReader(loaded, options);
+  if (beams.beams > 1) checkEncoder(loaded, '--beams');
   const questions = rows.map(({ row, at }) => reader.read(row, at));
   checkLengths(questions, reader);
   const answers: Answer[] = [];
   let done = 0;
   const size = evaluator.workers === 1 ? questions.length : answersPerPart;
-  const parts = partsOf(questions, reader, size);
+  const parts = partsOf(questions, { endTokens: reader.endTokens, beams }, size);
   const onDone = (count: number): void => {
     done += count;
     onProgress(done / questions.length);
@@ -46,7 +51,7 @@ export async function evaluateAnswers<Measured>(
 
 function* partsOf(
   questions: readonly Question[],
-  { endTokens }: QuestionReader,
+  { endTokens, beams }: Pick<Part<'answers'>, 'endTokens' | 'beams'>,
   size: number,
 ): Generator<Part<'answers'>, void, undefined> {
   for (let from = 0; from < questions.length; from += size) {
@@ -54,6 +59,7 @@ function* partsOf(
       kind: 'answers',
       prompts: questions.slice(from, from + size).map(({ prompt }) => prompt),
       endTokens: [...endTokens],
+      beams,
     };
   }
 }

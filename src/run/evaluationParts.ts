@@ -13,7 +13,7 @@ import { reward } from '../model/objectives/reward.ts';
 import { seq2seq } from '../model/objectives/seq2seq.ts';
 import { Tape } from '../model/tape.ts';
 import type { Answer } from '../task/exactMatch.ts';
-import { answersTo } from './answers.ts';
+import { answersTo, type BeamOptions } from './answers.ts';
 import type { LoadedModel } from './loadModel.ts';
 
 const objectives = { 'next-token': nextToken, reward, seq2seq } as const;
@@ -36,6 +36,8 @@ interface PartKinds {
     part: {
       readonly prompts: readonly (readonly number[])[];
       readonly endTokens: readonly number[];
+      /** Absent: the most likely token every time. */
+      readonly beams?: BeamOptions | undefined;
     };
     result: readonly Answer[];
   };

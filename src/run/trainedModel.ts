@@ -7,12 +7,13 @@ import { newTokenArray } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
 import { textTokens } from '../task/textTokens.ts';
+import { noBeams } from './answers.ts';
 import { type Classification, classifyTexts, tooLongTexts } from './classifyTexts.ts';
 import { continueText, promptTokens } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
-import { targetsOf } from './mostLikelyTarget.ts';
+import { checkEncoder, targetsOf } from './mostLikelyTarget.ts';
 import { answerScorer } from './scoreAnswers.ts';
 
 /** Options to load a model, besides its path. */
@@ -52,6 +53,10 @@ export interface GenerateTextOptions {
 
 /** Options of a translation. */
 export interface TranslateOptions {
+  /** Number of beginnings of a target that a beam search continues at a time. Default 1: the most likely token every time. */
+  readonly beams?: number;
+  /** The score of a target in the search is the sum of its log probabilities, divided by its length to this power. Default 1. */
+  readonly lengthPenalty?: number;
   /** Number of tokens of a target, at most the model's `blockSize`. Default: `blockSize`. */
   readonly maxTokens?: number;
 }
@@ -165,10 +170,12 @@ export class TrainedModel {
   async translate(sources: readonly string[], options: TranslateOptions = {}): Promise<string[]> {
     this.#check();
     checkOptionNames('translate', options, translateNames);
-    const { maxTokens = this.config.blockSize } = options;
-    checkRanges({ maxTokens });
+    checkEncoder(this.#loaded, 'translate');
+    const { maxTokens = this.config.blockSize, ...given } = options;
+    const beams = { ...noBeams, ...given };
+    checkRanges({ ...beams, maxTokens });
     const tokens = sources.map((source) => promptTokens(this.tokenizer, source));
-    return (await targetsOf(this.#loaded, tokens, maxTokens)).map(({ text }) => text);
+    return (await targetsOf(this.#loaded, tokens, { beams, maxTokens })).map(({ text }) => text);
   }
 
   /**
@@ -236,7 +243,7 @@ export async function loadCheckpoint(path: string, options: LoadCheckpointOption
 
 const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies OptionNames<LoadCheckpointOptions>;
 
-const translateNames = { maxTokens: true } satisfies OptionNames<TranslateOptions>;
+const translateNames = { beams: true, lengthPenalty: true, maxTokens: true } satisfies OptionNames<TranslateOptions>;
 
 const classifyNames = { tooLong: true } satisfies OptionNames<ClassifyOptions>;
 
@@ -257,6 +264,8 @@ const ranges = {
   topK: { min: 0, max: 2 ** 31, whole: true },
   topP: { min: 1e-4, max: 1, whole: false },
   seed: { min: 0, max: 2 ** 32 - 1, whole: true },
+  beams: { min: 1, max: 64, whole: true },
+  lengthPenalty: { min: -10, max: 10, whole: false },
 } as const;
 
 function checkRanges(options: Partial<Record<keyof typeof ranges, number>>): void {

@@ -50,7 +50,20 @@ it('trains alike on one worker and on two, and translates, evaluates and refuses
   // Only the target, at most 4 characters, or the name of the end token that a new model may draw.
   expect(generated.stdout.trimEnd()).not.toContain('one two');
 
-  const evaluate = ['eval', '--checkpoint', 'one', '--task', 'bleu', '--data', 'a.en', '--targets', 'a.es', '--json'];
+  const evaluate = [
+    'eval',
+    '--checkpoint',
+    'one',
+    '--task',
+    'bleu',
+    '--data',
+    'a.en',
+    '--targets',
+    'a.es',
+    '--beams',
+    '2',
+    '--json',
+  ];
   const [own, shared] = await Promise.all(
     [[], ['--workers', '2']].map(async (more) => {
       const { code, stdout } = await launch([...evaluate, ...more], folder());

@@ -3,15 +3,18 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beamSearch } from '../../../src/model/beamSearch.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
 import { evaluateAnswers } from '../../../src/run/evaluateAnswers.ts';
 import { evaluateChoices } from '../../../src/run/evaluateChoices.ts';
 import { type AnswersEvaluation, evaluateRows } from '../../../src/run/evaluateRows.ts';
 import { evaluateTokens } from '../../../src/run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
+import { mostLikelyTarget } from '../../../src/run/mostLikelyTarget.ts';
 import { TrainedModel } from '../../../src/run/trainedModel.ts';
 import { answersBleu } from '../../../src/task/bleu.ts';
 import { exactMatch } from '../../../src/task/exactMatch.ts';
+import { sequenceEnds, sourceTokens } from '../../../src/task/seq2seq.ts';
 import { trainTranslator, translatorBlockSize, unseen, words } from './translator.ts';
 
 let cwd: string;
@@ -54,6 +57,24 @@ it('writes the target of a prompt, alone, with and without a cache, and together
   let text = '';
   for await (const piece of model.generate('bad', { temperature: 0 })) text += piece;
   expect(text).toBe('bad');
+});
+
+it('finds targets with a beam search, each with the text of the best beam', async () => {
+  const model = new TrainedModel(loaded);
+  expect(await model.translate(unseen, { beams: 3 })).toEqual(unseen);
+  const { begin, end } = sequenceEnds(loaded.tokenizer);
+  const source = sourceTokens(loaded.tokenizer.encode('abcd'), { begin, end });
+  const search = { source, begin, end, beams: 4, lengthPenalty: 2, maxTokens: translatorBlockSize };
+  const [best] = await beamSearch(loaded.engine, loaded.model, search);
+  expect(best!.tokens.at(-1)).toBe(end);
+  const text = loaded.tokenizer.decode(best!.tokens.slice(0, -1));
+  expect(await model.translate(['abcd'], { beams: 4, lengthPenalty: 2 })).toEqual([text]);
+  expect(await mostLikelyTarget(loaded, { prompt: 'abcd', maxTokens: 8 }, { beams: 4, lengthPenalty: 2 })).toBe(text);
+  expect(await mostLikelyTarget(loaded, { prompt: 'bad', maxTokens: 0 }, { beams: 2, lengthPenalty: 1 })).toBe('');
+  const options = { template: undefined, cwd, measure: exactMatch, onProgress: () => undefined };
+  const measured = await evaluateAnswers(loaded, placed(unseen), { ...options, beams: { beams: 2, lengthPenalty: 1 } });
+  expect(measured).toMatchObject({ matches: 9, ended: 9 });
+  await expect(model.translate(['a'], { beams: 0 })).rejects.toThrow('beams: expected a whole number from 1 to 64');
 });
 
 it('ends a target where the context is full', async () => {
