@@ -5,9 +5,14 @@ import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
+import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { relativeError } from '../kernels/harness.ts';
+import { whyUnavailable } from '../webgpu.ts';
 import { Float64Engine } from './float64Engine.ts';
+
+const unavailable = await whyUnavailable(createWebgpuEngine);
+if (unavailable !== undefined) process.stdout.write(`webgpu: Muon not run: ${unavailable}\n`);
 
 type Weights = Readonly<Record<string, number[]>>;
 
@@ -56,6 +61,7 @@ const engines = {
   native: async () => createNativeEngine({ threads: 2 }),
   'tfjs on the cpu': () => createEngine({ name: 'tfjs', deviceKind: 'cpu' }),
   float64: async () => new Float64Engine(),
+  webgpu: createWebgpuEngine,
 } as const satisfies Record<string, () => Promise<Engine>>;
 
 async function opened(name: keyof typeof engines): Promise<Engine> {
@@ -89,7 +95,11 @@ async function errorAfter(engine: Engine, name: keyof typeof models, updates: nu
   return error;
 }
 
-describe.each(Object.keys(engines) as (keyof typeof engines)[])('Muon on %s', (name) => {
+const names = (Object.keys(engines) as (keyof typeof engines)[]).filter(
+  (name) => name !== 'webgpu' || unavailable === undefined,
+);
+
+describe.each(names)('Muon on %s', (name) => {
   it.each(['gpt2', 'transformer'] as const)('updates the weights of %s like PyTorch', async (model) => {
     const engine = await opened(name);
     const { exact, default: rounded } = fixtures[model];
