@@ -8,8 +8,9 @@
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
 import { z } from 'zod';
+import type { ParameterSpec } from '../architecture/parameters.ts';
 import { architectures, hasEncoder, modelProblem, networkOf } from '../architecture/registry.ts';
-import { isMuonMatrix, isTrainedBy, trainableProblem } from '../architecture/trainable.ts';
+import { isMuonMatrix, isTrainedBy, type Trainable, trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
 import { rewardLabels } from '../task/kinds.ts';
@@ -69,10 +70,22 @@ function trainableProblemOf({ train, model, task }: Config): string | undefined 
 function muonProblemOf({ optimizer: { kind }, train, model, task }: Config): string | undefined {
   const sized = modelOf(withHead(model, task), model.vocabSize || 1);
   if (kind === 'adamw' || modelProblem(sized) !== undefined) return undefined;
-  const isTrained = isTrainedBy(train.trainable);
-  return networkOf(sized).specs.some((spec) => isTrained(spec) && isMuonMatrix(spec))
-    ? undefined
-    : `train.trainable ${JSON.stringify(train.trainable)} trains no weight matrix of a block. Set optimizer.kind to adamw`;
+  const { specs } = networkOf(sized);
+  const trained = specs.filter(isTrainedBy(train.trainable));
+  if (trained.some(isMuonMatrix)) return undefined;
+  return `${muonCause(train.trainable, { specs, trained })}. Set optimizer.kind to adamw`;
+}
+
+function muonCause(
+  trainable: Trainable,
+  { specs, trained }: Record<'specs' | 'trained', readonly ParameterSpec[]>,
+): string {
+  const matrices = specs.filter(isMuonMatrix);
+  if (matrices.length === 0) return 'it has no blocks with weight matrices';
+  if (trained.some(({ isAdapter = false }) => isAdapter)) {
+    return 'the run trains adapters (model.loraRank), which AdamW updates';
+  }
+  return `train.trainable ${JSON.stringify(trainable)} trains no weight matrix of a block`;
 }
 
 /** The labels of a task that are known before its rows: those of `model.labels`, or a number of them that stands for any. */

@@ -4,11 +4,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { isSameValue, modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { fateOfWord, isAlive } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { covers } from '../comm/linkAddress.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import type { Resumed } from '../coordinator/core/runState.ts';
 import { Journal } from '../records/journal.ts';
 import type { Recovered } from '../records/journalRecords.ts';
@@ -50,17 +52,45 @@ export function findWaitingWorkers(
   };
 }
 
-/** Workers that wait keep the average that they have, or have none. @throws UserError for another one */
+/** The keys that decide what the state of a worker has in it, or what it means. Only `optimizer.ema` may change at a checkpoint. */
+const keysOfState = {
+  'optimizer.ema': ({ optimizer }) => optimizer.ema,
+  'optimizer.kind': ({ optimizer }) => optimizer.kind,
+  'train.trainable': ({ train }) => train.trainable,
+  'train.seed': ({ train }) => train.seed,
+  'data.tokenizer': ({ data }) => data.tokenizer,
+} as const satisfies Record<string, (config: Config) => unknown>;
+
+/**
+ * Workers that wait keep the state that they have. A run with another one would turn them away, and their steps after the checkpoint would
+ * be lost with them.
+ * @throws UserError for a change of what this state consists of
+ */
 export function checkWaiting(
-  { config, before }: { readonly config: Config; readonly before?: Config | undefined },
+  { config, before = config }: { readonly config: Config; readonly before?: Config | undefined },
   { resumed: { step, workers } }: Pick<ResumePoint, 'resumed'>,
 ): void {
-  const [is, was] = [config.optimizer.ema, before?.optimizer.ema ?? config.optimizer.ema];
-  if (is === was) return;
+  const changed = stateChange(config, before);
+  if (changed === undefined) return;
+  const { key, is, was } = changed;
   throw new UserError(
-    `optimizer.ema was ${was} and is ${is}, but ${workers.join(', ')} may be waiting with the state of step ${step} and the former average. ` +
-      'Resume without this change, end the run with Ctrl-C, which saves the state, and resume with the change then',
+    `${key} was ${was} and is ${is}, but ${workers.join(', ')} may be waiting with the former state, of step ${step}. ` +
+      (key === 'optimizer.ema'
+        ? 'Resume without this change, end the run with Ctrl-C, which saves the state, and resume with the change then'
+        : `Resume without this change: a run keeps its ${key}`),
   );
+}
+
+/** The first key of the state that differs, and its values. */
+function stateChange(now: Config, before: Config): { key: string; is: unknown; was: unknown } | undefined {
+  const [model, former] = [now, before].map((config) => modelOf(config.model, config.model.vocabSize || 1));
+  const difference = modelDifference(model!, former!);
+  if (difference !== undefined) return { key: `model.${difference.key}`, is: difference.one, was: difference.other };
+  for (const [key, read] of Object.entries(keysOfState)) {
+    const [is, was] = [read(now), read(before)];
+    if (!isSameValue(is, was)) return { key, is, was };
+  }
+  return undefined;
 }
 
 /** Where workers find a coordinator. */

@@ -274,7 +274,10 @@ describe('what is wrong, and where', () => {
       'train.trainable "head" trains no weight matrix of a block. Set optimizer.kind to adamw',
     );
     expect(refused('model:\n  architecture: bigram\n', ['optimizer.kind=muon'])).toContain(
-      'must have matrices to update in the blocks of model.architecture = "bigram"',
+      'must have matrices to update in the blocks of model.architecture = "bigram" (my.yaml:2): it has no blocks with weight matrices. Set',
+    );
+    expect(refused('model:\n  loraRank: 4\n', ['optimizer.kind=muon'])).toContain(
+      'the run trains adapters (model.loraRank), which AdamW updates. Set optimizer.kind to adamw',
     );
     expect(refused('model:\n  architecture: bigram\n', ['train.trainable=*.bias'])).toContain(
       'there are table.weight.',

@@ -4,6 +4,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { processWord } from '../../../src/base/processes.ts';
+import type { ConfigInput } from '../../../src/config/configTypes.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { Journal } from '../../../src/records/journal.ts';
 import {
@@ -44,13 +45,46 @@ it.each([
   expect(warnings).toEqual([]);
 });
 
-it('refuses another average while workers wait, which keep the one that they have', () => {
+it.each<{ key: string; was: ConfigInput; is: ConfigInput; says: string; remedy: RegExp }>(
+  [
+    {
+      key: 'optimizer.ema',
+      was: {},
+      is: { optimizer: { ema: 0.99 } },
+      says: 'was 0 and is 0.99',
+      remedy: /with Ctrl-C, which saves the state, and resume with the change then$/,
+    },
+    { key: 'optimizer.kind', was: {}, is: { optimizer: { kind: 'muon' } }, says: 'was adamw and is muon' },
+    { key: 'optimizer.kind', was: { optimizer: { kind: 'muon' } }, is: {}, says: 'was muon and is adamw' },
+    {
+      key: 'train.trainable',
+      was: {},
+      is: { train: { trainable: 'lastBlocks:1' } },
+      says: 'was all and is lastBlocks:1',
+    },
+    { key: 'train.seed', was: {}, is: { train: { seed: 5 } }, says: 'was 1337 and is 5' },
+    { key: 'data.tokenizer', was: {}, is: { data: { tokenizer: 'byte' } }, says: 'was char and is byte' },
+    { key: 'model.nLayer', was: {}, is: { model: { nLayer: 3 } }, says: 'was 4 and is 3' },
+  ].map((each) => ({ remedy: new RegExp(`Resume without this change: a run keeps its ${each.key}$`), ...each })),
+)('refuses another $key while workers wait, which keep their state: $says', ({ key, was, is, says, remedy }) => {
   const point = { resumed: { step: 7, workers: ['local-0000'] } } as unknown as ResumePoint;
-  const [none, some] = [0, 0.99].map((ema) => configSchema.parse({ optimizer: { ema } }));
-  expect(() => checkWaiting({ config: some!, before: none }, point)).toThrow(
-    /^optimizer.ema was 0 and is 0.99, but local-0000 may be waiting with the state of step 7 and the former average. Resume without/,
+  const [before, config] = [configSchema.parse(was), configSchema.parse(is)];
+  const change = () => checkWaiting({ config, before }, point);
+  expect(change).toThrow(
+    `${key} ${says}, but local-0000 may be waiting with the former state, of step 7. Resume without`,
   );
-  for (const before of [some, undefined]) checkWaiting({ config: some!, before }, point);
+  expect(change).toThrow(remedy);
+  for (const same of [config, undefined]) checkWaiting({ config, before: same }, point);
+});
+
+it('allows other changes while workers wait', () => {
+  const point = { resumed: { step: 7, workers: ['local-0000'] } } as unknown as ResumePoint;
+  const config = configSchema.parse({
+    model: { dropout: 0.3 },
+    schedule: { learningRate: 1e-4 },
+    train: { maxSteps: 9 },
+  });
+  checkWaiting({ config, before: configSchema.parse({}) }, point);
 });
 
 const name = 'tcp://train.example:5555';
