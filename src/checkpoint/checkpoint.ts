@@ -7,6 +7,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
 import { architectureOf, labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
+import { isMuonMatrix } from '../architecture/trainable.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
 import { isTrainedTensor, type StatePart, type StateTensor } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
@@ -235,7 +236,7 @@ async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoi
   const described = await readModelConfig(path);
   const tokenizerFiles = await readTexts(path, tokenizerFileNames(manifest));
   const { modelConfig, params } = await readModelTable(path, described);
-  const others = verify === 'all' ? await readOptimizerTables(path, params) : noMoments;
+  const others = verify === 'all' ? await readOptimizerTables(path, params, modelConfig) : noMoments;
   const { step } = manifest;
   return new Checkpoint({ path, step, modelConfig, trainer, tokenizerFiles, tables: { model: params, ...others } });
 }
@@ -423,18 +424,25 @@ async function readTensors(folder: string, file: string): Promise<PlacedTensor[]
 }
 
 /**
- * Each trained parameter has `m`, beside an average its weights, and `v` unless it is a matrix, which Muon may have updated; a frozen one has
- * nothing. All are float32 and have the parameter's shape.
+ * Each trained parameter has `m`, beside an average its weights, and `v` unless Muon updated it: then no matrix in a block has `v`. A frozen
+ * one has nothing. All are float32 and have the parameter's shape.
  */
 async function readOptimizerTables(
   folder: string,
   params: TensorTable,
+  modelConfig: ModelConfig,
 ): Promise<Record<Exclude<StatePart, 'model'>, TensorTable | undefined>> {
   const path = join(folder, OPTIMIZER_FILE);
   const entries = await readTensors(folder, OPTIMIZER_FILE);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const trained = [...params].filter(([name]) => byName.has(`m.${name}`) || byName.has(`v.${name}`));
   const hasWeights = trained.some(([name]) => byName.has(`weights.${name}`));
+  const matrices = new Set(
+    networkOf(modelConfig)
+      .specs.filter(isMuonMatrix)
+      .map((spec) => spec.name),
+  );
+  const isOfMuon = !trained.some(([name]) => matrices.has(name) && byName.has(`v.${name}`));
   const tables = {
     weights: new Map<string, Matched<PlacedTensor>>(),
     m: new Map<string, Matched<PlacedTensor>>(),
@@ -445,7 +453,7 @@ async function readOptimizerTables(
     for (const [name, { shape }] of trained) {
       const entry = byName.get(`${part}.${name}`);
       if (entry === undefined) {
-        if (part === 'v' && shape.length === 2) continue;
+        if (part === 'v' && isOfMuon && matrices.has(name)) continue;
         throw damaged(path, `tensor ${part}.${name} is missing`);
       }
       if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {

@@ -7,7 +7,9 @@ import { grouped } from '../base/numberText.ts';
 import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { isTrainedTensor } from '../base/stateParts.ts';
+import { damaged } from '../base/strictJson.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { OPTIMIZER_FILE, TRAINER_FILE } from '../checkpoint/manifest.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isEveryInterface, isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
@@ -304,9 +306,10 @@ async function newestCheckpoint(store: CheckpointStore, { warn }: RunMessages): 
 }
 
 /** The tokenizer in the checkpoint: training one again takes long, and a changed text would give a different one. */
-async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config: Config): Promise<Tokenizer> {
+async function tokenizerOf(checkpoint: Checkpoint, config: Config): Promise<Tokenizer> {
+  const { path, tokenizerFiles } = checkpoint;
   const { tokenizer: kind } = config.data;
-  const trained = configSchema.safeParse(withTodaysKeys(trainer?.config)).data?.data.tokenizer ?? kind;
+  const trained = recordedConfig(checkpoint)?.data.tokenizer ?? kind;
   if (trained !== kind) {
     throw new UserError(
       `${path} was trained with data.tokenizer: ${trained}, but the config says ${kind}: a run resumes with its own tokenizer`,
@@ -371,14 +374,22 @@ async function checkRoom(
 }
 
 /** Refuses a change of `optimizer.kind`: AdamW and Muon keep different moments of the matrices in blocks. */
-function checkOptimizer(checkpoint: Checkpoint, { train, optimizer }: Config): void {
+function checkOptimizer(checkpoint: Checkpoint, { train, optimizer: { ema, kind } }: Config): void {
   const { path, modelConfig } = checkpoint;
-  if (checkpoint.hasMomentsOf(declaredTensors(modelConfig, train.trainable, optimizer))) return;
-  const was = optimizer.kind === 'muon' ? 'adamw' : 'muon';
+  if (checkpoint.hasMomentsOf(declaredTensors(modelConfig, train.trainable, { ema, kind }))) return;
+  const was = kind === 'muon' ? 'adamw' : 'muon';
+  if (recordedConfig(checkpoint)?.optimizer.kind === kind) {
+    throw damaged(path, `${TRAINER_FILE} says optimizer.kind ${kind}, but ${OPTIMIZER_FILE} has the moments of ${was}`);
+  }
   throw new UserError(
-    `${path} was written by a run with optimizer.kind ${was}, but the config says ${optimizer.kind}: a run resumes with its own optimizer. ` +
+    `${path} was written by a run with optimizer.kind ${was}, but the config says ${kind}: a run resumes with its own optimizer. ` +
       `Omit optimizer.kind, or start a new run from its weights (--init-from)`,
   );
+}
+
+/** The config of the run that wrote the checkpoint; undefined if this version does not read it. */
+function recordedConfig({ trainer }: Checkpoint): Config | undefined {
+  return configSchema.safeParse(withTodaysKeys(trainer?.config)).data;
 }
 
 /** Refuses a change of `train.trainable`: a newly trained parameter has no moments, and a newly frozen one would lose its own. */

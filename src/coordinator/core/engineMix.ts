@@ -58,14 +58,24 @@ const muonRefusal = {
   remedy: 'use machines of one kind, or start a run with optimizer.kind adamw',
 };
 
+/** Devices whose unit does not say which processor computes, although the bits of products depend on it. */
+const unknownProcessor: readonly Pick<EngineId, 'engine' | 'deviceKind'>[] = [
+  { engine: 'tfjs', deviceKind: 'tensorflow' },
+];
+
+const processorRefusal = {
+  reason: 'with optimizer.kind muon the processors of two machines may round the products of the update differently',
+  remedy: 'run all workers on one machine, or start a run with engine.name native or optimizer.kind adamw',
+};
+
 /**
  * Why two workers may not share a ring, and the remedy; undefined if they may.
- * @param options `muon`: Muon updates some parameters
+ * @param options `muon`: Muon updates some parameters; `apart`: they are on two machines
  */
 export function mixRefusal(
   one: EngineId,
   other: EngineId,
-  { muon = false }: { readonly muon?: boolean } = {},
+  { muon = false, apart = false }: { readonly muon?: boolean; readonly apart?: boolean } = {},
 ): { reason: string; remedy: string } | undefined {
   for (const field of ['engine', 'deviceKind', 'precision'] as const) {
     if (one[field] !== other[field]) return refusals[field];
@@ -75,7 +85,10 @@ export function mixRefusal(
     row.engine === engine &&
     row.deviceKind === deviceKind &&
     (row.units === 'all' || (row.units.includes(one.unit) && row.units.includes(other.unit)));
-  if (one.unit === other.unit) return undefined;
+  if (one.unit === other.unit) {
+    const isUnknown = unknownProcessor.some((id) => id.engine === engine && id.deviceKind === deviceKind);
+    return muon && apart && isUnknown ? processorRefusal : undefined;
+  }
   if (!alike.some(isAlike)) return refusals.unit;
   return muon ? muonRefusal : undefined;
 }

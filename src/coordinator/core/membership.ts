@@ -179,7 +179,10 @@ function misfit(member: Member, other: Member): string | undefined {
   if (its.referenceHash !== others.referenceHash) {
     return `it compares the policy with another model than ${nameOf(other)}: ${sameVersion}`;
   }
-  const refusal = mixRefusal(its.engineId, others.engineId, { muon: its.tensors.some(isUpdatedByMuon) });
+  const refusal = mixRefusal(its.engineId, others.engineId, {
+    muon: its.tensors.some(isUpdatedByMuon),
+    apart: member.host !== other.host,
+  });
   if (refusal === undefined) return undefined;
   const [own, theirs] = [engineText(its.engineId), engineText(others.engineId)];
   return `it computes on ${own}, ${nameOf(other)} on ${theirs}, and ${refusal.reason}: ${refusal.remedy}`;

@@ -75,4 +75,16 @@ describe('which workers may share a ring', () => {
     }
     expect(mixRefusal(native, { ...native, unit: 'neon' }, { muon: true })?.remedy).toBe('use machines of one kind');
   });
+
+  it('Muon needs one machine where the unit does not tell the processor', () => {
+    const tensorflow = { ...tfjs, deviceKind: 'tensorflow', unit: '@tensorflow/tfjs-node' };
+    const apart = { muon: true, apart: true };
+    expect(mixRefusal(tensorflow, tensorflow, apart)?.reason).toMatch(/muon .* processors of two machines/);
+    expect(mixRefusal(tensorflow, tensorflow, { muon: true })).toBeUndefined();
+    expect(mixRefusal(tensorflow, tensorflow, { apart: true })).toBeUndefined();
+    // WebAssembly and JavaScript round alike everywhere, and the other engines name what computes.
+    for (const id of [{ ...tfjs, deviceKind: 'wasm' }, { ...tfjs, deviceKind: 'cpu' }, native, webgpu]) {
+      expect(mixRefusal(id, id, apart)).toBeUndefined();
+    }
+  });
 });
