@@ -1,5 +1,5 @@
 /** The samples that `launch eval` measures a model on: rows of any file, or those of the model's own run. */
-import { hasEncoder, labelsOf } from '../architecture/registry.ts';
+import { hasEncoder, labelsOf, type ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import type { Config } from '../config/configTypes.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
@@ -36,11 +36,17 @@ export interface RowsToEvaluate {
   readonly samples: readonly Sample[];
 }
 
+/** The task that a model with labels or with an encoder learns; undefined for a language model. */
+export function taskOfModel(config: ModelConfig): TaskKind | undefined {
+  const labels = labelsOf(config).length;
+  if (labels > 0) return labels === 1 ? 'reward' : 'classify';
+  return hasEncoder(config) ? 'seq2seq' : undefined;
+}
+
 /** What the rows of a model contain: what its labels or its encoder say, otherwise the task of its run. Undefined for a model of text. */
 export function rowKindOf({ model, runConfig }: Pick<LoadedModel, 'model' | 'runConfig'>): TaskKind | undefined {
-  const labels = labelsOf(model.config).length;
-  if (labels > 0) return labels === 1 ? 'reward' : 'classify';
-  if (hasEncoder(model.config)) return 'seq2seq';
+  const ofModel = taskOfModel(model.config);
+  if (ofModel !== undefined) return ofModel;
   if (runConfig === undefined || runConfig.data.examples.length === 0) return undefined;
   const { kind } = runConfig.task;
   // Prompts with answers are rows of sft.

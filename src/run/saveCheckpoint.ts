@@ -9,8 +9,10 @@ import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Trainer } from '../model/training.ts';
+import type { TaskKind } from '../task/kinds.ts';
 import { emitWarning, findCheckpoint } from './findCheckpoint.ts';
 import { fillTensor } from './loadModel.ts';
+import { taskOfModel } from './rowsToEvaluate.ts';
 
 /** Facts in a checkpoint besides the parameters and the optimizer state. */
 export interface SaveCheckpointOptions {
@@ -30,7 +32,8 @@ export interface SaveCheckpointOptions {
   /**
    * Recorded with the checkpoint: the data (`data`, which `launch eval` evaluates), how steps are drawn (`train.seed`,
    * `train.globalBatchSize`) and the defaults of `launch generate` (`sample`). Missing keys are recorded with their defaults. The model's
-   * sizes come from the trainer.
+   * sizes and `optimizer.kind` come from the trainer, and with rows (`data.examples`) `task.kind` comes from a model with labels or an
+   * encoder.
    */
   readonly config?: ConfigInput;
   /** Where a relative path starts. Default: the working folder of the process. */
@@ -93,7 +96,7 @@ export async function saveCheckpoint(
     throw new UserError(`${name}: expected a whole number, 0 or more, received ${value}`);
   }
   const { model, parameters } = trainer;
-  const { config: parsed } = loadConfig({ config: { ...config, model: recordedModel(model.config, config) }, cwd });
+  const { config: parsed } = loadConfig({ config: recordedConfig(trainer, config), cwd });
   const { seed, globalBatchSize } = parsed.train;
   // Without a config, the number of samples per step is unknown.
   const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
@@ -124,10 +127,25 @@ export async function saveCheckpoint(
   }
 }
 
-/** A config without such a task cannot have labels, a value head or an encoder; those of the checkpoint are in its config.json. */
-function recordedModel(model: ModelConfig, config: ConfigInput | undefined): NonNullable<ConfigInput['model']> {
-  const { kind } = { kind: 'lm', ...config?.task };
-  if (hasEncoder(model) && kind !== 'seq2seq') return { vocabSize: model.vocabSize, blockSize: model.blockSize };
+/** The model and the optimizer are those of the trainer, and so is the task where the model and the rows of the config decide it. */
+function recordedConfig({ model, parameters }: Trainer, config: ConfigInput = {}): ConfigInput {
+  const hasRows = (config.data?.examples ?? []).length > 0;
+  const task = { ...config.task };
+  task.kind ??= hasRows ? taskOfModel(model.config) : undefined;
+  return {
+    ...config,
+    task,
+    model: recordedModel(model.config, task.kind),
+    optimizer: { ...config.optimizer, kind: parameters.updatedBy.muon.length > 0 ? 'muon' : 'adamw' },
+  };
+}
+
+/**
+ * Labels, a value head and an encoder need a task, and most tasks need rows. A config without a task has none of them: those of the
+ * checkpoint are in its config.json.
+ */
+function recordedModel(model: ModelConfig, kind: TaskKind = 'lm'): NonNullable<ConfigInput['model']> {
+  if (hasEncoder(model) && kind === 'lm') return { vocabSize: model.vocabSize, blockSize: model.blockSize };
   return {
     ...model,
     ...('labels' in model && kind !== 'classify' && kind !== 'reward' && { labels: [] }),

@@ -45,37 +45,38 @@ it.each([
   expect(warnings).toEqual([]);
 });
 
-it.each<{ key: string; was: ConfigInput; is: ConfigInput; says: string; remedy: RegExp }>(
-  [
-    {
-      key: 'optimizer.ema',
-      was: {},
-      is: { optimizer: { ema: 0.99 } },
-      says: 'was 0 and is 0.99',
-      remedy: /with Ctrl-C, which saves the state, and resume with the change then$/,
-    },
-    { key: 'optimizer.kind', was: {}, is: { optimizer: { kind: 'muon' } }, says: 'was adamw and is muon' },
-    { key: 'optimizer.kind', was: { optimizer: { kind: 'muon' } }, is: {}, says: 'was muon and is adamw' },
-    {
-      key: 'train.trainable',
-      was: {},
-      is: { train: { trainable: 'lastBlocks:1' } },
-      says: 'was all and is lastBlocks:1',
-    },
-    { key: 'train.seed', was: {}, is: { train: { seed: 5 } }, says: 'was 1337 and is 5' },
-    { key: 'data.tokenizer', was: {}, is: { data: { tokenizer: 'byte' } }, says: 'was char and is byte' },
-    { key: 'model.nLayer', was: {}, is: { model: { nLayer: 3 } }, says: 'was 4 and is 3' },
-  ].map((each) => ({ remedy: new RegExp(`Resume without this change: a run keeps its ${each.key}$`), ...each })),
-)('refuses another $key while workers wait, which keep their state: $says', ({ key, was, is, says, remedy }) => {
-  const point = { resumed: { step: 7, workers: ['local-0000'] } } as unknown as ResumePoint;
-  const [before, config] = [configSchema.parse(was), configSchema.parse(is)];
-  const change = () => checkWaiting({ config, before }, point);
-  expect(change).toThrow(
-    `${key} ${says}, but local-0000 may be waiting with the former state, of step 7. Resume without`,
-  );
-  expect(change).toThrow(remedy);
-  for (const same of [config, undefined]) checkWaiting({ config, before: same }, point);
-});
+it.each<{ key: string; was: ConfigInput; is: ConfigInput; says: string; remedy?: RegExp }>([
+  {
+    key: 'optimizer.ema',
+    was: {},
+    is: { optimizer: { ema: 0.99 } },
+    says: 'was 0 and is 0.99',
+    remedy: /with Ctrl-C, which saves the state, and resume with the change then$/,
+  },
+  { key: 'optimizer.kind', was: {}, is: { optimizer: { kind: 'muon' } }, says: 'was adamw and is muon' },
+  { key: 'optimizer.kind', was: { optimizer: { kind: 'muon' } }, is: {}, says: 'was muon and is adamw' },
+  {
+    key: 'train.trainable',
+    was: {},
+    is: { train: { trainable: 'lastBlocks:1' } },
+    says: 'was all and is lastBlocks:1',
+  },
+  { key: 'train.seed', was: {}, is: { train: { seed: 5 } }, says: 'was 1337 and is 5' },
+  { key: 'data.tokenizer', was: {}, is: { data: { tokenizer: 'byte' } }, says: 'was char and is byte' },
+  { key: 'model.nLayer', was: {}, is: { model: { nLayer: 3 } }, says: 'was 4 and is 3' },
+])(
+  'refuses another $key while workers wait, which keep their state: $says',
+  ({ key, was, is, says, remedy = new RegExp(`Resume without this change: a run keeps its ${key}$`) }) => {
+    const point = { resumed: { step: 7, workers: ['local-0000'] } } as unknown as ResumePoint;
+    const [before, config] = [configSchema.parse(was), configSchema.parse(is)];
+    const change = () => checkWaiting({ config, before }, point);
+    expect(change).toThrow(
+      `${key} ${says}, but local-0000 may be waiting with the former state, of step 7. Resume without`,
+    );
+    expect(change).toThrow(remedy);
+    for (const same of [config, undefined]) checkWaiting({ config, before: same }, point);
+  },
+);
 
 it('allows other changes while workers wait', () => {
   const point = { resumed: { step: 7, workers: ['local-0000'] } } as unknown as ResumePoint;

@@ -1,9 +1,11 @@
 /** A training loop in user code saves, and continues from what it saved to the same bits. */
+import { createHash } from 'node:crypto';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { IsTrained } from '../../../src/architecture/parameters.ts';
+import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import { UserError } from '../../../src/base/errors.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
@@ -15,10 +17,12 @@ import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch } from '../../../src/data/sampler.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
+import { seq2seq } from '../../../src/model/objectives/seq2seq.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { prepareRun } from '../../../src/run/prepareRun.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { loadCheckpoint } from '../../../src/run/trainedModel.ts';
+import { tinyEncoderDecoder } from '../../parity/model/sourceBatches.ts';
 import { collect } from '../checkpoint/tinyCheckpoint.ts';
 import { cpu } from './trainedModel.ts';
 
@@ -187,7 +191,8 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
         warn: () => {},
         progress: () => () => {},
       });
-    await saveCheckpoint('run/checkpoints', newTrainer(1), { step: 1, dataset, config, cwd: folder });
+    const trainer = newTrainer(1);
+    await saveCheckpoint('run/checkpoints', trainer, { step: 1, dataset, config, cwd: folder });
     writeFileSync(join(run, 'config.yaml'), renderConfig(configSchema.parse(config)));
     expect((await resume()).resume?.trainer?.step).toBe(1);
     const ofBlock1 = 'train.trainable=transformer.h.1.*';
@@ -202,6 +207,38 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     expect((await resume(ofBlock1)).resume?.trainer?.step).toBe(2);
     await expect(resume(ofBlock1, 'optimizer.kind=muon')).rejects.toThrow(
       /was written by a run with optimizer\.kind adamw, but the config says muon: a run resumes with its own optimizer/,
+    );
+    const muon = new Trainer(engine, trainer.model.config, { seed: 1, muon: true });
+    const path = await saveCheckpoint('run/checkpoints', muon, { step: 3, dataset, config, cwd: folder });
+    await expect(resume()).rejects.toThrow(/by a run with optimizer\.kind muon, but the config says adamw/);
+    expect((await resume('optimizer.kind=muon')).resume?.trainer?.step).toBe(3);
+    // As a file in which the second moments of AdamW are missing.
+    const [trainerPath, manifestPath] = ['trainer.json', 'manifest.json'].map((name) => join(path, name));
+    const text = readFileSync(trainerPath!, 'utf8').replace('"muon"', '"adamw"');
+    writeFileSync(trainerPath!, text);
+    const manifest = JSON.parse(readFileSync(manifestPath!, 'utf8'));
+    manifest.files['trainer.json'] = { bytes: text.length, sha256: createHash('sha256').update(text).digest('hex') };
+    writeFileSync(manifestPath!, JSON.stringify(manifest));
+    await expect(resume()).rejects.toThrow(
+      /trainer\.json says optimizer\.kind adamw, but optimizer\.safetensors has the moments of muon/,
+    );
+  });
+
+  it('record the task of a model with an encoder and rows, and the optimizer of the trainer', async () => {
+    const model: ModelConfig = { ...tinyEncoderDecoder, vocabSize: dataset.vocabSize };
+    const trainer = new Trainer(engine, model, { seed: 1, objective: seq2seq, muon: true });
+    const recorded = async (step: number, config?: ConfigInput) => {
+      const path = await saveCheckpoint('recorded', trainer, { step, dataset, cwd: folder, ...(config && { config }) });
+      return (await openCheckpoint(path)).trainer?.config;
+    };
+    const optimizer = { kind: 'muon', weightDecay: 0.3 };
+    expect(await recorded(1, { data: { examples: 'rows.jsonl' }, optimizer: { weightDecay: 0.3 } })).toMatchObject({
+      ...{ model: { architecture: 'encoderDecoder', nEmbd: model.nEmbd }, task: { kind: 'seq2seq' }, optimizer },
+    });
+    // A run of this task has rows; without them only config.json describes the model.
+    expect(await recorded(2)).toMatchObject({ task: { kind: 'lm' }, optimizer: { kind: 'muon' } });
+    await expect(recorded(3, { data: { examples: 'rows.jsonl' }, task: { kind: 'sft' } })).rejects.toThrow(
+      /task\.kind = "sft" .*must be seq2seq for a model with an encoder/,
     );
   });
 
