@@ -97,7 +97,7 @@ const notRun: Record<string, string> = {
   'launch eval --checkpoint runs/sft': 'needs a run on rows; exampleRuns.test.ts has one',
   'launch eval --checkpoint runs/translate --task bleu --data a.en --targets a.es':
     'needs a run that translates; translation.test.ts has one',
-  'launch generate --checkpoint runs/translate --prompt "forty-two"':
+  'launch generate --checkpoint runs/translate --prompt "forty-two" --beams 4':
     'needs a run that translates; translation.test.ts has one',
   'launch inspect train.en --targets train.es --tokenizer bpe:8000': 'needs such files; translation.test.ts has some',
   'launch eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2':
