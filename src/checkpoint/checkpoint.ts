@@ -30,10 +30,13 @@ import { decodeModelConfig, fixedTable, type Matched, matchTensors, modelConfigO
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_FILE,
+  adaptedArchitectures,
+  baseOfAdapter,
   decodeAdapterConfig,
   type PeftAdapter,
   parameterOfPeft,
 } from './peftAdapter.ts';
+import { withMergedFactors } from './peftFactors.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
 import { readShardIndex, SHARD_INDEX_FILE } from './shardIndex.ts';
 
@@ -273,18 +276,17 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
 /** An adapter of PEFT, with the weights of its base. */
 async function openAdapter(path: string): Promise<Checkpoint> {
   const configPath = join(path, ADAPTER_CONFIG_FILE);
-  const adapter = decodeAdapterConfig(
-    parseJsonObject(await readBoundedFile(configPath, CONFIG_BYTES_MAX), configPath),
-    configPath,
-  );
-  const base = await openBase(adapter, path);
+  const json = parseJsonObject(await readBoundedFile(configPath, CONFIG_BYTES_MAX), configPath);
+  const { base, architecture } = await openBase(baseOfAdapter(json, configPath), path);
+  const adapter = decodeAdapterConfig(json, configPath, architecture);
   const filePath = join(path, ADAPTER_FILE);
-  const own = (await readTensors(path, ADAPTER_FILE)).map((entry) => ({
+  const tensors = (await readTensors(path, ADAPTER_FILE)).map((entry) => ({
     name: parameterOfPeft(entry.name, filePath),
     shape: entry.shape,
     parts: [entry],
   }));
   const { lora } = adapter;
+  const own = await withMergedFactors(tensors, { ...base.modelConfig, ...lora } as ModelConfig, filePath);
   const modelConfig = modelKeys.parse({
     ...base.modelConfig,
     ...lora,
@@ -314,19 +316,23 @@ async function openAdapter(path: string): Promise<Checkpoint> {
 }
 
 /** The base is a folder, found from that of the adapter or from the working folder. */
-async function openBase({ base: named }: PeftAdapter, adapterPath: string): Promise<Checkpoint> {
+async function openBase(
+  named: string | undefined,
+  adapterPath: string,
+): Promise<{ base: Checkpoint; architecture: (typeof adaptedArchitectures)[number] }> {
   const configPath = join(adapterPath, ADAPTER_CONFIG_FILE);
   for (const path of named === undefined ? [] : [resolve(adapterPath, named), resolve(named)]) {
     if (path === adapterPath || !(await isCheckpointFolder(path))) continue;
     // Before it is opened: adapters can name each other.
     if (await isFile(join(path, ADAPTER_CONFIG_FILE))) throw hasAdapters(configPath, path);
     const base = await openCheckpoint(path, { verify: 'model' });
-    if (base.modelConfig.architecture !== 'gpt2') {
+    const architecture = adaptedArchitectures.find((name) => name === base.modelConfig.architecture);
+    if (architecture === undefined) {
       throw new UserError(
-        `${configPath}: its base ${path} is a ${base.modelConfig.architecture}: Lockstep reads adapters of PEFT only for gpt2. Merge this one with PEFT (merge_and_unload)`,
+        `${configPath}: its base ${path} is a ${base.modelConfig.architecture}: Lockstep reads adapters of PEFT only for ${adaptedArchitectures.join(' and ')}. Merge this one with PEFT (merge_and_unload)`,
       );
     }
-    if (loraOf(base.modelConfig) === undefined) return base;
+    if (loraOf(base.modelConfig) === undefined) return { base, architecture };
     throw hasAdapters(configPath, path);
   }
   const which =

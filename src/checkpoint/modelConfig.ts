@@ -106,11 +106,17 @@ export function modelConfigOf(entries: readonly TensorShape[], config: ModelConf
  */
 export function fileTensorsOf(parameters: readonly TensorShape[], config: ModelConfig): readonly TensorShape[] {
   const { huggingFace } = architectureOf(config);
-  const isOwn = huggingFace?.tensorsOf === undefined || huggingFace.encode(config, undefined) === undefined;
+  const isOwn = huggingFace?.tensorsOf === undefined || !isOfHuggingFace(config);
   return isOwn ? parameters : parameters.flatMap((parameter) => partsOf(parameter, config));
 }
 
-function partsOf({ name, shape }: TensorShape, config: ModelConfig): readonly TensorShape[] {
+/** Whether Hugging Face's format has this model, so that transformers loads its folder. */
+export function isOfHuggingFace(config: ModelConfig): boolean {
+  return architectureOf(config).huggingFace?.encode(config, undefined) !== undefined;
+}
+
+/** The tensors that hold the numbers of a parameter in Hugging Face's format, one after another. */
+export function partsOf({ name, shape }: TensorShape, config: ModelConfig): readonly TensorShape[] {
   return architectureOf(config).huggingFace?.tensorsOf?.({ name, shape }, config) ?? [{ name, shape }];
 }
 

@@ -4,9 +4,12 @@
  * base. What an adapter of PEFT may have and Lockstep does not compute is refused by name, never ignored.
  */
 import { z } from 'zod';
-import { gpt2LoraTargets, type Lora } from '../architecture/lora.ts';
+import { gpt2LoraTargets, type Lora, transformerLoraTargets } from '../architecture/lora.ts';
+import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
+import { partsOf } from './modelConfig.ts';
+import type { TensorShape } from './safetensors.ts';
 
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 export const ADAPTER_FILE = 'adapter_model.safetensors';
@@ -48,19 +51,51 @@ const ineffective: Readonly<Record<string, unknown>> = {
   velora_config: null,
 };
 
+/** The architectures whose adapters PEFT can hold. */
+export const adaptedArchitectures = ['gpt2', 'transformer'] as const;
+type Adapted = (typeof adaptedArchitectures)[number];
+
+/** PEFT's names of the layers that each of our names stands for. Lockstep has one adapter where it merges layers, PEFT one for each. */
+const modulesOf: Readonly<Record<Adapted, Readonly<Record<string, readonly string[]>>>> = {
+  gpt2: Object.fromEntries(gpt2LoraTargets.map((name) => [name, [name]])),
+  transformer: {
+    ...Object.fromEntries(transformerLoraTargets.map((name) => [name, [name]])),
+    qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
+    gate_up_proj: ['gate_proj', 'up_proj'],
+    // The first layer of an MLP without a gate, which no Llama has.
+    up_proj: [],
+  },
+};
+
+/** Whether the weights of a layer are [inputs, outputs] there, as in GPT-2's Conv1D. */
+const fanInFanOut: Readonly<Record<Adapted, boolean>> = { gpt2: true, transformer: false };
+
 /** What an `adapter_config.json` says. */
 export interface PeftAdapter {
   readonly lora: Lora;
-  /** As it is written there: a path, or the name of a published model. */
-  readonly base: string | undefined;
   /** Whether the head `score` comes with the adapter. */
   readonly isClassifier: boolean;
   /** Dropout of the adapter's input in training, which Lockstep does not have. */
   readonly dropout: number;
 }
 
-/** Reads a parsed `adapter_config.json`. @throws UserError for anything that Lockstep does not compute */
-export function decodeAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): PeftAdapter {
+/** The base in a parsed `adapter_config.json`, as it is written there: a path, or the name of a published model. @throws UserError for no text */
+export function baseOfAdapter(json: Readonly<Record<string, unknown>>, path: string): string | undefined {
+  const result = adapterSchema.shape.base_model_name_or_path.safeParse(json['base_model_name_or_path']);
+  if (result.success) return result.data || undefined;
+  throw damaged(path, `base_model_name_or_path: ${result.error.issues[0]?.message}`);
+}
+
+/**
+ * Reads a parsed `adapter_config.json`.
+ * @param architecture that of the base
+ * @throws UserError for anything that Lockstep does not compute
+ */
+export function decodeAdapterConfig(
+  json: Readonly<Record<string, unknown>>,
+  path: string,
+  architecture: Adapted,
+): PeftAdapter {
   const unsupported = (key: string, came: unknown, expected: string) =>
     new UserError(
       `${path}: ${key} is ${JSON.stringify(came).slice(0, 300)}, which is not supported: expected ${expected}`,
@@ -75,7 +110,11 @@ export function decodeAdapterConfig(json: Readonly<Record<string, unknown>>, pat
   for (const [key, value] of Object.entries(ineffective)) {
     if (!isIneffective(json[key], value)) throw unsupported(key, json[key], JSON.stringify(value));
   }
-  if (!peft.fan_in_fan_out) throw unsupported('fan_in_fan_out', false, 'true, as for the Conv1D layers of GPT-2');
+  if (peft.fan_in_fan_out !== fanInFanOut[architecture]) {
+    const expected =
+      architecture === 'gpt2' ? 'true, as for the Conv1D layers of GPT-2' : 'false, as for linear layers';
+    throw unsupported('fan_in_fan_out', peft.fan_in_fan_out, expected);
+  }
   const task = peft.task_type ?? 'CAUSAL_LM';
   if (task !== 'CAUSAL_LM' && task !== 'SEQ_CLS') throw unsupported('task_type', task, 'CAUSAL_LM or SEQ_CLS');
   const isClassifier = task === 'SEQ_CLS';
@@ -85,13 +124,14 @@ export function decodeAdapterConfig(json: Readonly<Record<string, unknown>>, pat
     throw unsupported('modules_to_save', peft.modules_to_save, isClassifier ? `["${HEAD}"]` : 'null');
   const targets = [peft.target_modules ?? []].flat();
   // PEFT writes a set, in any order.
-  const known = gpt2LoraTargets.filter((name) => targets.includes(name));
-  if (known.length === 0 || known.length < new Set(targets).size) {
-    throw unsupported('target_modules', peft.target_modules, `a list of ${gpt2LoraTargets.join(', ')}`);
+  const all = Object.entries(modulesOf[architecture]).filter(([, modules]) => modules.length > 0);
+  const known = all.filter(([, modules]) => modules.every((name) => targets.includes(name)));
+  if (known.length === 0 || known.flatMap(([, modules]) => modules).length < new Set(targets).size) {
+    const expected = all.map(([, modules]) => modules.join(' with ')).join(', ');
+    throw unsupported('target_modules', peft.target_modules, `a list of ${expected}`);
   }
   return {
-    lora: { loraRank: peft.r, loraAlpha: peft.lora_alpha, loraTargets: known },
-    base: peft.base_model_name_or_path || undefined,
+    lora: { loraRank: peft.r, loraAlpha: peft.lora_alpha, loraTargets: known.map(([name]) => name) },
     isClassifier,
     dropout: peft.lora_dropout,
   };
@@ -104,11 +144,15 @@ function isIneffective(came: unknown, value: unknown): boolean {
 }
 
 /** The text of `adapter_config.json`. @param base the folder or published name of the weights that the adapter is for */
-export function encodeAdapterConfig(config: Lora, base: string, isClassifier: boolean): string {
+export function encodeAdapterConfig(
+  config: Lora,
+  base: string,
+  { architecture, isClassifier }: { readonly architecture: Adapted; readonly isClassifier: boolean },
+): string {
   const json = {
     base_model_name_or_path: base,
     bias: 'none',
-    fan_in_fan_out: true,
+    fan_in_fan_out: fanInFanOut[architecture],
     inference_mode: true,
     init_lora_weights: true,
     lora_alpha: config.loraAlpha,
@@ -116,7 +160,7 @@ export function encodeAdapterConfig(config: Lora, base: string, isClassifier: bo
     modules_to_save: isClassifier ? [HEAD] : null,
     peft_type: 'LORA',
     r: config.loraRank,
-    target_modules: config.loraTargets,
+    target_modules: config.loraTargets.flatMap((name) => modulesOf[architecture][name] ?? []),
     task_type: isClassifier ? 'SEQ_CLS' : 'CAUSAL_LM',
     use_dora: false,
     use_rslora: false,
@@ -124,9 +168,25 @@ export function encodeAdapterConfig(config: Lora, base: string, isClassifier: bo
   return `${JSON.stringify(json, undefined, 2)}\n`;
 }
 
-/** PEFT's name of a parameter. */
-export function peftName(name: string): string {
-  return `${TENSOR_PREFIX}${name}`;
+/** A or B of an adapter: the layer, and which of the two. */
+const factor = /^(.*)\.(lora_[AB]\.weight)$/;
+
+/**
+ * The tensors of a parameter in PEFT's file. The adapter of merged layers has one A, which is that of each layer there, and the rows of its B are those of
+ * one layer after another.
+ */
+export function peftTensors(parameter: TensorShape, config: ModelConfig): TensorShape[] {
+  return modulesHolding(parameter, config).map(({ name, shape }) => ({ name: `${TENSOR_PREFIX}${name}`, shape }));
+}
+
+/** {@link peftTensors} without PEFT's prefix. */
+export function modulesHolding({ name, shape }: TensorShape, config: ModelConfig): TensorShape[] {
+  const [, layer, which] = factor.exec(name) ?? [];
+  if (layer === undefined) return [{ name, shape }];
+  return partsOf({ name: `${layer}.weight`, shape }, config).map((part) => ({
+    name: `${part.name.slice(0, -'weight'.length)}${which}`,
+    shape: which === 'lora_A.weight' ? shape : part.shape,
+  }));
 }
 
 /** The parameter with this name in PEFT's file. @throws UserError if it is not a name of PEFT's */

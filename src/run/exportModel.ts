@@ -12,9 +12,15 @@ import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder } from '../checkpoint/checkpoint.ts';
 import { CONFIG_FILE, MODEL_FILE } from '../checkpoint/manifest.ts';
-import { encodeModelConfig, fileTensorsOf } from '../checkpoint/modelConfig.ts';
-import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, encodeAdapterConfig, peftName } from '../checkpoint/peftAdapter.ts';
-import { encodeSafetensorsHeader } from '../checkpoint/safetensors.ts';
+import { encodeModelConfig, fileTensorsOf, isOfHuggingFace } from '../checkpoint/modelConfig.ts';
+import {
+  ADAPTER_CONFIG_FILE,
+  ADAPTER_FILE,
+  adaptedArchitectures,
+  encodeAdapterConfig,
+  peftTensors,
+} from '../checkpoint/peftAdapter.ts';
+import { encodeSafetensorsHeader, type TensorShape } from '../checkpoint/safetensors.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 import type { Parameters } from '../model/parameterStore.ts';
 import { type CheckpointChoice, findCheckpoint } from './findCheckpoint.ts';
@@ -85,10 +91,11 @@ export async function exportAdapter(
   await refuseExisting(path);
   const checkpoint = await findCheckpoint({ ...choice, verify: 'all' });
   const lora = adaptersOf(checkpoint);
-  const { architecture } = checkpoint.modelConfig;
-  if (architecture !== 'gpt2') {
+  const { modelConfig } = checkpoint;
+  const architecture = adaptedArchitectures.find((name) => name === modelConfig.architecture);
+  if (architecture === undefined || !isOfHuggingFace(withoutValueHead(withoutLora(modelConfig)))) {
     throw new UserError(
-      `${shortPath(checkpoint.path)} is a ${architecture}, whose adapters PEFT cannot hold: it has one for each of q_proj, k_proj and v_proj, and Lockstep one for all. Write the complete model with ${ownCommand('merge')}`,
+      `${shortPath(checkpoint.path)} is a ${modelConfig.architecture} that transformers does not have, so PEFT has no base for its adapters: write the complete model with ${ownCommand('merge')}`,
     );
   }
   noteValueHead(checkpoint, choice);
@@ -105,21 +112,23 @@ export async function exportAdapter(
   }
   const named = await baseOf(checkpoint, choice, base, own);
   await writeNewFolder(path, [
-    textFile(ADAPTER_CONFIG_FILE, encodeAdapterConfig(lora, named, isClassifier)),
+    textFile(ADAPTER_CONFIG_FILE, encodeAdapterConfig(lora, named, { architecture, isClassifier })),
     { name: ADAPTER_FILE, content: adapterContent(checkpoint, belongs) },
   ]);
   return { path, base: named };
 }
 
-async function* adapterContent(checkpoint: Checkpoint, specs: readonly { name: string; shape: readonly number[] }[]) {
+async function* adapterContent(checkpoint: Checkpoint, specs: readonly TensorShape[]) {
+  const tensors = specs.map((spec) => ({ spec, parts: peftTensors(spec, checkpoint.modelConfig) }));
   yield encodeSafetensorsHeader(
-    specs.map(({ name, shape }) => ({ name: peftName(name), shape })),
+    tensors.flatMap(({ parts }) => parts),
     { format: 'pt' },
   );
-  yield* checkpoint.stream(
-    'model',
-    specs.map(({ name }) => name),
+  // The parts follow one another, or each of them is the complete tensor.
+  const names = tensors.flatMap(({ spec: { name, shape }, parts }) =>
+    parts.every((part) => part.shape.join() === shape.join()) ? parts.map(() => name) : [name],
   );
+  yield* checkpoint.stream('model', names);
 }
 
 /** The base as PEFT is to find it. A folder must have the weights that the adapters were trained for, and none of its own. */

@@ -9,14 +9,14 @@ import sys
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM
 
 merged_path, adapter_path, checkpoint_path = sys.argv[1:]
-merged = GPT2LMHeadModel.from_pretrained(merged_path).eval()
+merged = AutoModelForCausalLM.from_pretrained(merged_path).eval()
 config = PeftConfig.from_pretrained(adapter_path)
-adapted = PeftModel.from_pretrained(GPT2LMHeadModel.from_pretrained(config.base_model_name_or_path), adapter_path).eval()
-base = GPT2LMHeadModel.from_pretrained(config.base_model_name_or_path).eval()
-tokens = torch.randint(0, merged.config.vocab_size, (4, merged.config.n_positions), generator=torch.Generator().manual_seed(1))
+adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path), adapter_path).eval()
+base = AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path).eval()
+tokens = torch.randint(0, merged.config.vocab_size, (4, min(64, merged.config.max_position_embeddings)), generator=torch.Generator().manual_seed(1))
 with torch.no_grad():
     logits, expected, unadapted = (model(tokens).logits for model in (merged, adapted, base))
 error = ((logits - expected).abs().max() / expected.abs().max()).item()

@@ -1,12 +1,13 @@
 /** Models with adapters as folders: merged, and as an adapter of PEFT. The fixtures are those of test/parity/model/makePeftFixtures.py. */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { TransformerConfig } from '../../../src/architecture/transformer.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { Model } from '../../../src/model/model.ts';
@@ -36,13 +37,13 @@ afterAll(() => rmSync(cwd, { recursive: true }));
 
 const choiceOf = (path: string) => ({ path, cwd, engine: cpu, onWarning: () => {} });
 
-async function logitsOf(path: string): Promise<Float32Array> {
+async function logitsOf(path: string, rows = tokens): Promise<Float32Array> {
   const checkpoint = await openCheckpoint(path);
   const engine = await createEngine(cpu);
   const parameters = new Parameters(engine, parameterSpecs(checkpoint.modelConfig), { training: false });
   await fillParameters(parameters, checkpoint);
   const tape = new Tape(engine);
-  const { value } = new Model(engine, checkpoint.modelConfig, parameters).forward(tape, tape.upload(tokens, [3, 8]));
+  const { value } = new Model(engine, checkpoint.modelConfig, parameters).forward(tape, tape.upload(rows, [3, 8]));
   const logits = new Float32Array(value.size);
   await engine.download(value, logits);
   tape.discard();
@@ -149,4 +150,66 @@ it('leaves out the value head of PPO, and says so: merged, from a complete model
   expect(readFileSync(join(path, 'adapter_model.safetensors')).includes('value')).toBe(false);
   expect(warnings).toHaveLength(4);
   expect(warnings[0]).toMatch(/^the value head of .* is left out: only training needs it$/);
+});
+
+describe('adapters of a Llama', () => {
+  const llama = JSON.parse(readFileSync(join(fixtures, '../peftLlama/expected.json'), 'utf8'));
+  beforeAll(() => cpSync(join(fixtures, '../peftLlama'), join(cwd, 'llama'), { recursive: true }));
+  const adapter = (path: string) => join(path, 'adapter_model.safetensors');
+  const configOf = (path: string) => JSON.parse(readFileSync(join(path, 'adapter_config.json'), 'utf8'));
+  const tensorsOf = async (path: string) => {
+    const { entries } = await readSafetensorsHeader(adapter(path));
+    const bytes = readFileSync(adapter(path));
+    return new Map(
+      entries.map(({ name, shape, begin, end }) => [name, `${shape} ${bytes.toString('hex', begin, end)}`]),
+    );
+  };
+
+  it("have PEFT's logits, and are written as PEFT has them, one for each layer", async () => {
+    const path = join(cwd, 'llama/lm');
+    const { modelConfig } = await openCheckpoint(path);
+    expect(modelConfig).toMatchObject({ loraRank: 3, loraTargets: ['qkv_proj', 'o_proj', 'gate_up_proj'] });
+    const logits = await logitsOf(path, Int32Array.from(llama.tokens));
+    expect(relativeError(logits, Float32Array.from(llama.logits))).toBeLessThan(1e-5);
+    const exported = await exportAdapter(choiceOf('llama/lm'), 'exported/llama', 'llama/base');
+    expect(await tensorsOf(exported.path)).toEqual(await tensorsOf(path));
+    const [own, theirs] = [configOf(exported.path), configOf(path)];
+    expect([...own.target_modules].sort()).toEqual([...theirs.target_modules].sort());
+    expect(own).toMatchObject({ fan_in_fan_out: false, r: 3, lora_alpha: 8 });
+    const merged = await mergeModel(choiceOf('llama/lm'), 'merged/llama');
+    expect(await logitsOf(merged.path, Int32Array.from(llama.tokens))).toEqual(logits);
+  });
+
+  it('are refused by name where one adapter of the merged layers cannot compute the same', async () => {
+    const path = join(cwd, 'llama/other');
+    cpSync(join(cwd, 'llama/lm'), path, { recursive: true });
+    writeFileSync(
+      join(path, 'adapter_config.json'),
+      JSON.stringify({ ...configOf(path), target_modules: ['q_proj', 'v_proj'] }),
+    );
+    await expect(openCheckpoint(path)).rejects.toThrow(
+      /expected a list of q_proj with k_proj with v_proj, o_proj, gate_proj with/,
+    );
+    cpSync(join(cwd, 'llama/lm/adapter_config.json'), join(path, 'adapter_config.json'));
+    const { entries } = await readSafetensorsHeader(adapter(path));
+    const { begin } = entries.find(({ name }) => name.endsWith('k_proj.lora_A.weight'))!;
+    const bytes = readFileSync(adapter(path));
+    bytes.writeFloatLE(7, begin);
+    writeFileSync(adapter(path), bytes);
+    await expect(openCheckpoint(path)).rejects.toThrow(
+      /q_proj.lora_A.weight, .*v_proj.lora_A.weight differ, but Lockstep has one adapter for these layers/,
+    );
+  });
+
+  it('are not exported for a model that transformers does not have', async () => {
+    const engine = await createEngine(cpu);
+    const tokenizer = await createTokenizer('byte', '');
+    const config = { ...tinyLlama, vocabSize: tokenizer.vocabSize, norm: 'layer' as const, loraRank: 2 };
+    const dataset = { tokenizer, sha256: '0'.repeat(64) };
+    await saveCheckpoint('ownRun', new Trainer(engine, config, { seed: 1 }), { step: 1, dataset, cwd });
+    await engine.dispose();
+    await expect(exportAdapter(choiceOf('ownRun'), 'none', 'llama/base')).rejects.toThrow(
+      'is a transformer that transformers does not have, so PEFT has no base for its adapters',
+    );
+  });
 });
