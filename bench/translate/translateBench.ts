@@ -268,7 +268,7 @@ export function translateText({
   largestDifference,
 }: TranslateReport): string {
   const columns = [
-    numberColumn('', 14),
+    numberColumn('', 15),
     numberColumn('validation loss', 15),
     numberColumn('perplexity', 10),
     numberColumn('BLEU', 6),

@@ -34,7 +34,7 @@ describe('an objective', () => {
     expect(objectiveOf(nextToken.name, configSchema.parse({}).task)).toBe(nextToken);
     expect(() => objectiveOf('telepathy', configSchema.parse({}).task)).toThrow(PeerError);
     expect(() => objectiveOf('telepathy', configSchema.parse({}).task)).toThrow(
-      /\(next-token, packed-tokens, classes, dpo, grpo, ppo, reward\), received telepathy/,
+      /\(next-token, packed-tokens, classes, dpo, grpo, ppo, reward, seq2seq\), received telepathy/,
     );
   });
 
