@@ -3,7 +3,10 @@ import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { CachedKeys } from '../engine/kernels.ts';
 
-/** Rows that a layer gets at first; later it grows to twice as many, so the memory follows the sequence, not the longest context. */
+/**
+ * Rows that a layer gets at first. It doubles until a sequence fits, so the memory follows the sequence, not the longest context; and a
+ * layer has the same rows at the end, however long the prompt was (`--dry-run` plans with that).
+ */
 const firstRows = 256;
 
 type Layer = Omit<CachedKeys, 'position'>;
@@ -23,7 +26,9 @@ class Layers {
     const found = this.#layers[index];
     const before = found === undefined ? 0 : found.keys.size / width;
     if (found !== undefined && rows <= before) return found;
-    const shape = [Math.min(this.#rowsMax, Math.max(rows, 2 * before, firstRows)), width];
+    let doubled = firstRows;
+    while (doubled < rows) doubled *= 2;
+    const shape = [Math.min(this.#rowsMax, doubled), width];
     const made = { keys: this.#engine.alloc(shape), values: this.#engine.alloc(shape) };
     this.#layers[index] = made;
     if (found === undefined) return made;

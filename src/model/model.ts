@@ -172,7 +172,8 @@ export class Model {
     const { cache } = contexts[0]!;
     const sourceTokens = cache.sourceToEncode!;
     const [ids, lengths] = [tape.upload(sourceTokens, [1, sourceTokens.length]), [sourceTokens.length]];
-    const hidden = this.#forward(tape, tokens, { ...options, source: { tokens: ids, lengths } });
+    // However few tokens there are of the target: the encoder's blocks must not keep the activations of a complete source.
+    const hidden = this.#forward(tape, tokens, { ...options, checkpoints: true, source: { tokens: ids, lengths } });
     cache.sourceEncoded();
     return hidden;
   }

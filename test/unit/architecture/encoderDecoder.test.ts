@@ -7,10 +7,13 @@ import { stepFlops, weightBytes } from '../../../src/architecture/work.ts';
 import type { Batch } from '../../../src/base/batch.ts';
 import { UserError } from '../../../src/base/errors.ts';
 import { decodeModelConfig, encodeModelConfig } from '../../../src/checkpoint/modelConfig.ts';
+import { planEngine } from '../../../src/engine/registry.ts';
 import { beamSearch } from '../../../src/model/beamSearch.ts';
 import { DecodeBatch } from '../../../src/model/decodeBatch.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
+import { Model } from '../../../src/model/model.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
@@ -190,6 +193,20 @@ it('counts its operations, the parameters of a token, and its memory', async () 
   expect(one.parameters).toBeGreaterThanOrEqual(4 * parameterCount(tiny));
   expect(one.parameters).toBeLessThan(4.4 * parameterCount(tiny));
   expect(two.activations).toBeGreaterThan(1.5 * one.activations);
+});
+
+it('keeps only the input of each block of the encoder, also where the first pass has one token of the target', () => {
+  const peakOf = (encoderLayers: number): number => {
+    const config = { ...tiny, encoderLayers, blockSize: 512 };
+    const engine = planEngine();
+    const model = new Model(engine, config, new Parameters(engine, parameterSpecs(config), { training: false }));
+    const before = engine.memory().bytesInUse;
+    const [tape, tokens] = [new Tape(engine), engine.alloc([1, 1], 'int32')];
+    model.decode(tape, tokens, { cache: model.newCache(new Int32Array(512)), position: 0 });
+    tape.discard();
+    return engine.memory().bytesPeak - before;
+  };
+  expect(peakOf(12) - peakOf(2)).toBe(10 * 4 * 512 * tiny.nEmbd);
 });
 
 it("has the config.json of a MarianMT, and is not trained on a text's next tokens", () => {

@@ -4,7 +4,7 @@ import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { DecodeBatch } from '../../../src/model/decodeBatch.ts';
-import type { KeyValueCache } from '../../../src/model/keyValueCache.ts';
+import { KeyValueCache } from '../../../src/model/keyValueCache.ts';
 import { Model } from '../../../src/model/model.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
@@ -38,6 +38,19 @@ it('takes memory for the tokens of a sequence, not for the longest context', asy
   const bytesOfCache = before - engine.memory().bytesInUse;
   expect(bytesOfCache).toBeGreaterThan(0);
   expect(bytesOfCache).toBeLessThanOrEqual(2 * tinyLlama.nLayer * 256 * width * 4);
+});
+
+it('takes the memory that --dry-run plans, whatever the length of the prompt', () => {
+  const bytesOf = (lengths: readonly number[]): number => {
+    const cache = new KeyValueCache(engine, 131_072);
+    const before = engine.memory().bytesInUse;
+    for (const rows of lengths) cache.layer(0, width, rows);
+    const bytes = engine.memory().bytesInUse - before;
+    cache.release();
+    return bytes;
+  };
+  expect(bytesOf([1, 257, 513, 1024])).toBe(2 * 1024 * width * 4);
+  expect(bytesOf([511, 600, 1023, 1024])).toBe(2 * 1024 * width * 4);
 });
 
 it('gives the bits of a cache that had its final size from the start', async () => {
