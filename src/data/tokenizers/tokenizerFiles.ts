@@ -121,9 +121,9 @@ const templateProcessing = z.looseObject({
 /**
  * The ids of the special tokens that precede every text, as transformers adds them: `add_bos_token` in tokenizer_config.json changes
  * nothing beside a tokenizer.json. What a post-processor adds after a text is left out, because a text that is continued has no end yet.
- * @throws UserError for a damaged post-processor; `where` names the file's folder
+ * @throws UserError for a damaged post-processor, also one with ids that are not special tokens of the file; `where` names its folder
  */
-export function beginTokenIds({ post_processor: processor }: TokenizerJson, where: string): number[] {
+export function beginTokenIds({ post_processor: processor, added_tokens }: TokenizerJson, where: string): number[] {
   const parts = isObject(processor) && Array.isArray(processor['processors']) ? processor['processors'] : [processor];
   const template: unknown = parts.find((part) => isObject(part) && part['type'] === 'TemplateProcessing');
   if (template === undefined) return [];
@@ -136,9 +136,16 @@ export function beginTokenIds({ post_processor: processor }: TokenizerJson, wher
   }
   const { single, special_tokens: tokens } = result.data;
   const text = single.findIndex((part) => 'Sequence' in part);
+  const special = new Set(added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
   return single.slice(0, Math.max(0, text)).flatMap((part) => {
     const { id: name } = part['SpecialToken'] as { id: string };
-    return tokens[name]?.ids ?? [];
+    const ids = tokens[name]?.ids ?? [];
+    // Arrays of tokens have as many bits as the vocabulary needs.
+    const unknown = ids.find((each) => !special.has(each));
+    if (unknown === undefined) return ids;
+    throw new UserError(
+      `${where}/tokenizer.json: post_processor: ${JSON.stringify(name)} has the id ${unknown}, which is not one of the special tokens in added_tokens. The file is damaged.`,
+    );
   });
 }
 

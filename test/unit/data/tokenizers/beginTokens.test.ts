@@ -53,6 +53,15 @@ it('SentencePiece models have them too, but not what follows a text', async () =
   );
 });
 
+it.each([70_000, 5])('must be special tokens of the file: %i is not', async (unknown) => {
+  const { post_processor } = cases.llama3;
+  const text = JSON.stringify(post_processor).replace('"ids":[0]', `"ids":[${unknown}]`);
+  const json = JSON.stringify({ ...source, post_processor: JSON.parse(text) });
+  await expect(tokenizerFromFiles({ 'tokenizer.json': json }, 'folder')).rejects.toThrow(
+    `folder/tokenizer.json: post_processor: "<|begin_of_text|>" has the id ${unknown}, which is not one of the special tokens`,
+  );
+});
+
 describe('of Llama 3', () => {
   let cwd: string;
   let tokenizer: Tokenizer;
