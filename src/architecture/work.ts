@@ -6,6 +6,7 @@
  * attention has those of its causal half, and attention to a source those of the complete source. What an adapter needs for each update, and not for each token, does not count either. Biases, norms, rotations, activations and table lookups do not count. Operations that are computed
  * twice, like attention's scores, count once.
  */
+import type { Network } from './architecture.ts';
 import type { Affine, AfterLinear, Attention, Linear, Module, Ops, Tokens } from './ops.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { architectureOf, type ModelConfig, networkOf } from './registry.ts';
@@ -33,13 +34,8 @@ export function phaseFlops(
   length: number = model.blockSize,
   sourceLength: number = length,
 ): PhaseFlops {
-  const network = networkOf(model);
-  const [target, source] = [{ shape: [1, length] }, { shape: [1, sourceLength] }];
-  const pass = new CountedPass(isTrainedBy(trainable), { target, source });
-  const hidden = network.forward(pass, target, network.encode?.(pass, source));
-  if (network.valueHead) pass.product(hidden, network.valueHead);
-  const head = network.head && pass.product(hidden, network.head);
-  return { forward: tokens * (pass.forward + (head ?? 0)), backward: tokens * (pass.backward - (head ?? 0)) };
+  const { forward, backward } = workOfToken(networkOf(model), isTrainedBy(trainable), { length, sourceLength });
+  return { forward: tokens * forward, backward: tokens * backward };
 }
 
 /** The sum of `phaseFlops`. */
@@ -54,9 +50,39 @@ export function stepFlops(
   return forward + backward;
 }
 
-/** Those of a forward pass alone, without gradients. */
-export function forwardFlops(model: ModelConfig, tokens: number, length: number = model.blockSize): number {
-  return phaseFlops(model, tokens, [], length).forward;
+/** Floating-point operations of forward passes without gradients. */
+export interface ForwardWork {
+  /** Those of passes over `tokens` tokens, in complete sequences of `length`. */
+  complete(tokens: number, length: number): number;
+  /** Those of `tokens` tokens that continue sequences, one by one: each attends to `keys` tokens, on average. */
+  continued(tokens: number, keys: number): number;
+}
+
+/** The work of a model without an encoder, which is declared once for any number of counts. */
+export function forwardWork(model: ModelConfig): ForwardWork {
+  const network = networkOf(model);
+  const forward = (length: number, keys?: number) =>
+    workOfToken(network, () => false, { length, sourceLength: length, keys }).forward;
+  return {
+    complete: (tokens, length) => tokens * forward(length),
+    continued: (tokens, keys) => tokens * forward(keys, keys),
+  };
+}
+
+interface Lengths {
+  readonly length: number;
+  readonly sourceLength: number;
+  /** Number of tokens to which one attends in causal attention. Default: the mean over a complete sequence, half of its length. */
+  readonly keys?: number | undefined;
+}
+
+function workOfToken(network: Network, isTrained: IsTrained, { length, sourceLength, keys }: Lengths): PhaseFlops {
+  const [target, source] = [{ shape: [1, length] }, { shape: [1, sourceLength] }];
+  const pass = new CountedPass(isTrained, { target, source, keys: keys ?? length / 2 });
+  const hidden = network.forward(pass, target, network.encode?.(pass, source));
+  if (network.valueHead) pass.product(hidden, network.valueHead);
+  const head = network.head && pass.product(hidden, network.head);
+  return { forward: pass.forward + (head ?? 0), backward: pass.backward - (head ?? 0) };
 }
 
 /** Bytes of the parameters read to generate a token. */
@@ -94,12 +120,17 @@ class CountedPass implements Ops<Counted> {
   readonly #length: number;
   readonly #sourceLength: number;
   readonly #source: Tokens;
+  readonly #keys: number;
 
-  constructor(isTrained: IsTrained, { target, source }: { readonly target: Tokens; readonly source: Tokens }) {
+  constructor(
+    isTrained: IsTrained,
+    { target, source, keys }: { readonly target: Tokens; readonly source: Tokens; readonly keys: number },
+  ) {
     this.#isTrained = isTrained;
     this.#length = target.shape[1]!;
     this.#sourceLength = source.shape[1]!;
     this.#source = source;
+    this.#keys = keys;
   }
 
   embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): Counted {
@@ -132,9 +163,8 @@ class CountedPass implements Ops<Counted> {
 
   attention(qkv: Counted, { nHead, nKvHead = nHead, bidirectional = false }: Attention): Counted {
     const width = (qkv.width * nHead) / (nHead + 2 * nKvHead);
-    // In causal attention, a token sees T/2 on average.
     const result = { ...qkv, width };
-    this.#attend(result, bidirectional ? this.#sourceLength : this.#length / 2);
+    this.#attend(result, bidirectional ? this.#sourceLength : this.#keys);
     return result;
   }
 

@@ -7,7 +7,7 @@ import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import { duration } from './progress.ts';
-import { type RolloutPlan, rolloutPlan } from './rolloutPlan.ts';
+import type { RolloutPlan } from './rolloutPlan.ts';
 
 /** Fractions of the peak that complete runs reached (docs/log.md). Small models and many workers per core are at the lower end. */
 const efficiency = { least: 0.25, most: 0.75 };
@@ -22,7 +22,11 @@ const stepsMeasured = 100;
  * One line for the steps, and another for the rollouts if there are any. None for a model without matrix products, and if the peak of the
  * machine cannot be measured.
  */
-export async function estimatedTimes(config: Config, data: RunData, table?: EngineTable): Promise<readonly string[]> {
+export async function estimatedTimes(
+  config: Config,
+  data: RunData,
+  { rollouts, table }: { readonly rollouts?: RolloutPlan | undefined; readonly table?: EngineTable } = {},
+): Promise<readonly string[]> {
   const { train, engine: wanted } = config;
   const cores = availableCores();
   const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
@@ -36,7 +40,6 @@ export async function estimatedTimes(config: Config, data: RunData, table?: Engi
   if (limit === undefined) return [];
   const flops = meanStepFlops(config, data);
   if (flops === 0) return [];
-  const rollouts = rolloutPlan(config, data);
   const steps = describeTime(flops, train.maxSteps, limit);
   return rollouts === undefined ? [steps] : [steps, describeRolloutTime(rollouts, limit)];
 }

@@ -46,7 +46,9 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   if (policy !== undefined) print(`rollouts     ${policy.description}`);
   const engine = await findEngine(config.engine);
   const isMissing = 'missing' in engine;
-  const times = isMissing ? [`not estimated: ${engine.missing}`] : await estimatedTimes(config, data);
+  const times = isMissing
+    ? [`not estimated: ${engine.missing}`]
+    : await estimatedTimes(config, data, { rollouts: policy });
   for (const [i, time] of times.entries()) print(`${(i === 0 ? 'time' : '').padEnd(12)} ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
   if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);

@@ -1,11 +1,12 @@
 /** What `--dry-run` says about the rollouts of a run that learns from rewards: their number, their work and what is drawn together. */
-import { forwardFlops } from '../architecture/work.ts';
+import { forwardWork } from '../architecture/work.ts';
 import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
 import type { DrawnCompletions } from '../model/memoryPlan.ts';
 import { drawnTogether } from '../model/rollout.ts';
+import type { Prompt } from '../task/prompts.ts';
 import { promptsPerPart } from '../task/rolloutSize.ts';
 import { paddedTo } from '../task/task.ts';
 
@@ -36,18 +37,18 @@ export function rolloutPlan(
   const steps = (prompts * group * inner) / train.globalBatchSize;
   const iterations = Math.ceil(train.maxSteps / steps);
   const answers = prompts * group;
-  const network = modelOf(model, data.vocabSize);
-  const lengths = data.prompts.prompts.map(({ tokens }) => tokens.length);
-  const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
+  const work = forwardWork(modelOf(model, data.vocabSize));
+  const { size, counts } = promptLengths(data.prompts.prompts);
+  const longest = Math.max(...counts.keys());
   const count = Math.min(drawnTogether, group * promptsPerPart(task, { prompts, blockSize }));
   // The reference; in bf16 the drawing model; and the values.
   const texts = 1 + Number(engine.precision !== 'float32') + Number(task.kind === 'ppo');
   let [drawing, passes] = [0, 0];
-  for (const prompt of lengths) {
+  for (const [prompt, count] of counts) {
     const length = Math.min(blockSize, prompt + maxTokens);
     const padded = paddedTo(length, blockSize);
-    drawing += forwardFlops(network, length - prompt, (prompt + length) / 2) / lengths.length;
-    passes += (forwardFlops(network, prompt, prompt) + texts * forwardFlops(network, padded, padded)) / lengths.length;
+    drawing += (count / size) * work.continued(length - prompt, (prompt + length) / 2);
+    passes += (count / size) * (work.complete(prompt, prompt) + texts * work.complete(padded, padded));
   }
   const all = iterations * answers;
   return {
@@ -58,4 +59,11 @@ export function rolloutPlan(
     drawn: { count, tokens: Math.min(blockSize, longest + maxTokens) },
     flops: { drawing: all * drawing, passes: all * passes },
   };
+}
+
+/** Prompts are many, their lengths few: how many prompts have each length. */
+function promptLengths(prompts: readonly Prompt[]): { readonly size: number; readonly counts: Map<number, number> } {
+  const counts = new Map<number, number>();
+  for (const { tokens } of prompts) counts.set(tokens.length, (counts.get(tokens.length) ?? 0) + 1);
+  return { size: prompts.length, counts };
 }

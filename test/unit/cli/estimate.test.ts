@@ -84,6 +84,8 @@ it('leaves no engine behind that cannot be measured', async () => {
     return engine;
   };
   const config = configSchema.parse({ engine: { name: 'tfjs' } });
-  await expect(estimatedTimes(config, await text(), { tfjs: { ...engines.tfjs, start } })).rejects.toThrow('no clock');
+  await expect(estimatedTimes(config, await text(), { table: { tfjs: { ...engines.tfjs, start } } })).rejects.toThrow(
+    'no clock',
+  );
   expect(disposed).toBe(1);
 });

@@ -2,12 +2,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
-import { forwardFlops } from '../../../src/architecture/work.ts';
+import { architectures } from '../../../src/architecture/registry.ts';
 import { describeRolloutTime } from '../../../src/cli/estimate.ts';
 import { printPlan } from '../../../src/cli/plan.ts';
 import { rolloutPlan } from '../../../src/cli/rolloutPlan.ts';
 import type { ConfigInput } from '../../../src/config/configTypes.ts';
-import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { promptData } from '../../../src/data/examples/promptData.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
@@ -42,16 +41,27 @@ it('says how many rollouts a run has, and how much is drawn together', () => {
 });
 
 it('counts the tokens that are drawn, and the passes over complete texts', () => {
-  const config = configOf({});
-  const network = modelOf(config.model, 100);
-  const { drawing, passes } = rolloutPlan(config, data)!.flops;
-  const work = (tokens: number, length: number) => forwardFlops(network, tokens, length);
+  const { drawing, passes } = rolloutPlan(configOf({}), data)!.flops;
+  // 2 layers with 12 · 32² weights in products, and the table of 100 tokens: 2 for each. Attention in both layers: 4 · 32 for each key.
+  const weights = 2 * (2 * 12 * 1024 + 100 * 32);
+  const attention = 2 * 4 * 32;
   const answers = 11 * 32; // to each of the two prompts, one half
-  expect(drawing / ((answers / 2) * (work(40, 30) + work(34, 47)))).toBeCloseTo(1, 12);
-  expect(passes / ((answers / 2) * (work(10, 10) + work(30, 30) + 2 * work(64, 64)))).toBeCloseTo(1, 12);
+  // 40 tokens behind 10, and 34 behind 30: a token attends to all before it.
+  const drawn = 40 * (weights + attention * 30) + 34 * (weights + attention * 47);
+  expect(drawing / ((answers / 2) * drawn)).toBeCloseTo(1, 12);
+  // In a complete text, a token attends to half of it on average.
+  const text = (length: number) => length * (weights + (attention * length) / 2);
+  expect(passes / ((answers / 2) * (text(10) + text(30) + 2 * text(64)))).toBeCloseTo(1, 12);
   // The value head of PPO takes one more pass.
   const ppo = rolloutPlan(configOf({ kind: 'ppo' }), data)!.flops;
-  expect((ppo.passes - passes) / (answers * work(64, 64))).toBeCloseTo(1, 12);
+  expect((ppo.passes - passes) / (answers * text(64))).toBeCloseTo(1, 12);
+});
+
+it('declares the network once, however many prompts there are', () => {
+  const declared = vi.spyOn(architectures[0]!, 'network');
+  const [prompt] = prompts;
+  rolloutPlan(configOf({}), { vocabSize: 100, prompts: { prompts: new Array(1000).fill(prompt), endToken: 0 } });
+  expect(declared).toHaveBeenCalledTimes(1);
 });
 
 it('gives the time as a range', () => {
