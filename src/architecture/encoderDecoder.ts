@@ -61,14 +61,20 @@ const keys = z.strictObject({
   ...blockPartKeys({ norm: 'layer', normPlace: 'post', mlp: 'relu', bias: 'all' }),
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection.' }),
   dropout: dropoutKey,
+  beginToken: whole({
+    default: -1,
+    min: -1,
+    max: 2 ** 24,
+    doc: 'Id of the token that every target begins with. -1: the token that ends it. Weights of MarianMT have their own.',
+  }),
   ...loraKeys(
     encoderDecoderLoraTargets,
     'q_proj and kv_proj belong to attention to the source. fc1 and fc2 are the layers of an MLP.',
   ),
 });
 
-/** Keys that may be missing: then nothing is added. */
-const addedKeys = ['loraRank', 'loraAlpha', 'loraTargets'] as const;
+/** Keys that may be missing: then nothing is added, and a target begins with the token that ends it. */
+const addedKeys = ['beginToken', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
 type AddedKey = (typeof addedKeys)[number];
 type Keys = z.output<typeof keys>;
 
@@ -81,7 +87,16 @@ export const encoderDecoder = {
   keys,
   trainingKeys: ['dropout'],
   addedKeys,
-  rules: blockRules,
+  rules: [
+    ...blockRules,
+    {
+      key: 'beginToken',
+      other: 'vocabSize',
+      must: 'must be less than',
+      // 0: the vocabulary is that of the tokenizer.
+      holds: ({ beginToken = -1, vocabSize }) => vocabSize === 0 || beginToken < vocabSize,
+    },
+  ],
   network,
   tokenWork,
   summary,

@@ -23,6 +23,12 @@ const size = z
   .int()
   .min(1)
   .max(2 ** 31);
+const token = z
+  .number()
+  .int()
+  .min(0)
+  .max(2 ** 24)
+  .nullable();
 const layers = z.number().int().min(1).max(10_000);
 
 const hfConfigSchema = z.object({
@@ -41,6 +47,8 @@ const hfConfigSchema = z.object({
   scale_embedding: z.boolean().default(false),
   share_encoder_decoder_embeddings: z.boolean().default(true),
   tie_word_embeddings: z.boolean().default(true),
+  decoder_start_token_id: token.default(58_100),
+  eos_token_id: token.default(0),
   // Keys of older exports.
   static_position_embeddings: z.boolean().default(true),
   normalize_before: z.boolean().default(false),
@@ -108,6 +116,8 @@ function encodeConfig(
   // transformers would load the weights and ignore the adapters.
   if (!isMarian || activation === undefined || loraOf(config) !== undefined) return undefined;
   const inner = innerWidth(config);
+  const { beginToken = -1 } = config;
+  const begin = beginToken < 0 ? (endOfText ?? null) : beginToken;
   return {
     architectures: [CLASSES[0]],
     model_type: 'marian',
@@ -130,11 +140,11 @@ function encodeConfig(
     share_encoder_decoder_embeddings: true,
     tie_word_embeddings: config.tiedHead,
     is_encoder_decoder: true,
-    // A target begins with the token that ends it.
-    decoder_start_token_id: endOfText ?? null,
+    decoder_start_token_id: begin,
     bos_token_id: null,
     eos_token_id: endOfText ?? null,
-    pad_token_id: endOfText ?? null,
+    // Nothing attends to padding. Models converted from Marian begin with it too.
+    pad_token_id: begin,
     forced_eos_token_id: null,
     torch_dtype: 'float32',
   };
@@ -154,6 +164,7 @@ function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): E
     throw damaged(path, `${issue?.path.join('.')}: ${issue?.message}`);
   }
   const hf = result.data;
+  const begin = hf.decoder_start_token_id;
   const { d_model: C, encoder_attention_heads: nHead, encoder_ffn_dim: inner } = hf;
   if (C % nHead !== 0) throw damaged(path, `d_model ${C} is not divisible by encoder_attention_heads ${nHead}`);
   const expected: Partial<Record<keyof typeof hf, unknown>> = {
@@ -194,6 +205,7 @@ function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): E
     bias: 'all',
     tiedHead: hf.tie_word_embeddings,
     dropout: hf.dropout,
+    beginToken: begin === null || begin === hf.eos_token_id ? -1 : begin,
   };
 }
 

@@ -99,6 +99,12 @@ export function hasEncoder(config: ModelConfig): boolean {
   return 'encoderLayers' in config;
 }
 
+/** The token that every target of an encoder–decoder begins with; undefined: the one that ends it. */
+export function beginTokenOf(config: ModelConfig): number | undefined {
+  const token = 'beginToken' in config ? config.beginToken : undefined;
+  return token === undefined || token < 0 ? undefined : token;
+}
+
 /** Why a model cannot predict or continue texts, after "the model"; undefined if it can. */
 export function generationProblem(config: ModelConfig): string | undefined {
   return decodingProblem(config) ?? (hasEncoder(config) ? 'needs a source, and does not continue texts' : undefined);

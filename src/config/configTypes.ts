@@ -144,6 +144,8 @@ export interface EncoderDecoderKeys {
   tiedHead: boolean;
   /** Probability of dropping an element after attention weights, projections and embeddings. Default `0`, a number from 0 to 0.95. */
   dropout: number;
+  /** Id of the token that every target begins with. -1: the token that ends it. Weights of MarianMT have their own. Default `-1`, a whole number from -1 to 16777216. */
+  beginToken: number;
   /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */

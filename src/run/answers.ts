@@ -76,11 +76,14 @@ async function bySearch(
 ): Promise<Answer[]> {
   const { engine, model, tokenizer } = loaded;
   const { blockSize } = model.config;
-  const { begin, end } = sequenceEnds(tokenizer);
+  const { end } = sequenceEnds(tokenizer);
   const answers: Answer[] = [];
   for (const prompt of prompts) {
-    const { source } = inputOf(loaded, prompt);
-    invariant(source !== undefined, 'a search is for targets of sources');
+    const {
+      source,
+      prompt: { 0: begin },
+    } = inputOf(loaded, prompt);
+    invariant(source !== undefined && begin !== undefined, 'a search is for targets of sources');
     const most = Math.min(maxTokens ?? blockSize, blockSize);
     const options = { source, begin, end, ...beams, maxTokens: most };
     const [best] = most > 0 ? await beamSearch(engine, model, options) : [];

@@ -1,5 +1,5 @@
 /** What a model reads of a prompt: a language model continues it; for a model with an encoder it is the source of a target. */
-import { hasEncoder } from '../architecture/registry.ts';
+import { beginTokenOf, hasEncoder } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { sequenceEnds, sourceTokens } from '../task/seq2seq.ts';
@@ -38,6 +38,6 @@ export function inputOf(loaded: Loaded, prompt: ArrayLike<number>): ModelInput {
       `the source has ${grouped(tokens.length)} tokens, but the model reads at most ${grouped(most)}: shorten it`,
     );
   }
-  const ends = sequenceEnds(loaded.tokenizer);
+  const ends = sequenceEnds(loaded.tokenizer, beginTokenOf(loaded.model.config));
   return { prompt: [ends.begin], source: sourceTokens(tokens, ends) };
 }

@@ -1,4 +1,5 @@
 /** Opens the data of a run: text, shards or examples. */
+import { beginTokenOf } from '../architecture/registry.ts';
 import type { Config } from '../config/configTypes.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
 import { exampleRunData } from '../data/examples/exampleRunData.ts';
@@ -56,7 +57,15 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
     canLengthen: model.from === '',
     validates: config.eval.everySteps > 0,
     cwd,
-    taskFor: (rows) => exampleTask(rows, { ...task, labels, tokenizerKind: data.tokenizer, tokenizer, cwd }),
+    taskFor: (rows) =>
+      exampleTask(rows, {
+        ...task,
+        labels,
+        beginToken: beginTokenOf(model),
+        tokenizerKind: data.tokenizer,
+        tokenizer,
+        cwd,
+      }),
     onNotice: messages.note,
     onWarning: messages.warn,
     onProgress: messages.progress('encoding the examples'),

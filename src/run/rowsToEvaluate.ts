@@ -1,5 +1,5 @@
 /** The samples that `launch eval` measures a model on: rows of any file, or those of the model's own run. */
-import { hasEncoder, labelsOf, type ModelConfig } from '../architecture/registry.ts';
+import { beginTokenOf, hasEncoder, labelsOf, type ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import type { Config } from '../config/configTypes.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
@@ -136,5 +136,7 @@ async function readOwn(
 
 /** The template is that of the checkpoint. */
 function taskOptions({ model, tokenizer }: LoadedModel, kind: TaskKind, cwd: string) {
-  return { kind, template: 'auto', labels: labelsOf(model.config), tokenizerKind: tokenizer.kind, tokenizer, cwd };
+  const { config } = model;
+  const [labels, beginToken] = [labelsOf(config), beginTokenOf(config)];
+  return { kind, template: 'auto', labels, beginToken, tokenizerKind: tokenizer.kind, tokenizer, cwd };
 }

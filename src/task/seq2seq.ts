@@ -30,11 +30,14 @@ export interface SequenceEnds {
 }
 
 /**
- * The tokens that begin and end sequences: the end-of-document token is both.
+ * The tokens that begin and end sequences: the end-of-document token is both, unless the model has another `begin`.
  * @throws UserError for a tokenizer without one
  */
-export function sequenceEnds({ kind, endOfText }: Pick<ChatTokenizer, 'kind' | 'endOfText'>): SequenceEnds {
-  if (endOfText !== undefined) return { begin: endOfText, end: endOfText };
+export function sequenceEnds(
+  { kind, endOfText }: Pick<ChatTokenizer, 'kind' | 'endOfText'>,
+  begin = endOfText,
+): SequenceEnds {
+  if (begin !== undefined && endOfText !== undefined) return { begin, end: endOfText };
   throw new UserError(
     `the tokenizer ${kind} has no end-of-document token, so a model could not learn to end a target. ` +
       'Name one of its special tokens as eos_token in tokenizer_config.json, or use data.tokenizer: gpt2, byte, char or bpe:N.',
@@ -67,10 +70,17 @@ export function sourceFields(sizes: { blockSize: number; vocabSize: number }): F
 
 /**
  * Rows `{source, target}`.
+ * @param options `beginToken`: the token that targets of the model begin with. Default: the one that ends them
  * @throws UserError for a tokenizer without an end-of-document token
  */
-export function seq2seqTask({ tokenizer }: { tokenizer: ChatTokenizer }): Task<Row, SourceExample> {
-  const ends = sequenceEnds(tokenizer);
+export function seq2seqTask({
+  tokenizer,
+  beginToken,
+}: {
+  tokenizer: ChatTokenizer;
+  beginToken?: number | undefined;
+}): Task<Row, SourceExample> {
+  const ends = sequenceEnds(tokenizer, beginToken);
   const tokensOf = (text: string, at: string): number[] => Array.from(placed(at, () => tokenizer.encode(text)));
   const sampleOf = ({ at, source, target }: SourceExample, sourceMax = Number.POSITIVE_INFINITY): Sample => {
     const ids = sourceTokens(tokensOf(source, `${at}: source`), ends, sourceMax);

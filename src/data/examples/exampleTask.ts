@@ -24,6 +24,8 @@ export interface ExampleTaskOptions {
   readonly template: string;
   /** The labels of a model that has some; empty: those of the rows. */
   readonly labels: readonly string[];
+  /** The token that targets of the model begin with, if it is not the one that ends them. */
+  readonly beginToken?: number | undefined;
   /** The tokenizer to create. */
   readonly tokenizerKind: TokenizerKind;
   /** That of existing weights. */
@@ -33,7 +35,7 @@ export interface ExampleTaskOptions {
 
 /** @throws UserError for rows that do not fit the task, and for a tokenizer that cannot be created */
 export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): Promise<ExampleTask> {
-  const { kind, labels: known, cwd } = options;
+  const { kind, labels: known, beginToken, cwd } = options;
   const tokenizer = options.tokenizer ?? (await newTokenizer(rows.all, options));
   switch (kind) {
     case 'lm':
@@ -43,7 +45,7 @@ export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): 
       return { task: rowTask(classifyTask({ tokenizer, labels })), tokenizer, labels };
     }
     case 'seq2seq':
-      return { task: rowTask(seq2seqTask({ tokenizer })), tokenizer };
+      return { task: rowTask(seq2seqTask({ tokenizer, beginToken })), tokenizer };
     case 'sft':
     case 'dpo':
     case 'reward': {

@@ -89,6 +89,7 @@ describe('a folder of MarianMT', () => {
 
   it('is saved with the same tensors and its tables of positions, which transformers computes', async () => {
     const trainer = await trainerOf('marian');
+    expect(trainer.model.config).toMatchObject({ beginToken: 36 });
     const tokenizer = { files: () => ({}), endOfText: 0 } as unknown as Dataset['tokenizer'];
     const dataset = { tokenizer, sha256: '0'.repeat(64) };
     const path = await saveCheckpoint('own', trainer, { step: 1, dataset, cwd });
@@ -102,7 +103,8 @@ describe('a folder of MarianMT', () => {
     const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'));
     expect(config).toMatchObject({
       model_type: 'marian',
-      decoder_start_token_id: 0,
+      decoder_start_token_id: 36,
+      pad_token_id: 36,
       eos_token_id: 0,
       activation_function: 'silu',
     });
@@ -135,15 +137,18 @@ describe('its config.json', () => {
   const model = { ...tinyEncoderDecoder, nInner: 20 };
   const json = () => JSON.parse(encodeModelConfig(model, 3)) as Record<string, unknown>;
 
-  it.each([{}, { mlp: 'silu' }, { mlp: 'gelu', scaleEmbedding: false }, { tiedHead: false, dropout: 0.1 }] as const)(
-    'has every option of a MarianMT: %o',
-    (changes) => {
-      const config = { ...model, ...changes };
-      const text = JSON.parse(encodeModelConfig(config, 3));
-      expect(text.model_type).toBe('marian');
-      expect(decodeModelConfig(text, 'config.json')).toMatchObject(config);
-    },
-  );
+  it.each([
+    {},
+    { mlp: 'silu' },
+    { mlp: 'gelu', scaleEmbedding: false },
+    { tiedHead: false, dropout: 0.1 },
+    { beginToken: 5 },
+  ] as const)('has every option of a MarianMT: %o', (changes) => {
+    const config = { ...model, ...changes };
+    const text = JSON.parse(encodeModelConfig(config, 3));
+    expect(text.model_type).toBe('marian');
+    expect(decodeModelConfig(text, 'config.json')).toMatchObject(config);
+  });
 
   it.each([
     { normPlace: 'pre' },
@@ -159,6 +164,14 @@ describe('its config.json', () => {
     const text = JSON.parse(encodeModelConfig(config, 3));
     expect(text.model_type).toBe('lockstep');
     expect(decodeModelConfig(text, 'config.json')).toMatchObject(config);
+  });
+
+  it('a start token that ends targets too is that of the tokenizer', () => {
+    expect(json()).toMatchObject({ decoder_start_token_id: 3, eos_token_id: 3 });
+    expect(decodeModelConfig(json(), 'config.json')).toMatchObject({ beginToken: -1 });
+    // The default of transformers is outside of this vocabulary.
+    const { decoder_start_token_id: _, ...others } = json();
+    expect(() => decodeModelConfig(others, 'config.json')).toThrow('model.beginToken 58100 must be less than');
   });
 
   it.each([
