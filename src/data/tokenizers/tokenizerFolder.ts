@@ -3,9 +3,16 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, UserError } from '../../base/errors.ts';
 import { userPath } from '../../base/userPath.ts';
+import { GENERATION_CONFIG_FILE } from './tokenizerFiles.ts';
 
 const mainFile = 'tokenizer.json';
-const settingsFiles = ['tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'];
+const settingsFiles = [
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  // Beside a model's tokenizer: further tokens that end an answer.
+  GENERATION_CONFIG_FILE,
+];
 /** The largest published ones have about 35 MB. */
 const fileBytesMax = 200_000_000;
 

@@ -79,6 +79,8 @@ describe('the end tokens', () => {
     expect(endTokensOf(tokenizer)).toEqual([1, 7, 9]);
     const chat = withChatTemplate(tokenizer, '{% for m in messages %}{{ m.content + eos_token }}{% endfor %}');
     expect(endTokensOf(chat)).toEqual([1, 7, 9]);
+    // A new model that takes only the tokenizer of the folder ends its answers in the same way.
+    expect(endTokensOf(await createTokenizer('./llama', '', { cwd: folder }))).toEqual([1, 7, 9]);
     // A checkpoint of a run that continues this model keeps the file.
     expect(chat.files()['generation_config.json']).toContain('[1, 7, 9]');
     const damaged = { ...tokenizerFiles, 'generation_config.json': '{"eos_token_id": "</s>"}' };
