@@ -34,8 +34,17 @@ export function weightedSumParts({ rows, columns, out, a, b }: WeightedSumOption
   return { ...placed, isInPlace };
 }
 
-/** The index of each updated tensor in `params`, and its index in `v`. @throws InvariantError */
-export function updatedTensors({ params, v, tensors }: Pick<AdamwOptions, 'params' | 'v' | 'tensors'>) {
+/** The index of each updated tensor in `params`, and its index in `v`. @throws InvariantError also for too few or many weight decays */
+export function updatedTensors({
+  params,
+  v,
+  weightDecay,
+  tensors,
+}: Pick<AdamwOptions, 'params' | 'v' | 'weightDecay' | 'tensors'>) {
+  invariant(
+    weightDecay.length === params.tensors.length,
+    `adamw: expected ${params.tensors.length} numbers in weightDecay, received ${weightDecay.length}`,
+  );
   const indices = tensors ?? params.tensors.map((_, i) => i);
   invariant(
     indices.length === v.tensors.length &&

@@ -456,7 +456,7 @@ class TfjsEngine implements Engine {
 
   adamw(options: KernelOptions<'adamw'>): void {
     const { params, grads, m: ms, v: vs, weightDecay, zeroGrads, average, tensors, ...settings } = options;
-    for (const { index: i, indexOfV } of updatedTensors({ params, v: vs, ...(tensors && { tensors }) })) {
+    for (const { index: i, indexOfV } of updatedTensors({ params, v: vs, weightDecay, ...(tensors && { tensors }) })) {
       const param = params.tensors[i]!;
       const [grad, m, v] = [grads.tensors[i]!, ms.tensors[i]!, vs.tensors[indexOfV]!];
       expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });

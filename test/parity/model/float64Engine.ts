@@ -355,7 +355,7 @@ export class Float64Engine implements Engine {
   }
 
   adamw({ params, grads, m, v, weightDecay, zeroGrads, average, tensors, ...settings }: AdamwOptions): void {
-    for (const { index: i, indexOfV } of updatedTensors({ params, v, ...(tensors && { tensors }) })) {
+    for (const { index: i, indexOfV } of updatedTensors({ params, v, weightDecay, ...(tensors && { tensors }) })) {
       const state = {
         param: numbers(params.tensors[i]!),
         m: numbers(m.tensors[i]!),

@@ -336,13 +336,9 @@ describe('bad arguments are errors', () => {
     const [params, grads, m, v] = Array.from({ length: 4 }, () => engine.allocGroup([[20], [3]])) as Four<TensorGroup>;
     const rates = { learningRate: 1, beta1: 0.9, beta2: 0.9, eps: 1e-8, weightDecay: [0, 0], step: 1, gradScale: 1 };
     engine.adamw({ params, grads, m, v, ...rates });
-    const [other, fewer] = [engine.allocGroup([[80], [3]]), engine.allocGroup([[20]])];
-    expect(() => engine.adamw({ params, grads, m, v: other, ...rates })).toThrow(
-      'v has 2 tensors, which are not those',
-    );
-    expect(() => engine.adamw({ params, grads, m, v: fewer, ...rates })).toThrow(
-      'v has 1 tensors, which are not those',
-    );
+    const other = engine.allocGroup([[80], [3]]);
+    const mismatch = 'v has 2 tensors, which are not those of the 2 that are updated';
+    expect(() => engine.adamw({ params, grads, m, v: other, ...rates })).toThrow(mismatch);
     expect(() => engine.adamw({ params, grads, m, v, ...rates, weightDecay: [0] })).toThrow('in weightDecay');
     for (const offsets of [
       [0, -1],
