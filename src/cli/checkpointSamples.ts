@@ -35,15 +35,21 @@ export class CheckpointSamples implements Partial<RunListener> {
   #released: Promise<void> | undefined;
   #hasWarned = false;
   #isClosed = false;
+  #lastStep: number | undefined;
 
   constructor(options: CheckpointSamplesOptions) {
     this.#options = options;
+    this.#lastStep = options.lastStep;
     this.#log = new LineLog(options.path, 'samples', options.onWarning);
   }
 
+  lengthChanged(maxSteps: number): void {
+    if (this.#lastStep !== undefined) this.#lastStep = maxSteps;
+  }
+
   checkpoint(outcome: Parameters<RunListener['checkpoint']>[0]): void {
-    const { prompt, isTarget, maxTokens, lastStep } = this.#options;
-    if ('error' in outcome || outcome.step === lastStep) return;
+    const { prompt, isTarget, maxTokens } = this.#options;
+    if ('error' in outcome || outcome.step === this.#lastStep) return;
     if (this.#child !== undefined || this.#isClosed || maxTokens === 0) return;
     // The prompt comes from the run's config: on the command line, - would mean standard input.
     const args = ['generate', '--checkpoint', outcome.path, '--max-tokens', String(maxTokens)];

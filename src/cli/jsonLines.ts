@@ -10,6 +10,7 @@ export type JsonLineType =
   | 'warning'
   | 'run'
   | 'started'
+  | 'length'
   | 'step'
   | 'evaluation'
   | 'checkpoint'
@@ -42,6 +43,7 @@ export const jsonListener: Partial<RunListener> = {
         return { rank, worker, host, pid, engine: prepared?.engine };
       }),
     }),
+  lengthChanged: (maxSteps) => writeJsonLine('length', { maxSteps }),
   step: (metrics) => writeJsonLine('step', metrics),
   evaluated: (metrics) => writeJsonLine('evaluation', metrics),
   checkpoint: (outcome) => writeJsonLine('checkpoint', outcome),

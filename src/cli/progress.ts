@@ -15,7 +15,8 @@ export interface ProgressOptions {
 
 /** Prints the events of a run through output.ts. */
 export function progressPrinter(options: ProgressOptions): RunListener {
-  const { maxSteps, logEverySteps } = options;
+  const { logEverySteps } = options;
+  let { maxSteps } = options;
   const stepLabel = (step: number) => labelOf(step, maxSteps);
   let firstPrinted = false;
   let tokensPerSecond: number | undefined;
@@ -23,6 +24,9 @@ export function progressPrinter(options: ProgressOptions): RunListener {
     started(members) {
       const engines = new Set(members.map(({ prepared }) => prepared?.engine ?? ''));
       print(`${members.length} worker${members.length === 1 ? '' : 's'} ready: ${[...engines].join(', ')}`);
+    },
+    lengthChanged(changed) {
+      maxSteps = changed;
     },
     step(metrics) {
       const { step } = metrics;

@@ -355,6 +355,9 @@ export class Coordinator {
       case 'transfer':
         this.#transfers.begin(effect);
         break;
+      case 'lengthChanged':
+        listener.lengthChanged?.(effect.maxSteps);
+        break;
       case 'rewind':
         this.#writer.rewind(effect, this.#at);
         this.#rollouts?.recordAgain(effect.step);
@@ -440,6 +443,7 @@ export class Coordinator {
   #checkpointContents(step: number, tensors: readonly StateTensor[]): CheckpointContents {
     const { config, data } = this.#options;
     const { samplesSeen, valLoss } = this.#writer.checkpointFacts(step);
+    const { maxSteps } = this.#state.plan;
     return {
       tensors,
       modelConfig: modelOf(config.model, data.vocabSize),
@@ -450,7 +454,7 @@ export class Coordinator {
         seed: config.train.seed,
         data: { sha256: data.sha256, samplesSeen, reference: data.reference, ...this.#rollouts?.checkpointFacts(step) },
         valLoss,
-        config: { ...config },
+        config: { ...config, train: { ...config.train, maxSteps } },
       },
     };
   }

@@ -46,6 +46,11 @@ export interface RingMember {
 export interface RunListener {
   /** A ring has formed, at the start or after a change of membership; its members continue from the same state. */
   readonly started: (members: readonly RingMember[]) => void;
+  /**
+   * The run has another number of steps than its config says. With `train.epochs`, a resume counts the steps that are left again when it knows from
+   * its workers where it continues.
+   */
+  readonly lengthChanged?: (maxSteps: number) => void;
   /** Every rank has applied an update. */
   readonly step: (metrics: StepMetrics) => void;
   /** The validation loss after a step (`eval.everySteps`). */
@@ -67,6 +72,7 @@ export function allListeners(listeners: readonly Partial<RunListener>[]): RunLis
   };
   return {
     started: (members) => tellAll((listener) => listener.started?.(members)),
+    lengthChanged: (maxSteps) => tellAll((listener) => listener.lengthChanged?.(maxSteps)),
     step: (metrics) => tellAll((listener) => listener.step?.(metrics)),
     evaluated: (metrics) => tellAll((listener) => listener.evaluated?.(metrics)),
     checkpoint: (outcome) => tellAll((listener) => listener.checkpoint?.(outcome)),

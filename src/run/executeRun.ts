@@ -36,7 +36,7 @@ import type { Run } from './prepareRun.ts';
 import { withReference } from './reference.ts';
 import { checkWaiting, findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
-import { withRunLength } from './runLength.ts';
+import { LengthKeeper, withRunLength } from './runLength.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
 
 /** The time that workers have to end after the run, before they are killed. */
@@ -275,6 +275,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const model = modelOf(config.model, data.vocabSize);
   // A target's token is counted with one of its source.
   const counted = hasEncoder(model) ? 1 / 2 : 1;
+  const length = new LengthKeeper(run, given.messages.warn);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const workerStart = {
@@ -316,6 +317,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     ...(point !== undefined && { resumed: point.resumed, maxStepsFromCheckpoint: given.maxStepsFromCheckpoint }),
     listener: allListeners([
       ...observer.listeners,
+      length,
       {
         checkpoint(outcome) {
           lastCheckpoint = outcome;
@@ -353,6 +355,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   } finally {
     await workers.stop(stopGraceMs);
     await coordinator.close();
+    await length.close();
   }
 }
 

@@ -1,7 +1,10 @@
 /** The number of steps of a run that counts epochs (`train.epochs`). */
-import { UserError } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import type { Config } from '../config/configTypes.ts';
+import { renderConfig } from '../config/render.ts';
+import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import type { RunData } from '../data/runData.ts';
+import type { RunFolder } from './runFolder.ts';
 
 const stepsMax = 2 ** 31 - 1;
 
@@ -24,4 +27,32 @@ export function withRunLength(config: Config, data: RunData, { step, samples }: 
   const maxSteps = step + Math.ceil(left / train.globalBatchSize);
   if (maxSteps <= stepsMax) return { ...config, train: { ...train, maxSteps } };
   throw new UserError(`train.epochs: ${train.epochs} are ${maxSteps} steps, but a run has at most ${stepsMax}`);
+}
+
+/** Keeps the number of steps in config.yaml, where the dashboard and the list of runs look for it. */
+export class LengthKeeper implements Partial<RunListener> {
+  readonly #run: { readonly folder: Pick<RunFolder, 'writeConfig' | 'isLost'>; readonly config: Config };
+  readonly #warn: (message: string) => void;
+  #written = Promise.resolve();
+
+  constructor(
+    run: { folder: Pick<RunFolder, 'writeConfig' | 'isLost'>; config: Config },
+    warn: (message: string) => void,
+  ) {
+    this.#run = run;
+    this.#warn = warn;
+  }
+
+  lengthChanged(maxSteps: number): void {
+    const { folder, config } = this.#run;
+    const text = renderConfig({ ...config, train: { ...config.train, maxSteps } });
+    this.#written = this.#written
+      .then(() => (folder.isLost ? undefined : folder.writeConfig(text)))
+      .catch((error: unknown) => this.#warn(messageOf(error)));
+  }
+
+  /** Resolves when everything is written. */
+  close(): Promise<void> {
+    return this.#written;
+  }
 }

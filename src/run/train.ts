@@ -162,6 +162,7 @@ const optionNames = {
 
 const listenerNames = {
   started: true,
+  lengthChanged: true,
   step: true,
   evaluated: true,
   checkpoint: true,

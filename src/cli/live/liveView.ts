@@ -68,6 +68,10 @@ export function openLiveView(options: LiveViewOptions): LiveView {
   return {
     listener: {
       ...printed,
+      lengthChanged(maxSteps) {
+        printed.lengthChanged?.(maxSteps);
+        view = { ...view, maxSteps };
+      },
       step(metrics) {
         last = metrics;
         view = reduce.afterStep(view, metrics);
@@ -86,7 +90,7 @@ export function openLiveView(options: LiveViewOptions): LiveView {
       process.off('SIGTSTP', stopped);
       block.close();
       setOutput(before);
-      if (last !== undefined) before.print(stepLine(last, maxSteps, view.tokensPerSecond));
+      if (last !== undefined) before.print(stepLine(last, view.maxSteps, view.tokensPerSecond));
     },
   };
 }

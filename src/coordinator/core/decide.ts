@@ -18,6 +18,13 @@ import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onRolledOut, on
 import { endGathering, tryToOpen } from './terms.ts';
 
 export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
+  const decision = respond(state, event, nowMs);
+  const { maxSteps } = decision.state.plan;
+  if (maxSteps === state.plan.maxSteps) return decision;
+  return { ...decision, effects: [{ kind: 'lengthChanged', maxSteps }, ...decision.effects] };
+}
+
+function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
   if (state.stage === 'finished' || state.stage === 'failed') {
     // A worker that joins now would otherwise wait for an answer.
     const isJoin = event.kind === 'message' && event.message.type === 'join';

@@ -410,6 +410,8 @@ export type Effect =
       /** In stream order. */
       readonly tensors: readonly StateTensor[];
     }
+  /** The plan has another number of steps: see `fromCheckpoint` and `counted`. */
+  | { readonly kind: 'lengthChanged'; readonly maxSteps: number }
   /** Every state is lost: records of later steps are void. */
   | { readonly kind: 'rewind'; readonly step: number }
   | { readonly kind: 'termOpened'; readonly term: number; readonly step: number; readonly members: readonly Member[] }

@@ -51,6 +51,16 @@ describe('the progress of a run', () => {
     expect(out.at(-1)).toContain('526 tokens/s  0:17 left');
   });
 
+  it('takes another number of steps, which a resumed run of epochs may have', () => {
+    const { step, lengthChanged } = printer(11);
+    lengthChanged?.(13);
+    for (let i = 11; i <= 13; i++) step(metrics(i));
+    expect(out.map((line) => line.replace(/ {2}loss.*tokens\/s/, ''))).toEqual([
+      'step 11/13  0:00 left\n',
+      'step 13/13  0:00 left\n',
+    ]);
+  });
+
   it('tells of checkpoints on standard output, and of failed ones on standard error', () => {
     const { checkpoint } = printer();
     checkpoint({ step: 5, path: '/runs/x/checkpoints/step-00000005' });

@@ -1167,6 +1167,7 @@ describe('the decision core: a coordinator that takes over', () => {
     const script = new Script(plan, resumed).join('w0', { step: 10, term: 3 });
     // 40 samples were used, and 20 are left: 3 steps of 8.
     expect(script.state.plan).toMatchObject({ maxSteps: 13, schedule: { decaySteps: 13 } });
+    expect(script.effects[0]).toEqual({ kind: 'lengthChanged', maxSteps: 13 });
   });
 
   it('starts one that is lost later and does not come back: it is not a child of its own', () => {
@@ -1209,6 +1210,7 @@ describe('the decision core: a coordinator that takes over', () => {
     lost.nowMs = 900;
     lost.beat('w2').tick(1_001);
     expect(lost.kinds()).toContain('rewind');
+    expect(lost.effects).toContainEqual({ kind: 'lengthChanged', maxSteps: 6 });
     expect(lost.state).toMatchObject({ step: 4, plan: { maxSteps: 6, schedule } });
     lost.ready('w2');
     expect(lost.assigned().map(([, step]) => step)).toEqual([5, 6]);
