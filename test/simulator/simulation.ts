@@ -251,6 +251,7 @@ export class Simulation {
     this.#openMetrics(stepsDone);
     const children = new Map<string, Worker>();
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
+    let stepsTold = config.train.maxSteps;
     const rim: Coordinator = new Coordinator({
       config,
       data,
@@ -283,7 +284,12 @@ export class Simulation {
         },
         flush: async () => {},
       },
-      listener: this.#listener(),
+      listener: {
+        ...this.#listener(),
+        lengthChanged: (maxSteps) => {
+          stepsTold = maxSteps;
+        },
+      },
       clock: process,
       decide: (state, event, nowMs) => this.#decide(state, event, nowMs),
       ...(resume !== undefined && { resume }),
@@ -298,7 +304,11 @@ export class Simulation {
       if (point?.workers.includes(worker) !== true) this.#fork(worker, process, () => rim, children);
     }
     await rim.finished.then(
-      (step) => this.#finished(step, rim.state.plan.maxSteps, () => this.#resumeLater(process, children)),
+      (step) => {
+        const { maxSteps } = rim.state.plan;
+        if (stepsTold !== maxSteps) this.#world.wrong(`listeners know ${stepsTold} steps, but the run has ${maxSteps}`);
+        return this.#finished(step, maxSteps, () => this.#resumeLater(process, children));
+      },
       (error: Error) => this.#failed(error, process, children),
     );
   }

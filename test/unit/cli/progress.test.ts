@@ -1,4 +1,10 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { CheckpointSamples } from '../../../src/cli/checkpointSamples.ts';
+import { jsonListener } from '../../../src/cli/jsonLines.ts';
+import { openLiveView } from '../../../src/cli/live/liveView.ts';
 import { bytes, duration, progressPrinter } from '../../../src/cli/progress.ts';
 import type { StepMetrics } from '../../../src/records/metricsLog.ts';
 
@@ -59,6 +65,28 @@ describe('the progress of a run', () => {
       'step 11/13  0:00 left\n',
       'step 13/13  0:00 left\n',
     ]);
+  });
+
+  it('takes it in the live view and in JSON lines too', () => {
+    const stream = Object.assign(new PassThrough(), { columns: 80, rows: 24 }) as unknown as NodeJS.WriteStream;
+    const facts = { maxSteps: 11, logEverySteps: 10, stepTokens: 100, startStep: 10, state: () => undefined };
+    const { listener, close } = openLiveView({ ...facts, stream });
+    listener.lengthChanged?.(13);
+    listener.step?.(metrics(12));
+    close();
+    jsonListener.lengthChanged?.(13);
+    expect(out).toEqual([expect.stringMatching(/^step 12\/13 {2}loss/), '{"type":"length","maxSteps":13}\n']);
+  });
+
+  it('makes no sample of the last checkpoint, whose run writes one itself', async () => {
+    const hold = vi.fn(() => async () => {});
+    const path = join(tmpdir(), 'lockstep-no-samples.jsonl');
+    const options = { path, prompt: 'a', isTarget: false, maxTokens: 8, onWarning: () => {} };
+    const samples = new CheckpointSamples({ ...options, store: { hold }, lastStep: 11 });
+    samples.lengthChanged(13);
+    samples.checkpoint({ step: 13, path: '/runs/x/checkpoints/step-00000013' });
+    await samples.close();
+    expect(hold).not.toHaveBeenCalled();
   });
 
   it('tells of checkpoints on standard output, and of failed ones on standard error', () => {
