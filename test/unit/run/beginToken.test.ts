@@ -8,9 +8,11 @@ import { byteTokenizer } from '../../../src/data/tokenizers/trainTokenizer.ts';
 import { beamSearch } from '../../../src/model/beamSearch.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { answersTo } from '../../../src/run/answers.ts';
+import type { LoadedModel } from '../../../src/run/loadModel.ts';
 import type { RunMessages } from '../../../src/run/messages.ts';
 import { inputOf } from '../../../src/run/modelInput.ts';
 import { openRunData } from '../../../src/run/openRunData.ts';
+import { openRowsToEvaluate } from '../../../src/run/rowsToEvaluate.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyEncoderDecoder, translation } from '../../parity/model/sourceBatches.ts';
 
@@ -23,7 +25,7 @@ it.each([
   { beginToken: 7, begin: 7 },
 ])('beginToken $beginToken: targets begin with $begin', async ({ beginToken, begin }) => {
   const model = { ...tinyEncoderDecoder, blockSize: 64, vocabSize: tokenizer.vocabSize, beginToken };
-  const loaded = { model: { config: model } as never, tokenizer };
+  const loaded = { model: { config: model }, tokenizer } as unknown as LoadedModel;
   expect(inputOf(loaded, tokenizer.encode('one'))).toEqual({
     prompt: [begin],
     source: [...tokenizer.encode('one'), end],
@@ -44,6 +46,10 @@ it.each([
   const { tokens, targets } = samples.batch(0).arrays as Record<string, { data: Int32Array }>;
   expect(tokens!.data[0]).toBe(begin);
   expect([...targets!.data]).toContain(end);
+
+  const onNotice = () => undefined;
+  const evaluated = await openRowsToEvaluate(loaded, { paths: ['rows.jsonl'], split: 'all', cwd, onNotice });
+  expect(evaluated.samples.map((sample) => sample['tokens']![0])).toEqual([begin, begin, begin, begin]);
 });
 
 it('starts a search for targets too', async () => {
