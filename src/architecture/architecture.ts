@@ -97,6 +97,8 @@ export interface Architecture<Config extends Sizes = Sizes> {
   readonly keys: z.ZodObject;
   /** Keys that do not change the parameters: a resumed run may change them. */
   readonly trainingKeys: readonly string[];
+  /** The config with the sizes of keys whose 0 means one that is computed. Absent: no key has such a value. */
+  computedSizes?(config: Config): Config;
   /** Further keys that a run may choose for the weights of a model, because no parameter depends on them. */
   freeKeys?(config: Config): readonly string[];
   /**

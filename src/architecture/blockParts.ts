@@ -108,6 +108,11 @@ export function innerWidth({ nInner, nEmbd: C, mlp }: Pick<BlockConfig, 'nInner'
   return isGated(mlp) ? innerMultiple * Math.ceil((8 * C) / 3 / innerMultiple) : 4 * C;
 }
 
+/** The config with the sizes for which it has 0. */
+export function computedSizes<Config extends BlockConfig>(config: Config): Config {
+  return { ...config, nInner: innerWidth(config), nKvHead: keyHeads(config) };
+}
+
 /** Whether the MLP has a gate beside its inner layer. */
 export function isGated(mlp: BlockConfig['mlp']): mlp is Gated {
   return mlp in gates;

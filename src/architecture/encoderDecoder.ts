@@ -14,6 +14,7 @@ import {
   blockPartKeys,
   blockRules,
   blockSizeKeys,
+  computedSizes,
   declareFeedForward,
   declareNorm,
   declareProjection,
@@ -86,6 +87,7 @@ export const encoderDecoder = {
   doc: 'An encoder of a source and a decoder of a target, for tasks such as translation; by default the first Transformer.',
   keys,
   trainingKeys: ['dropout'],
+  computedSizes,
   addedKeys,
   rules: [
     ...blockRules,

@@ -135,15 +135,22 @@ export function modelDifference(one: ModelConfig, other: ModelConfig): ModelDiff
     return { key: 'architecture', one: one.architecture, other: other.architecture };
   }
   const { keys, trainingKeys } = architectureOf(one);
-  const [values, otherValues] = [withAddedKeys(one), withAddedKeys(other)];
+  const [values, otherValues] = [one, other].map((config) => withAddedKeys(withComputedSizes(config))) as [Keys, Keys];
   const key = Object.keys(keys.shape).find(
     (each) => !trainingKeys.some((own) => own === each) && !isSameValue(values[each], otherValues[each]),
   );
   return key === undefined ? undefined : { key, one: values[key], other: otherValues[key] };
 }
 
+/** The config with the sizes of keys whose 0 means one that is computed; files of other libraries have only these. */
+export function withComputedSizes(config: ModelConfig): ModelConfig {
+  return (architectureOf(config).computedSizes?.(config) ?? config) as ModelConfig;
+}
+
+type Keys = Readonly<Record<string, unknown>>;
+
 /** The keys of a model by name, including those of which nothing is added. */
-export function withAddedKeys(config: ModelConfig): Readonly<Record<string, unknown>> {
+export function withAddedKeys(config: ModelConfig): Keys {
   const { keys, addedKeys } = architectureOf(config);
   const added = addedKeys.map((key) => [key, (keys.shape[key] as z.ZodType).parse(undefined)] as const);
   return { ...Object.fromEntries(added), ...config };

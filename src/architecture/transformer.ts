@@ -12,6 +12,7 @@ import {
   blockPartKeys,
   blockRules,
   blockSizeKeys,
+  computedSizes,
   declareFeedForward,
   declareNorm,
   declareSelfAttention,
@@ -73,6 +74,7 @@ export const transformer = {
   doc: 'A decoder with these parts, by default those of Llama.',
   keys,
   trainingKeys: ['dropout'],
+  computedSizes,
   freeKeys: ({ positions }) => (positions === 'rope' || positions === 'none' ? ['blockSize'] : []),
   addedKeys,
   rules: [

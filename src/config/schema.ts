@@ -301,7 +301,9 @@ export const crossChecks: readonly CrossCheck[] = [
     key: 'schedule.minLearningRate',
     other: 'schedule.learningRate',
     must: 'must not be above',
-    holds: ({ schedule }) => schedule.minLearningRate <= schedule.learningRate,
+    // The other kinds do not use it, or are checked below.
+    holds: ({ schedule: { kind, minLearningRate, learningRate } }) =>
+      !['cosine', 'linear', 'wsd'].includes(kind) || minLearningRate <= learningRate,
   },
   {
     key: 'schedule.decaySteps',

@@ -15,6 +15,7 @@ import {
   networkOf,
   parameterCount,
   withAddedKeys,
+  withComputedSizes,
 } from '../architecture/registry.ts';
 import { declaredTensors, isTrainedBy } from '../architecture/trainable.ts';
 import { invariant, UserError } from '../base/errors.ts';
@@ -135,7 +136,9 @@ function withSizes(
   sizes: ModelConfig,
   { chosen, suggested }: { chosen: readonly string[]; suggested: readonly string[] },
 ): Config['model'] {
-  const [wanted, has] = [{ ...given } as Readonly<Record<string, unknown>>, withAddedKeys(sizes)];
+  const wanted: Readonly<Record<string, unknown>> = { ...given };
+  const has = withAddedKeys(withComputedSizes(sizes));
+  const sizeOf = (key: string) => withAddedKeys(withComputedSizes({ ...sizes, [key]: wanted[key] }))[key];
   const { trainingKeys, freeKeys, addedKeys, keys } = architectureOf(sizes);
   const ownKeys = [...trainingKeys, ...(freeKeys?.(sizes) ?? [])];
   const isAbsent = (key: string, value: unknown) => isSameValue(value, keys.shape[key]?.safeParse(undefined).data);
@@ -154,7 +157,7 @@ function withSizes(
       );
     } else if (addedKeys.includes(key) && (isAbsent(key, has[key]) || isAbsent(key, value))) own[key] = value;
     // 0 uses the actual size.
-    else if (!isSameValue(value, has[key]) && !(key === 'vocabSize' && value === 0)) {
+    else if (!isSameValue(sizeOf(key), has[key]) && !(key === 'vocabSize' && value === 0)) {
       const its = key in has ? `have ${JSON.stringify(has[key])}` : `are of a ${sizes.architecture}`;
       throw new UserError(
         `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} ${its}: omit model.${key}, since sizes come from model.from`,

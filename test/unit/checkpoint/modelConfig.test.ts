@@ -2,7 +2,13 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
-import { parameterCount } from '../../../src/architecture/registry.ts';
+import {
+  architectureOf,
+  architectures,
+  type ModelConfig,
+  modelDifference,
+  parameterCount,
+} from '../../../src/architecture/registry.ts';
 import { type ActivationKind, activationKinds } from '../../../src/base/activations.ts';
 import { UserError } from '../../../src/base/errors.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
@@ -46,6 +52,17 @@ describe('config.json', () => {
   ])('holds every field of a model: %o', (changes) => {
     const config = { ...tinyModel, ...changes };
     expect(decodeModelConfig(JSON.parse(encodeModelConfig(config, undefined)), 'config.json')).toEqual(config);
+  });
+
+  test.each([
+    ...architectures.map(({ name }) => ({ architecture: name, vocabSize: 11 })),
+    { architecture: 'transformer', vocabSize: 11, nHead: 4, nKvHead: 4, mlp: 'geglu', bias: 'qkv' },
+    { architecture: 'encoderDecoder', vocabSize: 11, nHead: 4, nKvHead: 2, mlp: 'swiglu' },
+  ])('is that of the same model, with the defaults of its architecture: %o', (keys) => {
+    const config = architectureOf(keys as ModelConfig).keys.parse(keys) as ModelConfig;
+    const read = decodeModelConfig(JSON.parse(encodeModelConfig(config, 3)), 'config.json');
+    expect(modelDifference(config, read)).toBeUndefined();
+    expect(modelDifference({ ...config, blockSize: 7 }, read)?.key).toBe('blockSize');
   });
 
   test.each(activationKinds)('keeps the activation %s', (activation) => {
