@@ -132,6 +132,7 @@ export class TrainedModel {
   async *generate(prompt: string, options: GenerateTextOptions = {}): AsyncGenerator<string, void, undefined> {
     this.#check();
     checkOptionNames('generate', options, generateNames);
+    checkTexts('generate', [prompt]);
     const { signal, ...given } = options;
     const text = { maxTokens: 200, temperature: 0.8, topK: 200, topP: 1, seed: 1337, ...given };
     checkRanges(text);
@@ -154,6 +155,7 @@ export class TrainedModel {
    */
   async evaluate(text: string): Promise<TextEvaluation> {
     this.#check();
+    checkTexts('evaluate', [text]);
     const own = textTokens(this.tokenizer, text);
     const tokens = newTokenArray(this.tokenizer.vocabSize, own.length);
     tokens.set(own);
@@ -171,9 +173,12 @@ export class TrainedModel {
     this.#check();
     checkOptionNames('translate', options, translateNames);
     checkEncoder(this.#loaded, 'translate');
+    checkTexts('translate', sources);
     const { maxTokens = this.config.blockSize, ...given } = options;
     const beams = { ...noBeams, ...given };
     checkRanges({ ...beams, maxTokens });
+    const empty = sources.findIndex((source) => source.trim() === '');
+    if (empty >= 0) throw new UserError(`translate: text ${empty + 1} is empty: expected a source`);
     const tokens = sources.map((source) => promptTokens(this.tokenizer, source));
     return (await targetsOf(this.#loaded, tokens, { beams, maxTokens })).map(({ text }) => text);
   }
@@ -186,6 +191,7 @@ export class TrainedModel {
   async classify(texts: readonly string[], options: ClassifyOptions = {}): Promise<Classification[]> {
     this.#check();
     checkOptionNames('classify', options, classifyNames);
+    checkTexts('classify', texts);
     const { tooLong = 'error' } = options;
     if (!tooLongTexts.includes(tooLong)) {
       throw new UserError(`tooLong: expected ${tooLongTexts.join(' or ')}, received ${JSON.stringify(tooLong)}`);
@@ -239,6 +245,22 @@ export async function loadCheckpoint(path: string, options: LoadCheckpointOption
   if (options.engine !== undefined) checkOptionNames("loadCheckpoint's engine", options.engine, engineOptionNames);
   const { cwd = process.cwd(), engine = { name: 'auto' }, best, onWarning = emitWarning } = options;
   return new TrainedModel(await loadModel({ path, best, cwd, engine, onWarning }));
+}
+
+/** Callers in JavaScript have no types. @throws UserError that says what the method expects */
+function checkTexts(of: string, texts: unknown): void {
+  if (!Array.isArray(texts)) {
+    const cure = typeof texts === 'string' ? `: put it into one, as in ${of}([text])` : '';
+    throw new UserError(`${of}: expected an array of texts, received ${kindOf(texts)}${cure}`);
+  }
+  const wrong = texts.findIndex((text) => typeof text !== 'string');
+  if (wrong >= 0) throw new UserError(`${of}: text ${wrong + 1}: expected a string, received ${kindOf(texts[wrong])}`);
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined || value === null) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
 const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies OptionNames<LoadCheckpointOptions>;

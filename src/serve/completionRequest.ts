@@ -44,13 +44,21 @@ export interface CompletionRequest {
   readonly form: ResponseForm;
 }
 
+/** What a model with an encoder reads and writes. */
+export interface TargetLimits {
+  /** Largest number of tokens of a source. */
+  readonly sourceMax: number;
+  /** Largest number of tokens of its target, and the default of `max_tokens`. */
+  readonly targetMax: number;
+}
+
 /** What a server and its model allow. */
 export interface RequestLimits {
   readonly model: string;
   readonly tokenizer: Tokenizer;
   readonly vocabSize: number;
-  /** Largest number of tokens of a prompt that is a source, for a model with an encoder. Absent: prompts of any length are continued. */
-  readonly sourceMax?: number | undefined;
+  /** For a model with an encoder, whose prompts are sources. Absent: prompts of any length are continued. */
+  readonly targets?: TargetLimits | undefined;
   /** Tokens that end a text, unless the request has `ignore_eos`. */
   readonly endTokens: readonly number[];
   /** Texts of one request. */
@@ -82,9 +90,18 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
   const logprobs = body['logprobs'] !== undefined;
   const echo = flag(body, 'echo');
   if (logprobs && echo) throw invalid('logprobs', 'this server has none of a prompt; leave out echo or logprobs');
+  const { targets } = limits;
+  if (echo && targets !== undefined) {
+    throw invalid('echo', 'this model writes the target of a prompt and does not continue it; leave it out');
+  }
+  // OpenAI's defaults are for continuations: a translation is complete, and the most likely one.
+  const tokensByDefault = Math.min(targets?.targetMax ?? 16, requestLimits.maxTokens);
   const shared = {
-    maxTokens: number(body, 'max_tokens', { min: 0, max: requestLimits.maxTokens, whole: true, fallback: 16 }),
-    ...samplingOf(body),
+    maxTokens: number(body, 'max_tokens', {
+      ...{ min: 0, max: requestLimits.maxTokens, whole: true },
+      fallback: tokensByDefault,
+    }),
+    ...samplingOf(body, targets === undefined ? 1 : 0),
     endTokens: flag(body, 'ignore_eos') ? [] : limits.endTokens,
     logprobs: logprobs
       ? number(body, 'logprobs', { min: 0, max: requestLimits.logprobs, whole: true, fallback: 0 })
@@ -116,16 +133,20 @@ interface Prompt {
 
 /** A text, tokens, or several of either; left out, the tokens that begin a text, or else the one that ends a document. */
 function promptsOf(body: Body, limits: RequestLimits): Prompt[] {
-  const { sourceMax = Number.POSITIVE_INFINITY } = limits;
   const prompts = givenPrompts(body, limits);
+  if (limits.targets === undefined) return prompts;
+  if (prompts.some(({ text }) => text().trim() === '')) {
+    throw invalid('prompt', 'the source is empty; expected a text, such as one to translate');
+  }
+  const { sourceMax } = limits.targets;
   const long = prompts.find(({ tokens }) => tokens.length > sourceMax);
   if (long === undefined) return prompts;
   throw invalid('prompt', `the model reads sources of at most ${sourceMax} tokens; this one has ${long.tokens.length}`);
 }
 
 function givenPrompts(body: Body, limits: RequestLimits): Prompt[] {
-  const { tokenizer, sourceMax } = limits;
-  if (body['prompt'] === undefined && sourceMax !== undefined) {
+  const { tokenizer, targets } = limits;
+  if (body['prompt'] === undefined && targets !== undefined) {
     throw invalid('prompt', 'expected a source, such as a text to translate');
   }
   const { beginTokens = [], endOfText } = tokenizer;

@@ -65,10 +65,13 @@ export function checkGathered(
   throw invalid('max_tokens', `an answer of ${of} has up to ${most} tokens each; ask for fewer, or set stream`);
 }
 
-/** How tokens are chosen, and the texts that end an answer. */
-export function samplingOf(body: Body): Pick<TextRequest, 'temperature' | 'topP' | 'topK' | 'stop'> {
+/**
+ * How tokens are chosen, and the texts that end an answer.
+ * @param temperature of a request that names none
+ */
+export function samplingOf(body: Body, temperature = 1): Pick<TextRequest, 'temperature' | 'topP' | 'topK' | 'stop'> {
   return {
-    temperature: number(body, 'temperature', { min: 0, max: 100, fallback: 1 }),
+    temperature: number(body, 'temperature', { min: 0, max: 100, fallback: temperature }),
     topP: number(body, 'top_p', { min: 1e-4, max: 1, fallback: 1 }),
     topK: number(body, 'top_k', { min: 0, max: 2 ** 31, whole: true, fallback: 0 }),
     stop: stopsOf(body),

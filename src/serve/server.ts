@@ -201,11 +201,12 @@ export class ModelServer {
   #parseCompletion(body: unknown): CompletionRequest {
     const { modelName: model, batchMax, queueMax } = this.#options;
     const { tokenizer } = this.#loaded;
-    const { vocabSize } = this.#loaded.model.config;
+    const { vocabSize, blockSize } = this.#loaded.model.config;
     const choicesMax = Math.min(batchMax + queueMax, 128);
     const endTokens = this.#endTokens;
-    const sourceMax = readsSources(this.#loaded) ? promptTokensMax(this.#loaded) : undefined;
-    const limits = { model, tokenizer, vocabSize, sourceMax, endTokens, choicesMax, randomSeed };
+    const sizes = { sourceMax: promptTokensMax(this.#loaded), targetMax: blockSize };
+    const targets = readsSources(this.#loaded) ? sizes : undefined;
+    const limits = { model, tokenizer, vocabSize, targets, endTokens, choicesMax, randomSeed };
     return parseCompletionRequest(body, limits);
   }
 

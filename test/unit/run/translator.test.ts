@@ -12,6 +12,8 @@ import { evaluateTokens } from '../../../src/run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { mostLikelyTarget } from '../../../src/run/mostLikelyTarget.ts';
 import { TrainedModel } from '../../../src/run/trainedModel.ts';
+import { parseCompletionRequest } from '../../../src/serve/completionRequest.ts';
+import { ModelServer } from '../../../src/serve/server.ts';
 import { answersBleu } from '../../../src/task/bleu.ts';
 import { exactMatch } from '../../../src/task/exactMatch.ts';
 import { sequenceEnds, sourceTokens } from '../../../src/task/seq2seq.ts';
@@ -101,6 +103,50 @@ it('evaluates rows and aligned text files alike, and their BLEU', async () => {
   const options = { template: undefined, cwd, onProgress: () => undefined };
   const { ended } = await evaluateAnswers(loaded, placed(words), { ...options, measure: answersBleu });
   expect(ended).toBe(64);
+});
+
+it('translates over HTTP as generate does, unless the request says otherwise', async () => {
+  const limits = { batchMax: 8, queueMax: 8, modelName: 'copies', onWarning: expect.unreachable };
+  const server = await ModelServer.open(loaded, { host: '127.0.0.1', port: 0, ...limits });
+  const answerTo = async (request: object): Promise<Record<string, unknown>> => {
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(request) };
+    const response = await fetch(`${server.urls.here}v1/completions`.replace('//v1', '/v1'), init);
+    return (await response.json()) as Record<string, unknown>;
+  };
+  try {
+    expect(await answerTo({ prompt: ['bad', 'cab'] })).toMatchObject({
+      choices: ['bad', 'cab'].map((text) => ({ text, finish_reason: 'stop' })),
+    });
+    expect(await answerTo({ prompt: 'bad', echo: true })).toMatchObject({
+      error: { message: expect.stringContaining('does not continue it; leave it out'), param: 'echo' },
+    });
+    expect(await answerTo({ prompt: '' })).toMatchObject({ error: { param: 'prompt' } });
+  } finally {
+    await server.close(0);
+  }
+  const { tokenizer } = loaded;
+  const requested = (body: object, targets?: { sourceMax: number; targetMax: number }) =>
+    parseCompletionRequest(body, {
+      ...{ model: 'copies', tokenizer, vocabSize: tokenizer.vocabSize, endTokens: [], choicesMax: 1, targets },
+      randomSeed: () => 1,
+    }).choices[0];
+  const targets = { sourceMax: 99, targetMax: 100 };
+  expect(requested({ prompt: 'bad' }, targets)).toMatchObject({ temperature: 0, maxTokens: 100 });
+  const given = { temperature: 0.5, max_tokens: 3 };
+  expect(requested({ prompt: 'bad', ...given }, targets)).toMatchObject({ temperature: 0.5, maxTokens: 3 });
+  expect(requested({ prompt: 'bad' })).toMatchObject({ temperature: 1, maxTokens: 16 });
+});
+
+it('names what translate expects', async () => {
+  const translate = (sources: unknown) => new TrainedModel(loaded).translate(sources as string[]);
+  await expect(translate('bad')).rejects.toThrow(
+    'translate: expected an array of texts, received a string: put it into one, as in translate([text])',
+  );
+  await expect(translate(['bad', 5])).rejects.toThrow('translate: text 2: expected a string, received a number');
+  await expect(translate(undefined)).rejects.toThrow('translate: expected an array of texts, received undefined');
+  const notText = new TrainedModel(loaded).generate(5 as unknown as string);
+  await expect(notText.next()).rejects.toThrow('generate: text 1: expected a string, received a number');
+  await expect(translate(['bad', ' '])).rejects.toThrow('translate: text 2 is empty: expected a source');
 });
 
 it('refuses what it cannot do', async () => {
