@@ -41,18 +41,19 @@ export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
       .positional('model', {
         type: 'string',
         demandOption: true,
-        describe: 'Weights to start from: a run, a checkpoint or a GPT-2 or Llama folder',
+        describe: 'Weights to start from: a run, a checkpoint or a folder of GPT-2, Llama or MarianMT weights',
       })
       .positional('rows', {
         type: 'string',
         demandOption: true,
-        describe: 'Rows to train on: JSON Lines, JSON, CSV, TSV or Parquet',
+        describe: 'Rows to train on: JSON Lines, JSON, CSV, TSV or Parquet; with --targets, a text file of sources',
       })
       .option('task', { choices: kinds, describe: 'What to learn from the rows [default: what their keys show]' })
       .option('targets', targetsOption)
       .options(options)
       .example('$0 finetune gpt2/ instructions.jsonl', 'answer instructions')
       .example('$0 finetune gpt2/ spam.csv --set train.trainable=lastBlocks:1', 'classify texts: columns text, label')
+      .example('$0 finetune runs/translate a.en --targets a.es', 'translate texts, line by line')
       .example('$0 finetune runs/sft pairs.jsonl --task reward', 'a reward model from pairs of answers'),
   handler: run,
 };

@@ -45,7 +45,7 @@ export async function findCheckpoint(
   const directory = (await isDirectory(inRun)) ? inRun : folder;
   if (!(await isDirectory(directory))) {
     throw new UserError(
-      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a GPT-2 model${await runsHint(folder, cwd)}`,
+      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a folder of GPT-2, Llama or MarianMT weights${await runsHint(folder, cwd)}`,
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });
