@@ -28,9 +28,9 @@ hashes() {
 compare() {
   local name="$1" one two
   shift
-  local keys=("data.text=$text" "train.maxSteps=$steps" "schedule.decaySteps=$steps" schedule.warmupSteps=10 sample.maxTokens=0 engine.threads=1 "checkpoint.everySteps=$steps")
-  train "$old" "$scratch/old" "$@" "${keys[@]}"
-  train "$new" "$scratch/new" "$@" "${keys[@]}"
+  local keys=("data.text=$text" "schedule.decaySteps=$steps" schedule.warmupSteps=10 sample.maxTokens=0 engine.threads=1 "checkpoint.everySteps=$steps")
+  train "$old" "$scratch/old" "$@" "${keys[@]}" "train.maxSteps=$steps"
+  train "$new" "$scratch/new" "$@" "${keys[@]}" "train.maxSteps=$steps"
   train "$new" "$scratch/resumed" "$@" "${keys[@]}" "train.maxSteps=$((steps / 2))"
   (cd "$new" && node dist/cli/main.js --resume "$scratch/resumed" --set "train.maxSteps=$steps" --quiet >/dev/null)
   one="$(hashes "$scratch/old" | xargs)" two="$(hashes "$scratch/new" | xargs)" three="$(hashes "$scratch/resumed" | xargs)"
