@@ -6,12 +6,12 @@
  * Each step is a command, which is printed and can be typed by hand; a step that is complete is not repeated. The last one is done once
  * per seed (default: 1). The guide is docs/guide/assistant.md.
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeData } from './makeData.ts';
 import { type Measured, meanAndDeviation, measure } from './measure.ts';
+import { runToEnd } from './runToEnd.ts';
 
 const folder = 'runs/assistant';
 const lockstep = dirname(dirname(fileURLToPath(import.meta.resolve('lockstep'))));
@@ -21,38 +21,39 @@ const seeds = Array.from({ length: seedCount }, (_, i) => i + 1);
 const kinds = ['ppo', 'grpo'] as const;
 const run = (name: string) => `${folder}/${name}`;
 
-function launch(...args: string[]): void {
+async function launch(...args: string[]): Promise<void> {
   console.log(`\n$ npx launch ${args.join(' ')}`);
-  const { status } = spawnSync(process.execPath, [join(lockstep, 'dist/cli/main.js'), ...args], { stdio: 'inherit' });
-  if (status !== 0) process.exit(status ?? 1);
+  const status = await runToEnd(process.execPath, [join(lockstep, 'dist/cli/main.js'), ...args]);
+  if (status !== 0) process.exit(status);
 }
 
 /** Trains a model in `runs/assistant/NAME`. */
-function train(name: string, config: string, ...more: string[]): void {
+async function train(name: string, config: string, ...more: string[]): Promise<void> {
   const file = relative('', join(lockstep, 'examples/assistant', `${config}.yaml`));
-  if (existsSync(run(name))) launch('--resume', run(name));
-  else launch('--config', file, '--run-dir', run(name), ...more);
+  if (existsSync(run(name))) await launch('--resume', run(name));
+  else await launch('--config', file, '--run-dir', run(name), ...more);
 }
 
 makeData(run('data'));
 
 // Before step 1: a language model, which continues texts of its books.
-train('base', 'pretrain');
+await train('base', 'pretrain');
 
 // Step 1: fine-tune it on demonstrations. It now answers questions, as well and as badly as the people who wrote them.
-train('sft', 'sft', '--init-from', run('base'));
+await train('sft', 'sft', '--init-from', run('base'));
 
 // Step 2: learn from comparisons of two answers which ones people like.
-train('reward', 'reward', '--init-from', run('sft'));
+await train('reward', 'reward', '--init-from', run('sft'));
 
 // Step 3: let the model of step 1 answer questions, and learn to write answers that the model of step 2 likes.
 for (const kind of kinds) {
-  for (const seed of seeds) train(`${kind}-${seed}`, kind, '--init-from', run('sft'), '--set', `train.seed=${seed}`);
+  for (const seed of seeds)
+    await train(`${kind}-${seed}`, kind, '--init-from', run('sft'), '--set', `train.seed=${seed}`);
 }
 
 const trained = kinds.flatMap((kind) => seeds.map((seed) => run(`${kind}-${seed}`)));
-launch('plot', ...trained, '--metric', 'reward', '--out', run('reward.svg'));
-launch('plot', ...trained, '--metric', 'rolloutKl', '--out', run('kl.svg'));
+await launch('plot', ...trained, '--metric', 'reward', '--out', run('reward.svg'));
+await launch('plot', ...trained, '--metric', 'rolloutKl', '--out', run('kl.svg'));
 
 // Answers to questions that nobody has asked before: what the reward model and the annotators say about them.
 const before: Measured[] = [];

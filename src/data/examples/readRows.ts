@@ -121,7 +121,7 @@ function checkFormat({ format, name }: Source, { setting }: ReadRowsOptions): vo
   );
 }
 
-/** @throws UserError unless there are two files, both of text, each named by itself */
+/** @throws UserError unless there are two different files, both of text, each named by itself */
 function checkAligned(sources: readonly Source[], { paths, setting, columns }: ReadRowsOptions): void {
   const expected = setting.startsWith('data.')
     ? 'two text files with aligned lines, the sources first and then the targets, or files of rows {source, target}'
@@ -132,8 +132,12 @@ function checkAligned(sources: readonly Source[], { paths, setting, columns }: R
     throw new UserError(`${setting}: ${text.name} is text, but ${rows.name} has rows. Expected ${expected}`);
   }
   if (sources.length !== 2 || paths.length !== 2) {
-    const found =
-      sources.length === 1 ? `only ${text.name}` : `${grouped(sources.length)} text files in ${paths.join(', ')}`;
+    const repeats = paths.length > sources.length;
+    const found = repeats
+      ? `${paths.join(', ')}, which repeats a file`
+      : sources.length === 1
+        ? `only ${text.name}`
+        : `${grouped(sources.length)} text files in ${paths.join(', ')}`;
     throw new UserError(`${setting}: found ${found}. Expected ${expected}`);
   }
   if (columns.length > 0)

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { demonstration, prefersFirst, qualityOf, questions, randomOf } from '../../../examples/assistant/domain.ts';
 import { heldOut, makeData } from '../../../examples/assistant/makeData.ts';
+import { runToEnd } from '../../../examples/assistant/runToEnd.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 
@@ -86,4 +87,17 @@ describe('the configs', () => {
       expect(Number.isInteger(iterations)).toBe(true);
     }
   });
+});
+
+it('waits for a command that Ctrl-C ends, and starts no other', async () => {
+  const listeners = process.listenerCount('SIGINT');
+  const saved = join(folder, 'saved');
+  const save = `setTimeout(() => fs.writeFileSync(${JSON.stringify(saved)}, ''), 50)`;
+  const ended = runToEnd(process.execPath, ['-e', save]);
+  // As a terminal sends it to both processes; the command has no other work than to save.
+  process.emit('SIGINT', 'SIGINT');
+  expect(await ended).toBe(130);
+  expect(readdirSync(folder)).toContain('saved');
+  expect(await runToEnd(process.execPath, ['-e', 'process.exit(3)'])).toBe(3);
+  expect(process.listenerCount('SIGINT')).toBe(listeners);
 });

@@ -181,6 +181,12 @@ describe('two text files with aligned lines', () => {
     await expect(read([en, es, fr])).rejects.toThrow(
       `data.examples: found 3 text files in b.en, b.es, b.fr. ${expected}`,
     );
+    await expect(read([en, es, es])).rejects.toThrow(
+      `data.examples: found b.en, b.es, b.es, which repeats a file. ${expected}`,
+    );
+    await expect(read([en, `./${en}`])).rejects.toThrow(
+      `data.examples: found b.en, ./b.en, which repeats a file. ${expected}`,
+    );
     // In the order of their names, which need not be the one that is meant.
     await expect(read(['b.e*'])).rejects.toThrow(`data.examples: found 2 text files in b.e*. ${expected}`);
     await expect(read([en, rows])).rejects.toThrow(`data.examples: b.en is text, but b.jsonl has rows. ${expected}`);
