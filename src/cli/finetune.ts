@@ -14,10 +14,17 @@ const kinds = ['sft', 'classify', 'seq2seq', 'dpo', 'reward', 'lm'] as const;
 type Kind = (typeof kinds)[number];
 
 /** The shipped config of each task, and what differs for weights that are already trained. */
-const starts: Readonly<Record<Kind, { readonly config: string; readonly settings: readonly string[] }>> = {
+export const starts: Readonly<Record<Kind, { readonly config: string; readonly settings: readonly string[] }>> = {
   sft: { config: 'sft', settings: ['task.template=auto', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
   classify: { config: 'classify', settings: ['schedule.learningRate=5e-5', 'train.epochs=3'] },
-  seq2seq: { config: 'translate', settings: ['schedule.learningRate=5e-5', 'train.epochs=2'] },
+  seq2seq: {
+    config: 'translate',
+    // The schedule of random weights rises for 100 steps, which is longer than many runs on rows of one's own.
+    settings: [
+      ...['schedule.kind=cosine', 'schedule.learningRate=1e-4', 'schedule.minLearningRate=0'],
+      ...['schedule.warmupSteps=0', 'train.epochs=2'],
+    ],
+  },
   dpo: { config: 'dpo', settings: [] },
   reward: { config: 'reward', settings: [] },
   lm: { config: 'sft', settings: ['task.kind=lm', 'schedule.learningRate=5e-5', 'train.epochs=2'] },

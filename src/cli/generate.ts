@@ -36,7 +36,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         type: 'string',
         requiresArg: true,
         conflicts: 'prompt',
-        describe: 'File with the text',
+        describe: 'File with the text; translators read each line as a source',
       })
       .option('num-samples', {
         type: 'number',
@@ -82,28 +82,46 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
     const tokenTimesMs = [performance.now()];
     const onToken = () => tokenTimesMs.push(performance.now());
     const options = textOptionsOf({ ...args, prompt }, loaded);
-    if (beams.beams > 1) {
-      process.stdout.write(`${await mostLikelyTarget(loaded, options, beams)}\n`);
-      return;
-    }
-    // A target is not the continuation of its source.
-    const isTarget = hasEncoder(loaded.model.config);
-    if (args.numSamples === 1) {
-      const pieces = continueText(loaded, options, onToken);
-      if (isTarget) await pieces.next();
-      for await (const piece of pieces) process.stdout.write(piece);
-      process.stdout.write('\n');
-    } else {
-      const samples = { count: args.numSamples, together: samplesTogether, onToken };
-      let between = '';
-      for await (const { text } of continueTextOften(loaded, options, samples)) {
-        process.stdout.write(`${between}${isTarget ? '' : options.prompt}${text}\n`);
-        between = `${separator}\n`;
+    const isRead = args.prompt === '-' || args.promptFile !== undefined;
+    const prompts = isRead && hasEncoder(loaded.model.config) ? sourcesOf(options.prompt) : [options.prompt];
+    for (const each of prompts) {
+      if (each === '' && prompts.length > 1) {
+        process.stdout.write('\n'); // so that line n is the target of line n
+      } else if (beams.beams > 1) {
+        process.stdout.write(`${await mostLikelyTarget(loaded, { ...options, prompt: each }, beams)}\n`);
+      } else {
+        await printTexts(loaded, { ...options, prompt: each }, { count: args.numSamples, onToken });
       }
     }
-    process.stderr.write(`${describeSpeed(tokenTimesMs)}\n`);
+    if (beams.beams === 1) process.stderr.write(`${describeSpeed(tokenTimesMs)}\n`);
   } finally {
     await loaded.engine.dispose();
+  }
+}
+
+/** The sources of a translator in a text that is read: one in each line. */
+export function sourcesOf(text: string): string[] {
+  return text.replace(/\r?\n$/, '').split(/\r?\n/);
+}
+
+async function printTexts(
+  loaded: LoadedModel,
+  options: TextOptions,
+  { count, onToken }: { readonly count: number; readonly onToken: () => void },
+): Promise<void> {
+  // A target is not the continuation of its source.
+  const isTarget = hasEncoder(loaded.model.config);
+  if (count === 1) {
+    const pieces = continueText(loaded, options, onToken);
+    if (isTarget) await pieces.next();
+    for await (const piece of pieces) process.stdout.write(piece);
+    process.stdout.write('\n');
+    return;
+  }
+  let between = '';
+  for await (const { text } of continueTextOften(loaded, options, { count, together: samplesTogether, onToken })) {
+    process.stdout.write(`${between}${isTarget ? '' : options.prompt}${text}\n`);
+    between = `${separator}\n`;
   }
 }
 

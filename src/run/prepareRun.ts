@@ -33,7 +33,7 @@ import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
 import { checkRunConfig } from './runConfig.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
-import { withRunLength } from './runLength.ts';
+import { warmupWarning, withRunLength } from './runLength.ts';
 
 /** The arguments of `launch train`. Numbers are in their ranges. */
 export interface RunArguments {
@@ -143,6 +143,8 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const labelled = withHeads(given, data);
   if (weights !== undefined) noteInitialWeights(weights, labelled.model, { cwd, note: messages.note });
   const counted = withRunLength(labelled, data, { step, samples: samplesSeen });
+  const short = resuming ? undefined : warmupWarning(counted);
+  if (short !== undefined) messages.warn(short);
   const longer = before && counted.train.epochs > 0 ? scheduleNote(counted, before) : undefined;
   if (longer !== undefined) messages.note(longer);
   const config = withFittingPrompt(counted, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });

@@ -1,8 +1,10 @@
 /** The number of steps of a run that counts epochs (`train.epochs`). */
 import { messageOf, UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { learningRateAt } from '../coordinator/core/schedule.ts';
 import type { RunData } from '../data/runData.ts';
 import type { RunFolder } from './runFolder.ts';
 
@@ -27,6 +29,20 @@ export function withRunLength(config: Config, data: RunData, { step, samples }: 
   const maxSteps = step + Math.ceil(left / train.globalBatchSize);
   if (maxSteps <= stepsMax) return { ...config, train: { ...train, maxSteps } };
   throw new UserError(`train.epochs: ${train.epochs} are ${maxSteps} steps, but a run has at most ${stepsMax}`);
+}
+
+/**
+ * The warning of a run of epochs that ends before its warm-up; undefined for another run. Who sets `train.maxSteps` knows how short the run is, but the length of epochs follows from
+ * the rows.
+ */
+export function warmupWarning({ train: { epochs, maxSteps }, schedule }: Config): string | undefined {
+  const { kind, warmupSteps, learningRate } = schedule;
+  if (epochs === 0 || maxSteps === 0 || kind === 'sweep' || maxSteps >= warmupSteps) return undefined;
+  const share = (100 * learningRateAt(maxSteps - 1, schedule)) / learningRate;
+  return (
+    `the run has ${grouped(maxSteps)} ${maxSteps === 1 ? 'step' : 'steps'}, but the learning rate rises for ${grouped(warmupSteps)} (schedule.warmupSteps): ` +
+    `it ends at ${Number(share.toPrecision(2))} % of schedule.learningRate. Set schedule.warmupSteps=${Math.floor(maxSteps / 10)}`
+  );
 }
 
 /** Keeps the number of steps in config.yaml, where the dashboard and the list of runs look for it. */

@@ -17,7 +17,7 @@ it('trains weights on rows as the command that it prints', async () => {
   );
   expect(base).toMatchObject({ code: 0, stderr: '' });
 
-  const settings = ['train.epochs=1', 'train.workers=1', 'task.template=plain'];
+  const settings = ['train.epochs=1', 'train.workers=1', 'task.template=plain', 'schedule.warmupSteps=0'];
   const given = ['finetune', 'runs/base', 'rows.jsonl', '--run-dir', 'runs/short', ...set(...settings)];
   const short = await launch(given, here);
   expect(short).toMatchObject({ code: 0, stderr: '' });

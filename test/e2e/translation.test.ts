@@ -22,6 +22,7 @@ const options = [
   ...['data.examples=[a.en,a.es]', 'data.tokenizer=char', 'model.nEmbd=32', 'model.nHead=2', 'model.encoderLayers=1'],
   ...['model.nLayer=1', 'model.blockSize=128', 'model.dropout=0.1', 'train.epochs=1', 'train.globalBatchSize=8'],
   ...['train.microBatchSize=2', 'train.logEverySteps=1', 'eval.everySteps=3', 'sample.maxTokens=5', 'engine.threads=1'],
+  ...['schedule.warmupSteps=5', 'schedule.learningRate=1e-4'],
 ];
 
 async function train(run: string, ...args: readonly string[]): Promise<string> {
@@ -42,11 +43,13 @@ it('trains alike on one worker and on two, and translates, evaluates and refuses
   expect(one).toHaveLength(5);
   for (const [step, loss] of one!.entries()) expect(two![step]).toBeCloseTo(loss, 5);
 
+  writeFileSync(join(folder(), 'sources.txt'), 'one two\n\nthree\n');
   const generated = await launch(
-    ['generate', '--checkpoint', 'one', '--prompt', 'one two', '--max-tokens', '4'],
+    ['generate', '--checkpoint', 'one', '--prompt-file', 'sources.txt', '--max-tokens', '4'],
     folder(),
   );
   expect(generated.code).toBe(0);
+  expect(generated.stdout).toMatch(/^[^\n]*\n\n[^\n]*\n$/); // each line is a source
   // Only the target, at most 4 characters, or the name of the end token that a new model may draw.
   expect(generated.stdout.trimEnd()).not.toContain('one two');
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { describeSpeed } from '../../../src/cli/generate.ts';
+import { describeSpeed, sourcesOf } from '../../../src/cli/generate.ts';
 
 describe('describeSpeed', () => {
   it('tells the prompt from the tokens that follow', () => {
@@ -9,4 +9,13 @@ describe('describeSpeed', () => {
     expect(describeSpeed([1000, 1250])).toBe('1 token: the first after 0.25 s');
     expect(describeSpeed([1000])).toBe('0 tokens');
   });
+});
+
+it.each([
+  ['six\n', ['six']],
+  ['six', ['six']],
+  ['six\r\n\r\nseven\r\n', ['six', '', 'seven']],
+  ['', ['']],
+])('reads the sources of %j, one in each line', (text, sources) => {
+  expect(sourcesOf(text)).toEqual(sources);
 });
