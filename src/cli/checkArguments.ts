@@ -32,6 +32,10 @@ export function checkArguments(parsed: Readonly<Record<string, unknown>>, given:
       if (texts.length === 0) continue;
       throw new UserError(`${name}: expected a number, received ${JSON.stringify(texts[0]?.text ?? '')}`);
     }
+    // Yargs makes 0 of an empty text.
+    if (typeof value === 'number' && texts[0]?.text?.trim() === '') {
+      throw new UserError(`${name}: expected a number, received ${JSON.stringify(texts[0].text)}`);
+    }
     if (value === '' && !bare.has(key)) {
       throw new UserError(`${name}: expected a non-empty text`);
     }

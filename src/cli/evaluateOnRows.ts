@@ -67,6 +67,11 @@ function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void
   if (hasLabels && task !== undefined) {
     throw new UserError(`--task ${task} needs a language model, but this model has labels: omit --task`);
   }
+  if (task === 'choices' && hasEncoder(model.config)) {
+    throw new UserError(
+      '--task choices compares continuations, but this model writes the target of a source: use --task exact or bleu, or omit it',
+    );
+  }
   const why = hasLabels ? 'this model has labels' : `--task ${task} reads rows`;
   if (data === undefined && task !== undefined) throw new UserError(`${why}: give rows to evaluate with --data`);
   if (data === undefined && (field ?? format ?? columns) !== undefined) {

@@ -126,8 +126,13 @@ async function printTexts(
 }
 
 /** @throws UserError for an option that has no effect on a search */
-function checkSearch(args: ArgumentsCamelCase<GenerateArguments>): void {
-  const without = (['temperature', 'top-k', 'top-p', 'stop'] as const).find((name) => args[name] !== undefined);
+export function checkSearch(
+  args: Pick<
+    ArgumentsCamelCase<GenerateArguments>,
+    'temperature' | 'top-k' | 'top-p' | 'stop' | 'seed' | 'greedy' | 'ignore-eos' | 'numSamples' | 'cache'
+  >,
+): void {
+  const without = (['temperature', 'top-k', 'top-p', 'stop', 'seed'] as const).find((name) => args[name] !== undefined);
   const flag = (['greedy', 'ignore-eos'] as const).find((name) => args[name]);
   const option = without ?? flag ?? (args.numSamples > 1 ? 'num-samples' : args.cache ? undefined : 'no-cache');
   if (option !== undefined) throw new UserError(`--beams searches for one text, so --${option} has no effect: omit it`);

@@ -14,11 +14,11 @@ export interface SamplingArguments {
   readonly temperature: number | undefined;
   readonly 'top-k': number | undefined;
   readonly 'top-p': number | undefined;
-  readonly seed: number;
+  readonly seed: number | undefined;
 }
 
 /** Used if neither the command line nor the config of a run gives a value. */
-const fallback = { maxTokens: 200, temperature: 0.8, topK: 200, topP: 1 };
+const fallback = { maxTokens: 200, temperature: 0.8, topK: 200, topP: 1, seed: 1337 };
 
 export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArguments> {
   return yargs
@@ -65,8 +65,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('seed', {
       type: 'number',
       requiresArg: true,
-      default: 1337,
-      describe: 'Random seed; the same seed gives the same text',
+      describe: `Random seed; the same seed gives the same text [default: ${fallback.seed}]`,
     });
 }
 
@@ -98,7 +97,7 @@ export function samplingOf(args: SamplingArguments, runConfig: Config | undefine
     temperature: args.greedy ? 0 : (args.temperature ?? sample.temperature),
     topK: args['top-k'] ?? sample.topK,
     topP: args['top-p'] ?? sample.topP,
-    seed: args.seed,
+    seed: args.seed ?? fallback.seed,
     stop: [args.stop ?? []].flat(),
   } satisfies Omit<TextOptions, 'prompt'>;
 }

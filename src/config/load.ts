@@ -164,7 +164,9 @@ function describeIssue(
     const path = issue.path.map(String);
     const detail = issue.code === 'custom' ? issue.params?.['detail'] : undefined;
     const why = detail === undefined ? '' : `: ${detail}`;
-    return [`${origin(path)}: ${show(path)} ${check?.must} ${show(otherPath)} (${origin(otherPath)})${why}.`];
+    return [
+      `${origin(path)}: ${show(path)} ${check?.must} ${show(otherPath)} (${origin(otherPath)})${why}.${check?.cure === undefined ? '' : ` ${check.cure}.`}`,
+    ];
   }
   const group = recordAt(input, issue.path.slice(0, 1));
   const expected = configKey(dotted, group)?.expects ?? 'a group of keys, indented below it';

@@ -52,6 +52,8 @@ export interface CrossCheck {
   /** The text between the two keys in the message: `model.nEmbd = 10 must be divisible by model.nHead = 3`. */
   readonly must: string;
   readonly holds: (config: Config) => boolean;
+  /** What to do, as a sentence after the message, if the two keys do not show it. */
+  readonly cure?: string;
   /** Why a config breaks it: the end of the message. */
   readonly detail?: (config: Config) => string | undefined;
 }
@@ -178,12 +180,14 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'model.architecture',
     must: 'needs a model with an encoder (encoderDecoder), but there is',
     holds: ({ model, task: { kind } }) => kind !== 'seq2seq' || hasEncoder(model),
+    cure: 'Choose such a model, or task.kind=sft with rows {prompt, completion}',
   },
   {
     key: 'task.kind',
     other: 'model.architecture',
     must: 'must be seq2seq for a model with an encoder:',
     holds: ({ model, task: { kind } }) => kind === 'seq2seq' || !hasEncoder(model),
+    cure: 'Give rows {source, target}, or choose a model without an encoder',
   },
   {
     key: 'task.beta',
@@ -363,11 +367,18 @@ export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((
     context.addIssue({
       code: 'custom',
       path: check.key.split('.'),
-      message: `${check.key} ${check.must} ${check.other}`,
-      params: { crossCheck: index, detail: check.detail?.(config) },
+      message: `${shownKey(check.key, config)} ${check.must} ${shownKey(check.other, config)}`,
+      params: { crossCheck: index, detail: check.detail?.(config), cure: check.cure },
     });
   }
 });
+
+/** A key and its value: `model.architecture = "gpt2"`. */
+function shownKey(dotted: string, config: Config): string {
+  const [group = '', key = ''] = dotted.split('.');
+  const value: unknown = Object.entries(config[group as keyof Config]).find(([name]) => name === key)?.[1];
+  return value === undefined ? dotted : `${dotted} = ${JSON.stringify(value)}`;
+}
 
 /** The groups by name, for documentation and rendering. Most keys of the model depend on its architecture. */
 export const groupSchemas = {

@@ -64,13 +64,13 @@ function* partsOf(
   }
 }
 
-function checkLengths(questions: readonly Question[], { tokensMax }: QuestionReader): void {
+function checkLengths(questions: readonly Question[], { name, tokensMax }: QuestionReader): void {
   const long = questions.filter(({ prompt }) => prompt.length > tokensMax);
   const [first] = long;
   if (first === undefined) return;
   const others = long.length === 1 ? '' : ` ${grouped(long.length)} of ${grouped(questions.length)} rows are too long.`;
   throw new UserError(
-    `${first.at}: the question has ${grouped(first.prompt.length)} tokens, but the model reads at most ${grouped(tokensMax)}. ` +
+    `${first.at}: the ${name} has ${grouped(first.prompt.length)} tokens, but the model reads at most ${grouped(tokensMax)}. ` +
       `Shorten or remove it.${others}`,
   );
 }

@@ -158,7 +158,7 @@ function withSizes(
     } else if (addedKeys.includes(key) && (isAbsent(key, has[key]) || isAbsent(key, value))) own[key] = value;
     // 0 uses the actual size.
     else if (!isSameValue(sizeOf(key), has[key]) && !(key === 'vocabSize' && value === 0)) {
-      const its = key in has ? `have ${JSON.stringify(has[key])}` : `are of a ${sizes.architecture}`;
+      const its = key in has ? `have ${JSON.stringify(has[key])}` : `are of ${sizes.architecture}`;
       throw new UserError(
         `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} ${its}: omit model.${key}, since sizes come from model.from`,
       );
@@ -185,8 +185,10 @@ function checkRules(config: Config): void {
   const result = configSchema.safeParse({ ...config, model: { ...config.model, from: '' } });
   const issue = result.error?.issues[0];
   if (issue === undefined) return;
-  const detail = issue.code === 'custom' ? issue.params?.['detail'] : undefined;
-  throw new UserError(`with the weights of ${config.model.from}: ${issue.message}${detail ? `: ${detail}` : ''}`);
+  const { detail, cure } = (issue.code === 'custom' ? issue.params : undefined) ?? {};
+  throw new UserError(
+    `with the weights of ${config.model.from}: ${issue.message}${detail ? `: ${detail}` : ''}${cure ? `. ${cure}` : ''}`,
+  );
 }
 
 /**

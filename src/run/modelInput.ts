@@ -27,9 +27,13 @@ export function promptTokensMax({ model: { config } }: Pick<LoadedModel, 'model'
   return hasEncoder(config) ? config.blockSize - 1 : Number.POSITIVE_INFINITY;
 }
 
-/** @throws UserError for a source that is longer than the model reads */
+/** @throws UserError for a source that is blank, or longer than the model reads */
 export function inputOf(loaded: Loaded, prompt: ArrayLike<number>): ModelInput {
   if (!hasEncoder(loaded.model.config)) return { prompt };
+  // Lines of data without text count as empty too.
+  if (loaded.tokenizer.decode(Array.from(prompt)).trim() === '') {
+    throw new UserError('the source is empty: expected a text, such as one to translate');
+  }
   const most = promptTokensMax(loaded);
   // Sources begin as they do in training, also with a tokenizer that puts a begin token before every text.
   const tokens = withoutBegin(loaded.tokenizer, Array.from(prompt));

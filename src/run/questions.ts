@@ -22,6 +22,8 @@ export interface QuestionReader {
   readonly read: (row: Row, at: string) => Question;
   /** The tokens that end an answer. */
   readonly endTokens: readonly number[];
+  /** What a question is, for messages. */
+  readonly name: 'question' | 'source';
   /** Largest number of tokens of a question. */
   readonly tokensMax: number;
 }
@@ -41,11 +43,12 @@ export async function questionReader(
       );
     }
     const read = (row: Row, at: string) => parseSourceQuestion(tokenizer, row, at);
-    return { read, endTokens: [sequenceEnds(tokenizer).end], tokensMax: promptTokensMax(loaded) };
+    return { read, name: 'source', endTokens: [sequenceEnds(tokenizer).end], tokensMax: promptTokensMax(loaded) };
   }
   const format = await formatOf(loaded, options);
   return {
     read: (row, at) => parseQuestion(format, row, at),
+    name: 'question',
     endTokens: format.endTokens,
     tokensMax: model.config.blockSize,
   };

@@ -1,6 +1,6 @@
 /** Two text files whose lines belong together: line n of the first is the source of the row whose target is line n of the second. */
 import { UserError } from '../../base/errors.ts';
-import { grouped } from '../../base/numberText.ts';
+import { countOf, grouped } from '../../base/numberText.ts';
 import type { Row } from '../../task/rows.ts';
 
 /** A file in memory. */
@@ -25,7 +25,7 @@ export function* alignedRows(sources: NamedText, targets: NamedText): Generator<
   const [first, second] = [linesOf(sources.text), linesOf(targets.text)];
   if (first.length !== second.length) {
     throw new UserError(
-      `${sources.name} has ${grouped(first.length)} lines, but ${targets.name} has ${grouped(second.length)}: expected as many, because each line of the first belongs to the same line of the second`,
+      `${sources.name} has ${countOf(first.length, 'line')}, but ${targets.name} has ${grouped(second.length)}: expected as many, because each line of the first belongs to the same line of the second`,
     );
   }
   const isBlank = (line: string | undefined) => line!.trim() === '';

@@ -1,7 +1,7 @@
 /** Opens the examples of a run: reads their rows, splits them into training and validation, and encodes them with a task. */
 import { createHash } from 'node:crypto';
 import { UserError } from '../../base/errors.ts';
-import { grouped } from '../../base/numberText.ts';
+import { countOf, grouped } from '../../base/numberText.ts';
 import type { PlacedRow } from '../../task/rows.ts';
 import type { Sample } from '../../task/task.ts';
 import type { SourceFormat } from '../prepare/fileKinds.ts';
@@ -156,7 +156,7 @@ async function readSplit(options: ExampleSetOptions): Promise<SplitRows> {
   const validation = rows.filter((_, i) => chosen.has(i));
   if (train.length > 0 && (validation.length > 0 || !validates)) return { train, validation };
   throw new UserError(
-    `data.examples: found ${grouped(rows.length)} rows, of which data.valFraction: ${data.valFraction} leaves ${train.length} to train on and ` +
+    `data.examples: found ${countOf(rows.length, 'row')}, of which data.valFraction: ${data.valFraction} leaves ${train.length} to train on and ` +
       `${validation.length} to validate: both need at least 1. Give more rows, rows of their own to validate (data.validation), or set eval.everySteps=0 and data.valFraction=0`,
   );
 }

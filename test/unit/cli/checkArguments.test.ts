@@ -32,6 +32,8 @@ it.each([
 
 it.each([
   [['--workers', 'two'], '--workers: expected a number, received "two"'],
+  [['--workers', ''], '--workers: expected a number, received ""'],
+  [['--workers= '], '--workers: expected a number, received " "'],
   [['--workers=two'], '--workers: expected a number, received "two"'],
   [['-w', '2x'], '-w: expected a number, received "2x"'],
   [['--minWorkers', 'x'], '--minWorkers: expected a number, received "x"'],

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { describeSpeed, sourcesOf } from '../../../src/cli/generate.ts';
+import { checkSearch, describeSpeed, sourcesOf } from '../../../src/cli/generate.ts';
+
+it('refuses what has no effect on a search with --beams', () => {
+  const unset = { temperature: undefined, 'top-k': undefined, 'top-p': undefined, stop: undefined, seed: undefined };
+  const args = { ...unset, greedy: false, 'ignore-eos': false, numSamples: 1, cache: true };
+  expect(checkSearch(args)).toBeUndefined();
+  expect(() => checkSearch({ ...args, seed: 3 })).toThrow('so --seed has no effect: omit it');
+  expect(() => checkSearch({ ...args, 'top-k': 3 })).toThrow('so --top-k has no effect: omit it');
+});
 
 describe('describeSpeed', () => {
   it('tells the prompt from the tokens that follow', () => {

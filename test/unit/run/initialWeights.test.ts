@@ -230,13 +230,19 @@ it('warns of adapters of random weights', async () => {
   expect(notes.join()).toContain('model.loraRank adds adapters to random weights, which stay random');
 });
 
+it('says what the weights are that do not fit the task, and what to do', async () => {
+  await expect(prepare('sharded', ['data.examples=a.jsonl'], { config: 'translate' })).rejects.toThrow(
+    'with the weights of sharded: task.kind = "seq2seq" needs a model with an encoder (encoderDecoder), but there is model.architecture = "gpt2". Choose such a model, or task.kind=sft with rows {prompt, completion}',
+  );
+});
+
 it.each<[string, string[], string]>([
   ['sharded', ['model.nLayer=3'], 'model.nLayer is 3, but the weights of sharded have 2: omit model.nLayer'],
   ['sharded', ['data.tokenizer=char'], 'data.tokenizer is char, but the weights of sharded were trained with byte'],
   [
     'sharded',
     ['train.trainable=transformer.h.2.*'],
-    'with the weights of sharded: train.trainable must match parameters',
+    'with the weights of sharded: train.trainable = "transformer.h.2.*" must match parameters',
   ],
   ['bare', ['data.tokenizer=gpt2'], 'model.vocabSize: expected 0 or at least 50257, the size of the gpt2 tokenizer'],
   ['chars', [`data.text=${text}`], 'the text has characters that are not among'],

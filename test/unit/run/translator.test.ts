@@ -3,6 +3,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { evaluateOnRows } from '../../../src/cli/evaluateOnRows.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { beamSearch } from '../../../src/model/beamSearch.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
 import { evaluateAnswers } from '../../../src/run/evaluateAnswers.ts';
@@ -10,6 +12,7 @@ import { evaluateChoices } from '../../../src/run/evaluateChoices.ts';
 import { type AnswersEvaluation, evaluateRows } from '../../../src/run/evaluateRows.ts';
 import { evaluateTokens } from '../../../src/run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
+import { inputOf } from '../../../src/run/modelInput.ts';
 import { mostLikelyTarget } from '../../../src/run/mostLikelyTarget.ts';
 import { TrainedModel } from '../../../src/run/trainedModel.ts';
 import { parseCompletionRequest } from '../../../src/serve/completionRequest.ts';
@@ -150,6 +153,13 @@ it('names what translate expects', async () => {
 });
 
 it('refuses what it cannot do', async () => {
+  const bytes = await createTokenizer('byte', '');
+  const blank = bytes.encode(' \n');
+  expect(() => inputOf({ model: loaded.model, tokenizer: bytes }, blank)).toThrow('the source is empty');
+  const choices = { task: 'choices', data: 'rows.jsonl', beams: 1 } as Parameters<typeof evaluateOnRows>[1];
+  await expect(evaluateOnRows(loaded, choices, { cwd, evaluator: undefined })).rejects.toThrow(
+    /^--task choices compares continuations, .* use --task exact or bleu, or omit it$/,
+  );
   await expect(piecesOf('abcdabcd')).rejects.toThrow(
     'the source has 8 tokens, but the model reads at most 7: shorten it',
   );
@@ -163,6 +173,6 @@ it('refuses what it cannot do', async () => {
   await expect(evaluateAnswers(loaded, placed(['a']), options)).rejects.toThrow('--template is for conversations');
   const long = placed(['abcdabcd']);
   await expect(evaluateAnswers(loaded, long, { ...options, template: undefined })).rejects.toThrow(
-    'rows.jsonl:1: the question has 8 tokens, but the model reads at most 7.',
+    'rows.jsonl:1: the source has 8 tokens, but the model reads at most 7.',
   );
 });

@@ -171,7 +171,7 @@ const cases: readonly Case[] = [
     'too few rows',
     'ad.jsonl',
     lines(texts[0]),
-    /^data\.examples: found 1 rows, of which data\.valFraction: 0\.1 leaves 1 to train on and 0 to validate/,
+    /^data\.examples: found 1 row, of which data\.valFraction: 0\.1 leaves 1 to train on and 0 to validate/,
   ],
   [
     'a label that no training row has',
