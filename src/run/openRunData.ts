@@ -85,6 +85,7 @@ async function openPrompts(
     data,
     blockSize,
     vocabSize,
+    hasWeights: model.from !== '',
     cwd,
     readerFor: (rows) => promptTask(rows, { ...task, kind, labels: [], tokenizerKind: data.tokenizer, tokenizer, cwd }),
     onNotice: messages.note,

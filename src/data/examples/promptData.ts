@@ -23,6 +23,8 @@ export interface PromptDataOptions extends Pick<ExampleSetOptions, 'cwd' | 'onNo
   readonly blockSize: number;
   /** `model.vocabSize`. */
   readonly vocabSize: number;
+  /** Whether the model starts from weights, rather than from random ones. */
+  readonly hasWeights: boolean;
   readonly tooLong: TooLong;
   /** Number of prompts of an iteration, of completions of each, of passes over them, and of tokens of the longest: keys of `task`. */
   readonly prompts: number;
@@ -62,7 +64,10 @@ export async function promptData(options: PromptDataOptions): Promise<RunData> {
   return runData(prompts, { ...options, names, tokenizer, endToken: reader.endToken });
 }
 
-function fitting(prompts: readonly Prompt[], { blockSize, tooLong, onNotice }: PromptDataOptions): Prompt[] {
+function fitting(
+  prompts: readonly Prompt[],
+  { kind, blockSize, hasWeights, tooLong, onNotice }: PromptDataOptions,
+): Prompt[] {
   const long = prompts.filter(({ tokens }) => tokens.length > blockSize);
   const [first] = long;
   if (first === undefined) return [...prompts];
@@ -71,7 +76,11 @@ function fitting(prompts: readonly Prompt[], { blockSize, tooLong, onNotice }: P
     `for example ${first.at} with ${grouped(first.tokens.length)}`;
   const left = prompts.filter(({ tokens }) => tokens.length <= blockSize);
   if (tooLong !== 'drop' || left.length === 0) {
-    throw new UserError(`data.examples: found ${found}. Shorten them, or set task.tooLong=drop to leave them out`);
+    // Without weights the context and the template are defaults, which nobody chose for these prompts.
+    const cure = hasWeights
+      ? 'Shorten them, or set task.tooLong=drop to leave them out'
+      : `task.kind: ${kind} is for trained weights, which have a context and a template of their own: name them, such as --init-from runs/sft`;
+    throw new UserError(`data.examples: found ${found}. ${cure}`);
   }
   onNotice(`left out ${found} (task.tooLong)`);
   return left;

@@ -85,6 +85,7 @@ it('is in the output of --dry-run', async () => {
     kind: 'grpo',
     blockSize: model.blockSize,
     vocabSize: 0,
+    hasWeights: true,
     data: { ...config.data, examples: 'prompts.jsonl' },
     cwd: folder,
     onNotice: () => undefined,

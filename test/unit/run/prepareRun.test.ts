@@ -50,6 +50,11 @@ it.each([
     { set: ['train.workers=2'], workers: 3 },
     /--set train.workers=2 and --workers 3 give train.workers two values/,
   ],
+  [
+    'a policy without weights, whose prompts do not fit into the context by default',
+    { config: 'grpo', set: ['engine.name=native'] },
+    /task\.kind: grpo is for trained weights, .* --init-from runs\/sft/,
+  ],
   ['a text beside shards', { set: ['data.text=a.txt', 'data.shards=b'] }, /trains on one of them/],
 ])('refuses %s', async (_, args, message) => {
   const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
