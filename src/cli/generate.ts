@@ -101,7 +101,8 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
 
 /** The sources of a translator in a text that is read: one in each line. */
 export function sourcesOf(text: string): string[] {
-  return text.replace(/\r?\n$/, '').split(/\r?\n/);
+  const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
+  return lines.map((line) => (line.trim() === '' ? '' : line)); // blank lines are empty sources
 }
 
 async function printTexts(

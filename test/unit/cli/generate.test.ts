@@ -9,6 +9,10 @@ it('refuses what has no effect on a search with --beams', () => {
   expect(() => checkSearch({ ...args, 'top-k': 3 })).toThrow('so --top-k has no effect: omit it');
 });
 
+it('takes blank lines for empty ones, which have no target', () => {
+  expect(sourcesOf('one\n \t\r\n two \n')).toEqual(['one', '', ' two ']);
+});
+
 describe('describeSpeed', () => {
   it('tells the prompt from the tokens that follow', () => {
     expect(describeSpeed([1000, 1250, 1270, 1290, 1310])).toBe(
