@@ -174,7 +174,11 @@ function bestOf(
     const logSum = logSumOf(row);
     for (const token of never) row[token] = Number.NEGATIVE_INFINITY;
     // Ascending tokens, so that a stable sort leaves the lower one first.
-    return Array.from(selectTop(row, count), (token) => ({ beam, token, logprob: beam.logprob + row[token]! - logSum }));
+    return Array.from(selectTop(row, count), (token) => ({
+      beam,
+      token,
+      logprob: beam.logprob + row[token]! - logSum,
+    }));
   });
   const possible = candidates.filter(({ logprob }) => logprob > Number.NEGATIVE_INFINITY);
   return possible.sort((a, b) => b.logprob - a.logprob).slice(0, count);
