@@ -110,6 +110,7 @@ const notRun: Record<string, string> = {
   'launch finetune gpt2/ spam.csv --set train.trainable=lastBlocks:1':
     'needs published weights; finetune.test.ts has others',
   'launch finetune runs/sft pairs.jsonl --task reward': 'needs weights; finetune.test.ts has some',
+  'launch finetune runs/translate a.en --targets a.es': 'needs a translator; translator.test.ts has one',
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
     'minutes of 124 M parameters',
   'launch bench generate --config gpt-small.yaml': '124 M parameters',
