@@ -38,8 +38,6 @@ export default defineConfig({
         expect: { poll: { timeout: 30_000 } },
         setupFiles: ['test/setup.ts'],
         pool: 'forks' as const,
-        // Files of one process import each module once: a new process for each file would spend more time on imports than on tests.
-        isolate: project.name !== 'unit' && project.name !== 'bench',
       },
     })),
   },

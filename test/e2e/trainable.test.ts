@@ -2,7 +2,7 @@
  * A run that trains some parameters and averages them: the others keep their bits, and a worker that resumes or joins continues with the
  * same.
  */
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it, vi } from 'vitest';
 import { isTrainedBy } from '../../src/architecture/trainable.ts';
@@ -91,6 +91,8 @@ it('resumes to the same bytes after all its processes were killed', async () => 
   const settings = [...config, 'checkpoint.everySteps=20', 'train.maxSteps=60'];
   const running = start(['--workers', '3', '--run-dir', 'halves', ...set(...settings)], folder());
   await running.printed(/step +3\d\//);
+  // It is written while training continues; without one, a resume would start again, as it may with other settings.
+  await vi.waitFor(() => access(checkpointOf('halves', 20)), { timeout: 30_000, interval: 20 });
   const workers = await running.descendants();
   for (const pid of [running.process.pid!, ...workers]) signal(pid, 'SIGKILL');
   await running.finished;
