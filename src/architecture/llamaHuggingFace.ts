@@ -8,10 +8,11 @@ import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat, NamedShape } from './architecture.ts';
-import { innerWidth, keyHeads } from './blockParts.ts';
+import { innerWidth, keyHeads, keyWidth } from './blockParts.ts';
 import { decodeLabels, encodeLabels, labelFields } from './huggingFaceLabels.ts';
 import { std } from './layers.ts';
 import { loraOf } from './lora.ts';
+import { splitMerged } from './mergedTensors.ts';
 import type { TransformerConfig } from './transformer.ts';
 import { hasValueHead } from './valueHead.ts';
 
@@ -86,28 +87,19 @@ export const llamaHuggingFace: HuggingFaceFormat<TransformerConfig> = {
 };
 
 /** The parts of a merged weight or bias, in the order of their rows. */
-function tensorsOf({ name, shape: [rows, ...rest] }: NamedShape, config: TransformerConfig): readonly NamedShape[] {
-  const { nHead, nEmbd } = config;
-  const headSize = nEmbd / nHead;
-  const inner = innerWidth(config);
-  const merged: Readonly<Record<string, readonly (readonly [part: string, rows: number])[]>> = {
+function tensorsOf(parameter: NamedShape, config: TransformerConfig): readonly NamedShape[] {
+  const [width, inner] = [keyWidth(config), innerWidth(config)];
+  return splitMerged(parameter, {
     'self_attn.qkv_proj': [
-      ['q_proj', nEmbd],
-      ['k_proj', keyHeads(config) * headSize],
-      ['v_proj', keyHeads(config) * headSize],
+      ['q_proj', config.nEmbd],
+      ['k_proj', width],
+      ['v_proj', width],
     ],
     'mlp.gate_up_proj': [
       ['gate_proj', inner],
       ['up_proj', inner],
     ],
-  };
-  for (const [whole, parts] of Object.entries(merged)) {
-    const [before, after] = name.split(`.${whole}.`);
-    if (after !== 'weight' && after !== 'bias') continue;
-    const module = whole.split('.')[0];
-    return parts.map(([part, count]) => ({ name: `${before}.${module}.${part}.${after}`, shape: [count, ...rest] }));
-  }
-  return [{ name, shape: [rows!, ...rest] }];
+  });
 }
 
 /** Undefined for a model that is not a Llama, such as one with learned positions. */

@@ -17,6 +17,7 @@ import { innerWidth, keyHeads, keyWidth } from './blockParts.ts';
 import type { EncoderDecoderConfig } from './encoderDecoder.ts';
 import { std } from './layers.ts';
 import { loraOf } from './lora.ts';
+import { splitMerged } from './mergedTensors.ts';
 
 const size = z
   .number()
@@ -77,9 +78,9 @@ export const marianHuggingFace: HuggingFaceFormat<EncoderDecoderConfig> = {
 };
 
 /** The parts of a merged weight or bias, in the order of their rows. */
-function tensorsOf({ name, shape: [rows, ...rest] }: NamedShape, config: EncoderDecoderConfig): readonly NamedShape[] {
+function tensorsOf(parameter: NamedShape, config: EncoderDecoderConfig): readonly NamedShape[] {
   const width = keyWidth(config);
-  const merged: Readonly<Record<string, readonly (readonly [part: string, rows: number])[]>> = {
+  return splitMerged(parameter, {
     'self_attn.qkv_proj': [
       ['q_proj', config.nEmbd],
       ['k_proj', width],
@@ -89,14 +90,7 @@ function tensorsOf({ name, shape: [rows, ...rest] }: NamedShape, config: Encoder
       ['k_proj', width],
       ['v_proj', width],
     ],
-  };
-  for (const [whole, parts] of Object.entries(merged)) {
-    const [before, after] = name.split(`.${whole}.`);
-    if (after !== 'weight' && after !== 'bias') continue;
-    const module = whole.split('.')[0];
-    return parts.map(([part, count]) => ({ name: `${before}.${module}.${part}.${after}`, shape: [count, ...rest] }));
-  }
-  return [{ name, shape: [rows!, ...rest] }];
+  });
 }
 
 /** Undefined for a model that is not a MarianMT, such as one with norms before each branch. */
