@@ -114,6 +114,18 @@ def gradients_of(parameters):
     return {name: p.grad.clone() for name, p in parameters if p.grad is not None}
 
 
+def rollouts_near(logprobs, values, mask):
+    """Rollouts of a policy whose log probabilities and values are near these: random, and 0 where the mask is."""
+    near = lambda x, scale: ((x + scale * torch.randn(x.shape)) * mask).float().double()
+    return dict(
+        advantages=near(torch.zeros(mask.shape), 1),
+        logprobs=near(logprobs, 0.3).clamp(max=0),
+        reference=near(logprobs, 0.5).clamp(max=0),
+        values=near(values, 0.3),
+        returns=near(values, 0.5),
+    )
+
+
 def main():
     torch.manual_seed(4)
     tokens, mask = make_rows()
@@ -122,16 +134,9 @@ def main():
     parameters = [*model.named_parameters(), ("value.weight", head)]
 
     with torch.no_grad():
-        near = lambda x, scale: ((x + scale * torch.randn(x.shape)) * mask).float().double()
         logprobs = logprobs_of(model, tokens)
         values = (model.transformer(tokens[:, :-1]) @ head.T)[..., 0]
-        rollouts = dict(
-            advantages=near(torch.zeros(mask.shape), 1),
-            logprobs=near(logprobs, 0.3).clamp(max=0),
-            reference=near(logprobs, 0.5).clamp(max=0),
-            values=near(values, 0.3),
-            returns=near(values, 0.5),
-        )
+        rollouts = rollouts_near(logprobs, values, mask)
     count = mask.sum().item()
     total = lambda x: (x * mask).sum()
     writer = Writer()

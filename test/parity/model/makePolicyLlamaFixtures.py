@@ -14,7 +14,7 @@ import re
 import torch
 import transformers
 from makeFixtures import Writer, integers
-from makePolicyFixtures import FOLDER, KEYS, ROWS, gradients_of, make_rows, policy_loss, value_loss
+from makePolicyFixtures import FOLDER, KEYS, ROWS, gradients_of, make_rows, policy_loss, rollouts_near, value_loss
 from transformers import LlamaConfig, LlamaForCausalLM
 
 # tinyLlama of tinyModels.ts
@@ -61,16 +61,8 @@ def main():
         logprobs = result.logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
         return logprobs, (result.hidden_states[-1] @ head.T)[..., 0]
 
-    near = lambda x, scale: ((x + scale * torch.randn(x.shape)) * mask).float().double()
     with torch.no_grad():
-        logprobs, values = run()
-        rollouts = dict(
-            advantages=near(torch.zeros(mask.shape), 1),
-            logprobs=near(logprobs, 0.3).clamp(max=0),
-            reference=near(logprobs, 0.5).clamp(max=0),
-            values=near(values, 0.3),
-            returns=near(values, 0.5),
-        )
+        rollouts = rollouts_near(*run(), mask)
     count = mask.sum().item()
     total = lambda x: (x * mask).sum()
     logprobs, values = run()
