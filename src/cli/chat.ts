@@ -29,7 +29,7 @@ export const chatCommand: CommandModule<object, ChatArguments> = {
     withSamplingOptions(withModelOptions(yargs))
       .positional('checkpoint', {
         type: 'string',
-        describe: 'Checkpoint, run directory or GPT-2 or Llama folder, as --checkpoint [default: the newest run]',
+        describe: 'Checkpoint, run directory or Hugging Face folder, as --checkpoint [default: the newest run]',
       })
       .example('$0 chat', 'the newest run; a backslash at the end of a line continues the message on the next')
       .example('$0 chat runs/quickstart --max-tokens 60 --stop .', 'short texts that end at a full stop'),

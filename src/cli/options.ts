@@ -22,7 +22,7 @@ export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
       type: 'string',
       requiresArg: true,
       describe:
-        'Checkpoint, run directory (its newest checkpoint) or GPT-2 or Llama folder from Hugging Face [default: the newest run in runs/]',
+        'Checkpoint, run directory (its newest checkpoint) or Hugging Face folder [default: the newest run in runs/]',
     }),
   );
 }

@@ -55,7 +55,7 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   if (policy !== undefined && caches !== undefined) {
     print(
-      `  of rollouts    ${bytes(caches)} at most for the keys and values of ${policy.drawn.count} answers, when there are no activations`,
+      `  of rollouts    ${bytes(caches)} at most for the keys and values of ${policy.drawn.count} answers, while no activations are held`,
     );
   }
   print(

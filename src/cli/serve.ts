@@ -26,7 +26,7 @@ export const serveCommand: CommandModule<object, ServeArguments> = {
     withModelOptions(yargs)
       .positional('checkpoint', {
         type: 'string',
-        describe: 'Checkpoint, run directory or GPT-2 or Llama folder, as --checkpoint [default: the newest run]',
+        describe: 'Checkpoint, run directory or Hugging Face folder, as --checkpoint [default: the newest run]',
       })
       .option('host', {
         type: 'string',

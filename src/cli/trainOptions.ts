@@ -12,7 +12,7 @@ export const trainOptions = {
   'init-from': {
     type: 'string',
     requiresArg: true,
-    describe: 'Start from the weights of a run, checkpoint or GPT-2 or Llama folder',
+    describe: 'Start from the weights of a run, checkpoint or Hugging Face folder',
   },
   workers: {
     alias: 'w',

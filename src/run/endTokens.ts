@@ -6,7 +6,7 @@ import { ChatFormat } from '../task/chatFormat.ts';
 
 /**
  * The end-of-document token, those of the model's generation_config.json, and for a model with a chat template also the token that ends an
- * answer. Without an end-of-document token there is no answer.
+ * answer. Such a template needs an end-of-document token.
  */
 export function endTokensOf(tokenizer: Tokenizer): number[] {
   const { endOfText, endTokens = [] } = tokenizer;

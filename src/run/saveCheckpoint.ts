@@ -156,7 +156,7 @@ function recordedModel(model: ModelConfig, kind: TaskKind = 'lm'): NonNullable<C
 /**
  * Loads the parameters of a checkpoint into a trainer, and AdamW's moments if it has them for all trained parameters. A loop can then
  * continue from there, or fine-tune weights trained elsewhere. Pending gradients are discarded.
- * @param path a checkpoint, a folder of checkpoints or a run directory (the newest complete one), or a GPT-2 folder in Hugging Face's layout
+ * @param path a checkpoint, a folder of checkpoints or a run directory (the newest complete one), or a folder of Hugging Face's GPT-2, Llama or MarianMT
  * @throws UserError for a path that is not a checkpoint, a damaged one, a model of other sizes, an unknown option; the trainer is then unchanged
  */
 export async function restoreCheckpoint(

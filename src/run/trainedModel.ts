@@ -231,7 +231,7 @@ export class TrainedModel {
 
 /**
  * Loads a model to generate and evaluate with.
- * @param path a checkpoint, a run directory (its newest complete checkpoint), or a GPT-2 folder in Hugging Face's layout
+ * @param path a checkpoint, a run directory (its newest complete checkpoint), or a folder of Hugging Face's GPT-2, Llama or MarianMT
  * @throws UserError for a path that is not a checkpoint, a damaged checkpoint, or a missing engine
  * @example
  * ```ts
