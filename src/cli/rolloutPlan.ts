@@ -1,6 +1,6 @@
 /** What `--dry-run` says about the rollouts of a run that learns from rewards: their number, their work and what is drawn together. */
 import { forwardWork } from '../architecture/work.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
@@ -55,7 +55,7 @@ export function rolloutPlan(
     iterations,
     description:
       `${grouped(iterations)} iterations, each with ${grouped(answers)} answers of at most ${grouped(maxTokens)} tokens ` +
-      `(${grouped(prompts)} prompts, ${grouped(group)} answers to each), then ${grouped(steps)} step${steps === 1 ? '' : 's'}`,
+      `(${grouped(prompts)} prompts, ${grouped(group)} answers to each), then ${countOf(steps, 'step')}`,
     drawn: { count, tokens: Math.min(blockSize, longest + maxTokens) },
     flops: { drawing: all * drawing, passes: all * passes },
   };

@@ -11,6 +11,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import { checkSource } from './decodeBatch.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
+import { logSumExp } from './logprobs.ts';
 import type { Model } from './model.ts';
 import { Tape } from './tape.ts';
 import { selectTop } from './topK.ts';
@@ -184,16 +185,15 @@ function bestOf(
   return possible.sort((a, b) => b.logprob - a.logprob).slice(0, count);
 }
 
-/** log Σ exp(logits), in float64. UserError if the weights are damaged. */
+/** UserError if the weights are damaged. */
 function logSumOf(logits: Float32Array): number {
-  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const total = logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
-  if (!Number.isFinite(total)) {
+  const logSum = logSumExp(logits);
+  if (!Number.isFinite(logSum)) {
     throw new UserError(
       'the model predicts logits that are not finite: its training diverged or its weights are damaged. Use an earlier checkpoint.',
     );
   }
-  return most + Math.log(total);
+  return logSum;
 }
 
 /** The beams of the candidates. A beam's first continuation takes its cache, others a copy; a beam without any releases it. */

@@ -9,13 +9,18 @@ export interface TokenLogprobs {
   readonly top: readonly { readonly token: number; readonly logprob: number }[];
 }
 
-/** The log probabilities of `token` and of the `count` likeliest tokens under softmax(logits [V]). */
-export function tokenLogprobs(logits: Float32Array, token: number, count: number): TokenLogprobs {
+/** log Σ exp(logits), in float64; not finite if a logit is not a number, or infinite. */
+export function logSumExp(logits: Float32Array): number {
   let most = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) if (logits[i]! > most) most = logits[i]!;
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - most);
-  const logDenominator = most + Math.log(sum);
+  return most + Math.log(sum);
+}
+
+/** The log probabilities of `token` and of the `count` likeliest tokens under softmax(logits [V]). */
+export function tokenLogprobs(logits: Float32Array, token: number, count: number): TokenLogprobs {
+  const logDenominator = logSumExp(logits);
   const of = (index: number) => ({ token: index, logprob: logits[index]! - logDenominator });
   const likeliest = count === 0 ? [] : [...selectTop(logits, count)].sort((a, b) => logits[b]! - logits[a]! || a - b);
   return { ...of(token), top: likeliest.map(of) };

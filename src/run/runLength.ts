@@ -1,6 +1,6 @@
 /** The number of steps of a run that counts epochs (`train.epochs`). */
 import { messageOf, UserError } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
@@ -40,7 +40,7 @@ export function warmupWarning({ train: { epochs, maxSteps }, schedule }: Config)
   if (epochs === 0 || maxSteps === 0 || kind === 'sweep' || maxSteps >= warmupSteps) return undefined;
   const share = (100 * learningRateAt(maxSteps - 1, schedule)) / learningRate;
   return (
-    `the run has ${grouped(maxSteps)} ${maxSteps === 1 ? 'step' : 'steps'}, but the learning rate rises for ${grouped(warmupSteps)} (schedule.warmupSteps): ` +
+    `the run has ${countOf(maxSteps, 'step')}, but the learning rate rises for ${grouped(warmupSteps)} (schedule.warmupSteps): ` +
     `it ends at ${Number(share.toPrecision(2))} % of schedule.learningRate. Set schedule.warmupSteps=${Math.floor(maxSteps / 10)}`
   );
 }
