@@ -12,6 +12,7 @@ export const mayImport = {
   'engine/webgpu': 'base engine',
 
   checkpoint: 'base architecture',
+  cluster: 'base comm',
   comm: 'base',
   config: 'base architecture engine task',
   data: 'base task',
@@ -32,7 +33,7 @@ export const mayImport = {
   dashboard: 'base records report web',
   serve: 'base data model run task web',
 
-  cli: 'base architecture bench checkpoint comm config coordinator coordinator/core dashboard data engine model records report run serve task web worker',
+  cli: 'base architecture bench checkpoint cluster comm config coordinator coordinator/core dashboard data engine model records report run serve task web worker',
 };
 
 /** Folders without effects: they may import no module of Node, so they have no files, sockets or threads. */
