@@ -6,9 +6,11 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { availableCores } from '../base/cores.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
-import { joinKeysOf, newRunKeys } from '../comm/runKeys.ts';
+import type { ControlServer } from '../comm/link.ts';
+import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import type { Config } from '../config/configTypes.ts';
+import type { StoredState } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners, type RunListener } from '../coordinator/coordinatorOptions.ts';
 import { decide } from '../coordinator/core/decide.ts';
@@ -32,6 +34,12 @@ export interface BenchRunOptions {
   readonly cores?: number;
   /** The program of a worker process. Default: the one that `launch` starts. */
   readonly entry?: WorkerEntry;
+  /** Starts workers that join from elsewhere, instead of `train.workers` processes; the run then continues when it loses some. */
+  readonly join?: (place: JoinPlace) => JoinedWorkers;
+  /** Replaces the coordinator's link, for example by one that counts. */
+  readonly linkOf?: (server: ControlServer) => ControlServer;
+  /** What the run resumes from. */
+  readonly resume?: StoredState;
   /** Called with every event of the run, once it is decided. */
   readonly observe?: Observer;
   readonly listener?: Partial<RunListener>;
@@ -40,8 +48,21 @@ export interface BenchRunOptions {
 
 export type Observer = (event: RunEvent, decision: Decision) => void;
 
+/** Where workers join. */
+export interface JoinPlace {
+  readonly coordinatorAddress: string;
+  readonly keys: RunKeys | undefined;
+}
+
+export interface JoinedWorkers {
+  /** Ends them at once. */
+  kill(): void;
+}
+
 export interface BenchRun {
   readonly config: Config;
+  /** The run directory. */
+  readonly folder: string;
   /** Rejects when the run fails. */
   readonly finished: Promise<number>;
   /** Ends an idle run. */
@@ -61,9 +82,11 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
   });
   return await withTemporaryFolder('lockstep-bench-', async (folder, interrupted) => {
     const keys = options.encrypted ? newRunKeys() : undefined;
-    const server = await zmqTransport({ log: options.onWarning, keys }).listen('tcp://127.0.0.1:0');
+    const listening = await zmqTransport({ log: options.onWarning, keys }).listen('tcp://127.0.0.1:0');
+    const server = options.linkOf?.(listening) ?? listening;
     const count = config.train.workers;
-    const localWorkers = Array.from({ length: count }, (_, i) => `local-${String(i).padStart(4, '0')}`);
+    const isJoined = options.join !== undefined;
+    const localWorkers = Array.from({ length: isJoined ? 0 : count }, (_, i) => `local-${String(i).padStart(4, '0')}`);
     let coordinator: Coordinator | undefined;
     const start = {
       coordinatorAddress: server.address,
@@ -75,8 +98,10 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
       onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
     };
     const workers = forkWorkers(start, options.entry);
+    const joined = options.join?.({ coordinatorAddress: server.address, keys: start.keys });
     const kill = () => {
       for (const worker of localWorkers) workers.kill(worker);
+      joined?.kill();
     };
     interrupted.addEventListener('abort', kill);
     try {
@@ -88,8 +113,9 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
         server,
         localWorkers,
         worldSize,
-        minWorkers: worldSize,
-        open: idle,
+        minWorkers: isJoined ? 1 : worldSize,
+        open: idle || isJoined,
+        ...(options.resume && { resume: options.resume }),
         restartsMax: 0,
         ...(await logsIn(folder, server.address, onWarning)),
         startWorker: (worker) => workers.start(worker),
@@ -104,10 +130,12 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
       });
       coordinator = started;
       for (const worker of localWorkers) workers.start(worker);
-      return await body({ config, finished: started.finished, stop: () => started.requestStop() });
+      return await body({ config, folder, finished: started.finished, stop: () => started.requestStop() });
     } finally {
       await workers.stop(stopGraceMs);
+      // Before workers that joined are gone: a closed coordinator decides nothing about their loss.
       await coordinator?.close();
+      joined?.kill();
       await server.close();
       interrupted.removeEventListener('abort', kill);
     }

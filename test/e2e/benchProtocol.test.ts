@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
+import type { PretendReport } from '../../bench/protocol/pretend/pretendBench.ts';
 import type { ProtocolBenchReport } from '../../bench/protocol/protocolBench.ts';
 import { isNightly } from '../skippedTests.ts';
 import { bench, type Finished, startProgram, useFolder } from './launch.ts';
@@ -64,6 +65,24 @@ it('prints a row for each, and whether the bound is met', async () => {
     expect.stringMatching(/^ +1 {2}plain/),
   ]);
   expect(rows.at(-1)).toMatch(/^commit and heartbeats at 1 worker: \d+\.\d{3} ms a step; at most 1 ms: (not )?met$/);
+});
+
+it('measures what pretended workers cost, loses half of them at once, and leaves nothing behind', async () => {
+  const cwd = await newFolder('pretend');
+  const args = ['--pretend', '6', '--steps', '3', '--tokens', '8', '--state-mb', '0.1', '--json'];
+  const { code, stdout, stderr, orphans } = await toEnd(args, cwd);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  const { results, resume } = JSON.parse(stdout) as PretendReport;
+  expect(results).toHaveLength(1);
+  for (const [what, value] of Object.entries(results[0]!)) expect(value, what).toBeGreaterThan(0);
+  expect(results[0]).toMatchObject({ workers: 6, lost: 3 });
+  expect(results[0]!.messages).toBeGreaterThanOrEqual(2 * 6);
+  expect(resume.workers).toBe(6);
+  expect(resume.stateBytes).toBeGreaterThanOrEqual(1e5);
+  expect(resume.sentBytes).toBeGreaterThan(resume.stateBytes);
+  expect(orphans).toEqual([]);
+  expect(await readdir(cwd)).toEqual([]);
 });
 
 it.each(['SIGINT', 'SIGTERM'] as const)('%s while it times leaves no folder and no process', async (signal) => {
