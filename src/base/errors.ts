@@ -53,3 +53,9 @@ export function exitCodeOf(error: unknown): number {
 
 /** The exit code of a command that the user interrupted, as in shells: 128 + SIGINT. */
 export const interruptedExitCode = 130;
+
+/**
+ * The exit code of a node of a job that a scheduler asked to end before the run was finished: its checkpoint is written, and the same
+ * command resumes it.
+ */
+export const unfinishedExitCode = 85;
