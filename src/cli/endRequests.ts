@@ -44,12 +44,22 @@ export function onEndRequest(listener: Listener): () => void {
  * Ends gracefully at the first request, and at once when the user insists: with Ctrl-C or Ctrl-\ during the shutdown, or with SIGTERM
  * after one of them or after SIGTERM. Other causes may repeat for a single reason, and a batch system sends SIGTERM some time after its
  * first signal.
+ * @param isIgnored causes that neither begin the end nor hasten it
  * @returns a function that removes the listener
  */
-export function endInOrder({ end, endAtOnce }: { end: Listener; endAtOnce: () => void }): () => void {
+export function endInOrder({
+  end,
+  endAtOnce,
+  isIgnored = () => false,
+}: {
+  readonly end: Listener;
+  readonly endAtOnce: () => void;
+  readonly isIgnored?: (cause: EndCause) => boolean;
+}): () => void {
   let first: EndCause | undefined;
   let isOrdered = false;
   return onEndRequest((cause) => {
+    if (isIgnored(cause)) return;
     const isKey = cause === 'SIGINT' || cause === 'SIGQUIT';
     const isOrder = isKey || cause === 'SIGTERM';
     // The Ctrl-C that ended `tee` also reaches this process: it is not a second request.
@@ -63,6 +73,13 @@ export function endInOrder({ end, endAtOnce }: { end: Listener; endAtOnce: () =>
     first = cause;
     end(cause);
   });
+}
+
+const schedulersSignals: readonly EndCause[] = ['SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGPWR'];
+
+/** Whether schedulers ask for the end of a job in this way. People press keys, close terminals, or end `npm` or `tee`. */
+export function isSchedulers(cause: EndCause): boolean {
+  return schedulersSignals.includes(cause);
 }
 
 /** Called when the reader of standard output has ended, as after `| head`. A command that listens ends gracefully, others at once. */

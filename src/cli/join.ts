@@ -10,7 +10,7 @@ import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
-import { endInOrder } from './endRequests.ts';
+import { endInOrder, isSchedulers } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
@@ -51,15 +51,32 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
     if (parseTcpAddress(address).port === 0) {
       throw new UserError(`expected the address with the port that the run printed, received ${address}`);
     }
-    process.exitCode = await join(address, count, await joinKeys(key, process.env[joinKeyVariable]));
+    const keys = await joinKeys(key, process.env[joinKeyVariable]);
+    const end = await joinRun({ address, workers: count, cores: availableCores(), keys });
+    process.exitCode = end === 'left' ? interruptedExitCode : 0;
   },
 };
 
 /** Folder for a worker's record of its last actions, written if it or the run fails. */
 const flightFolder = 'lockstep-flight';
 
-/** Runs the workers until the run ends. @returns the exit code */
-async function join(address: string, count: number, keys: RunKeys | undefined): Promise<number> {
+interface JoinOptions {
+  readonly address: string;
+  /** Number of workers to add. */
+  readonly workers: number;
+  /** Cores for all of them. */
+  readonly cores: number;
+  readonly keys: RunKeys | undefined;
+  /** A scheduler signals all nodes of the job: node 0 ends the run, and these workers stay until then. Ctrl-C still removes them. */
+  readonly staysForScheduler?: boolean | undefined;
+}
+
+/** The end of the workers: they were asked to leave, or the run ended, perhaps before its last step because it was asked to. */
+type JoinEnd = 'left' | 'ended' | 'unfinished';
+
+/** Runs workers until the run ends. @throws PeerError, UserError if a worker failed */
+async function joinRun(options: JoinOptions): Promise<JoinEnd> {
+  const { address, workers: count, cores, keys, staysForScheduler = false } = options;
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
     .slice(0, 20);
@@ -67,19 +84,23 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   const nonce = randomBytes(3).toString('hex');
   const names = Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${nonce}-${i}`);
   const failures: WorkerExit[] = [];
+  let isUnfinished = false;
   const workers = forkWorkers({
     coordinatorAddress: address,
     localWorkers: names,
-    cores: availableCores(),
+    cores,
     keys,
     flightFolder,
+    leavesOnSignal: !staysForScheduler,
     onExit: (exit) => {
       if (!exit.clean) failures.push(exit);
+      isUnfinished ||= exit.isUnfinished === true;
     },
   });
   for (const name of names) workers.start(name);
   let isLeaving = false;
   const ignoreRequests = endInOrder({
+    isIgnored: (cause) => staysForScheduler && isSchedulers(cause),
     end: () => {
       isLeaving = true;
       print('leaving after this step; press Ctrl-C again to leave at once');
@@ -94,7 +115,7 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   ignoreRequests();
   if (isLeaving) {
     print('left the run');
-    return interruptedExitCode;
+    return 'left';
   }
   // A worker that lost a peer is rarely the cause.
   const exit = failures.find(({ failure }) => failure?.blame !== 'peer') ?? failures[0];
@@ -102,8 +123,8 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
     const message = `the worker ${exit.description}${flightOf(exit.worker)}`;
     throw exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
   }
-  print('the run has ended');
-  return 0;
+  print(isUnfinished ? 'the run was asked to end before its last step' : 'the run has ended');
+  return isUnfinished ? 'unfinished' : 'ended';
 }
 
 /** A hint at the worker's record, if it wrote one. */

@@ -101,8 +101,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   /** The checkpoint of this step could not be written: the rest of its state is not wanted. */
   z.object({ type: z.literal('stateGivenUp'), step: count }),
   z.object({ type: z.literal('heartbeat') }),
-  /** The worker's part is over; `failed`: because the run is. */
-  z.object({ type: z.literal('stop'), reason: text, failed: z.boolean() }),
+  /** The worker's part is over; `failed`: because the run is; `unfinished`: the run was asked to end before its last step. */
+  z.object({ type: z.literal('stop'), reason: text, failed: z.boolean(), unfinished: z.literal(true).exactOptional() }),
 ]);
 
 /** What the coordinator sends. */

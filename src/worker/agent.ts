@@ -52,6 +52,8 @@ export interface AgentOptions {
   readonly recorder?: FlightRecorder;
   /** Called with problems that do not end the run. */
   readonly warn?: (message: string) => void;
+  /** Called if the run ends because it was asked to, before its last step. */
+  readonly onUnfinished?: () => void;
 }
 
 /** How long the next rank may take to accept a connection. */
@@ -61,10 +63,12 @@ const reachTimeoutMsMax = 5_000;
 class Stopped extends Error {
   override readonly name = 'Stopped';
   readonly failed: boolean;
+  readonly isUnfinished: boolean;
 
-  constructor({ reason, failed }: CoordinatorMessageOf<'stop'>) {
+  constructor({ reason, failed, unfinished }: CoordinatorMessageOf<'stop'>) {
     super(reason);
     this.failed = failed;
+    this.isUnfinished = unfinished === true;
   }
 }
 
@@ -286,6 +290,7 @@ export class Agent {
   #ended(error: unknown): WorkerFailure | undefined {
     const failure = error instanceof Stopped ? undefined : failureOf(error, this.#status.step, this.#status.phase);
     if (failure !== undefined) this.#send({ type: 'failed', ...failure });
+    if (error instanceof Stopped && error.isUnfinished) this.#options.onUnfinished?.();
     const isBad = failure !== undefined || (error as Stopped).failed;
     const problem = isBad ? this.#options.recorder?.write() : undefined;
     if (problem !== undefined) this.#options.warn?.(problem);

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { invariant } from '../base/errors.ts';
+import { invariant, unfinishedExitCode } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
@@ -36,6 +36,8 @@ export interface WorkerExit {
   /** Its earlier report of a failure, if any. */
   readonly failure?: WorkerFailure;
   readonly clean: boolean;
+  /** It ended with a run that was asked to end before its last step. */
+  readonly isUnfinished?: boolean;
 }
 
 export interface StartOptions {
@@ -52,6 +54,8 @@ export interface StartOptions {
   readonly keys?: RunKeys | undefined;
   /** Where a worker writes its last events if it or the run fails. */
   readonly flightFolder: string;
+  /** Whether SIGTERM to a worker makes it leave the run; default true. False where a scheduler sends it to all processes of a job. */
+  readonly leavesOnSignal?: boolean | undefined;
   readonly onExit: (exit: WorkerExit) => void;
   /** Receives the processes' output line by line; without it they print to this process's output. */
   readonly onOutput?: ((line: string) => void) | undefined;
@@ -76,7 +80,11 @@ export interface WorkerArguments {
   readonly cores: number;
   readonly keys?: RunKeys | undefined;
   readonly flightFolder: string;
+  readonly leavesOnSignal?: boolean | undefined;
 }
+
+/** A later IPC message: leave the run at the next step boundary. */
+export const leaveMessage = 'leave';
 
 /**
  * One process per worker. If this process is killed, they keep running for as long as they may wait for another coordinator
@@ -131,7 +139,8 @@ export function forkWorkers(
     },
     kill: (id) => void children.get(id)?.kill('SIGKILL'),
     leave: () => {
-      for (const child of children.values()) child.kill('SIGTERM');
+      // A message that can no longer be sent is for a worker that has ended.
+      for (const child of children.values()) child.send(leaveMessage, () => undefined);
     },
     stop: async (graceMs) => {
       isStopped = true;
@@ -200,7 +209,8 @@ function exitOf(
 ): WorkerExit {
   if (failure !== undefined) return failedExit(worker, pid, failure);
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
-  return { worker, pid, description, clean: code === 0 };
+  const isUnfinished = code === unfinishedExitCode;
+  return { worker, pid, description, clean: code === 0 || isUnfinished, isUnfinished };
 }
 
 function failedExit(worker: string, pid: number, failure: WorkerFailure): WorkerExit {

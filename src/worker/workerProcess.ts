@@ -2,13 +2,14 @@
 import { once } from 'node:events';
 import { z } from 'zod';
 import { endSignals, onSignals } from '../base/endSignals.ts';
+import { unfinishedExitCode } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import { runKeysSchema } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
 import type { Replica } from './replicaThread.ts';
-import type { WorkerArguments } from './spawn.ts';
+import { leaveMessage, type WorkerArguments } from './spawn.ts';
 import { failureOf } from './workerFailure.ts';
 
 const workerArguments = z.object({
@@ -20,6 +21,7 @@ const workerArguments = z.object({
   cores: z.number().int().min(1),
   keys: runKeysSchema.optional(),
   flightFolder: z.string(),
+  leavesOnSignal: z.boolean().optional(),
 }) satisfies z.ZodType<WorkerArguments>;
 
 /** Number of displayed warnings from sockets; anyone who can reach a port can cause any number of them. */
@@ -34,6 +36,8 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
   // state it has nothing to keep.
   let agent: Agent | undefined;
   let isLeaving = false;
+  let isUnfinished = false;
+  let leavesOnSignal = true;
   process.on('disconnect', () => {
     if (agent === undefined) process.exit(1);
   });
@@ -41,36 +45,47 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   // The coordinator receives these signals as well and decides; Node's debugger, which SIGUSR1 opens, is not for workers.
   onSignals(endSignals, () => {});
-  // Leaves in order; the second signal ends it at once.
-  process.on('SIGTERM', () => {
+  // Leaves in order; the second request ends it at once.
+  const leave = () => {
     if (isLeaving || agent === undefined) process.exit(143);
     isLeaving = true;
     agent.leave();
+  };
+  process.on('SIGTERM', () => {
+    // A scheduler sends it to all processes of a job; then the parent decides, as long as it lives.
+    if (leavesOnSignal || !process.connected) leave();
   });
 
   try {
     const [message] = await once(process, 'message');
-    const { keys, flightFolder, ...options } = workerArguments.parse(message);
+    const { keys, flightFolder, leavesOnSignal: leaves = true, ...options } = workerArguments.parse(message);
+    leavesOnSignal = leaves;
+    process.on('message', (request) => {
+      if (request === leaveMessage) leave();
+    });
     const warn = warningsOf(options.id);
     const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
     // Node prints the error itself, and exits.
     process.on('uncaughtExceptionMonitor', () => recorder.write());
     const transport = zmqTransport({ keys, log: warn });
     const replica = makeReplica && { makeReplica };
+    const onUnfinished = () => {
+      isUnfinished = true;
+    };
     const failure = await Agent.work(
-      { transport, token: keys?.token, recorder, warn, ...options, ...replica },
+      { transport, token: keys?.token, recorder, warn, onUnfinished, ...options, ...replica },
       (started) => {
         agent = started;
       },
     );
-    end(failure);
+    end(failure, isUnfinished ? unfinishedExitCode : 0);
   } catch (error) {
     end(failureOf(error, 0, 'starting'));
   }
 }
 
-function end(failure: WorkerFailure | undefined): void {
-  if (failure === undefined) process.exit(0);
+function end(failure: WorkerFailure | undefined, code = 0): void {
+  if (failure === undefined) process.exit(code);
   if (!process.connected) process.exit(1);
   process.send?.(failure, () => process.exit(1));
 }

@@ -131,7 +131,7 @@ function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kin
 }
 
 function onStopRequested(state: RunState, nowMs: number): Decision {
-  const next = { ...state, stopRequested: true };
+  const next = { ...state, stopRequested: true, wasAsked: true };
   const reason = 'the run will stop after this step';
   if (state.stage === 'gathering') return endGathering(next, nowMs, reason);
   if (state.stage === 'forming' && state.step === state.plan.startStep) return finish(next, [], reason);

@@ -4,6 +4,7 @@
  */
 import { InvariantError } from '../../base/errors.ts';
 import { addSums, noSums, type Sums } from '../../base/sums.ts';
+import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { engineText } from './engineMix.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
@@ -26,21 +27,29 @@ export function finish(state: RunState, before: readonly Effect[], why: string):
   if (state.givingUp !== undefined) {
     return after(before, fail(state, state.givingUp, state.isUsersFault ? 'user' : 'run'));
   }
+  const isUnfinished = state.wasAsked && state.appliedStep < state.plan.maxSteps;
   const effects: Effect[] = [
     ...before,
-    ...stopAll(state, 'the run is complete', false),
+    ...stopAll(state, 'the run is complete', { failed: false, ...(isUnfinished && { unfinished: true }) }),
     { kind: 'finish', step: state.appliedStep },
   ];
   return { state: { ...state, stage: 'finished' }, effects, ...because(why, 'the run is complete') };
 }
 
 export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {
-  const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000), true), { kind: 'fail', message, blame }];
+  const effects: Effect[] = [
+    ...stopAll(state, message.slice(0, 4_000), { failed: true }),
+    { kind: 'fail', message, blame },
+  ];
   return { state: { ...state, stage: 'failed' }, effects, reason: message, action: 'the run fails' };
 }
 
-function stopAll(state: RunState, reason: string, failed: boolean): Effect[] {
-  return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason, failed } }));
+function stopAll(
+  state: RunState,
+  reason: string,
+  how: Pick<CoordinatorMessageOf<'stop'>, 'failed' | 'unfinished'>,
+): Effect[] {
+  return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason, ...how } }));
 }
 
 export function nothing(state: RunState, reason = ''): Decision {

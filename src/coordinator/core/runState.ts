@@ -272,6 +272,8 @@ export interface RunState {
   readonly absences: readonly { readonly worker: string; readonly times: number; readonly untilMs: number }[];
   /** Set once the run is to end in order, because the user asked for it or because the run gives up. */
   readonly stopRequested: boolean;
+  /** The user asked for the end; early stopping and giving up do not. */
+  readonly wasAsked: boolean;
   /** Why the run gives up: it fails with this message once the workers' state is saved. */
   readonly givingUp: string | undefined;
   /** The input is the cause. */
@@ -498,6 +500,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     ringFaults: 0,
     absences: [],
     stopRequested: false,
+    wasAsked: false,
     givingUp: undefined,
     isUsersFault: false,
     holding: true,

@@ -509,6 +509,11 @@ describe('the decision core: steps', () => {
     expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
     script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 1 });
+    const stop = { type: 'stop', reason: 'the run is complete', failed: false };
+    expect(script.effects).toContainEqual({ kind: 'send', to: 'w0', message: { ...stop, unfinished: true } });
+    const late = new Script({ maxSteps: 1, ...quiet }).start().event({ kind: 'stopRequested' }).step(1);
+    late.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(late.effects).toContainEqual({ kind: 'send', to: 'w0', message: stop });
   });
 
   it.each<[string, (script: Script) => Script]>([
