@@ -5,6 +5,7 @@ import { exitCodeOf, UserError } from '../src/base/errors.ts';
 import { errorText } from '../src/cli/output.ts';
 import { benchClassifyCommand } from './classify/command.ts';
 import { benchCurveCommand } from './curve/command.ts';
+import { benchDecisionsCommand } from './decisions/command.ts';
 import { benchEngineCommand } from './engine/command.ts';
 import { benchPictureCommand } from './picture/command.ts';
 import { benchProtocolCommand } from './protocol/command.ts';
@@ -25,6 +26,7 @@ try {
     .command(benchCurveCommand)
     .command(benchTokenizerCommand)
     .command(benchProtocolCommand)
+    .command(benchDecisionsCommand)
     .command(benchPictureCommand)
     .demandCommand(1, 'Name what to measure.')
     .option('debug', { type: 'boolean', global: true, describe: 'Print stack traces and causes with errors' })

@@ -64,7 +64,7 @@ class StepClock {
     for (const effect of effects) {
       if (effect.kind === 'started') this.#engine = effect.members[0]?.prepared?.engine ?? '';
       else if (effect.kind === 'committed' && event.kind === 'message') {
-        this.#lastRank = state.members.findIndex(({ id }) => id === event.from);
+        this.#lastRank = state.members.find(({ id }) => id === event.from)?.rank ?? -1;
       } else if (effect.kind === 'stepDone') {
         const last = effect.ranks.find(({ rank }) => rank === this.#lastRank);
         if (last === undefined) throw new InvariantError(`rank ${this.#lastRank} has no report of step ${effect.step}`);

@@ -22,6 +22,8 @@ import {
  * once a millisecond), so that a probe sent at once may seem to succeed.
  */
 const probeDelaysMs = [3, 30, 300];
+/** Probes are due at multiples of this time, so that many losses at once need few of them: each goes to every peer. */
+const probeEveryMs = 3;
 
 /** @throws UserError if the address is malformed, in use, or not one of this machine's, or if `keys` are not the coordinator's */
 export async function listen(
@@ -85,6 +87,8 @@ class RouterServer implements ControlServer {
   readonly #peers = new Set<string>();
   #onPeerGone: (peer: string, reason: string) => void = () => {};
   #listening = false;
+  /** In units of `probeEveryMs`. */
+  readonly #probesDue = new Set<number>();
   readonly #monitor: Promise<void>;
 
   constructor(parts: Parts) {
@@ -94,8 +98,20 @@ class RouterServer implements ControlServer {
     this.#monitor = monitorLoop(this.#socket, (event) => {
       parts.refused.watch(event);
       if (event.type !== 'disconnect') return;
-      for (const delayMs of probeDelaysMs) setTimeout(() => this.#probe(), delayMs).unref();
+      for (const delayMs of probeDelaysMs) this.#probeAfter(delayMs);
     });
+  }
+
+  #probeAfter(delayMs: number): void {
+    const nowMs = performance.now();
+    const turn = Math.ceil((nowMs + delayMs) / probeEveryMs);
+    if (this.#probesDue.has(turn)) return;
+    this.#probesDue.add(turn);
+    const probe = () => {
+      this.#probesDue.delete(turn);
+      this.#probe();
+    };
+    setTimeout(probe, turn * probeEveryMs - nowMs).unref();
   }
 
   get dropped(): number {

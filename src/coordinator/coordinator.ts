@@ -22,7 +22,7 @@ import type { TrainingSamples } from '../data/runData.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf, tokensBefore, trainingOptions } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
-import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
+import { type Effect, initialState, type LossEvent, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
 import { RolloutDriver } from './rollouts/rolloutDriver.ts';
 import { RunWriter } from './runWriter.ts';
@@ -32,6 +32,8 @@ import { ValidationPlan } from './validationPlan.ts';
 const tickIntervalMs = 100;
 /** A longer gap between two ticks means that this process was stopped, or that its machine slept. */
 const pauseMs = 1_000;
+/** Losses that become known within this time are decided together: the workers of a dead machine cost one term. */
+const lossesMs = 5;
 /** The exit of a local process may become known this much later than the loss of its connection. */
 const exitGraceMs = 300;
 
@@ -47,10 +49,15 @@ export class Coordinator {
   readonly #writer: RunWriter;
   /** Functions that cancel the timers. */
   readonly #timers = new Set<() => void>();
+  readonly #localWorkers: ReadonlySet<string>;
+  /** Not decided yet. */
+  #losses: LossEvent[] = [];
   readonly #clock: Clock;
   #tickedMs: number | undefined;
   readonly #rollouts: RolloutDriver | undefined;
   readonly #stopTicking: () => void;
+  /** The message sent last, and its bytes. */
+  #encoded: { readonly message: CoordinatorMessage; readonly frame: Uint8Array } | undefined;
   #state: RunState;
   #isClosed = false;
   #isAbandoned = false;
@@ -61,6 +68,7 @@ export class Coordinator {
     this.#options = options;
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
+    this.#localWorkers = new Set(options.localWorkers);
     const nowMs = this.#clock.monotonic();
     const { data, config } = options;
     const { rollouts } = options;
@@ -135,16 +143,29 @@ export class Coordinator {
   }
 
   /** A worker of this machine has ended; the argument says how. */
-  workerExited(exit: Omit<Extract<RunEvent, { kind: 'workerExited' }>, 'kind'>): void {
-    this.#handle({ kind: 'workerExited', ...exit });
+  workerExited(exit: Omit<Extract<LossEvent, { kind: 'workerExited' }>, 'kind'>): void {
+    this.#lost({ kind: 'workerExited', ...exit });
   }
 
   /** The exit of a local process is reported separately and says more, so the coordinator waits for it. */
   #peerGone(id: string, reason: string): void {
-    const isLocal = this.#options.localWorkers.some((worker) => id.startsWith(`${worker}.`));
+    // coordinatorLink.ts names connections: WORKER.PID.NUMBER.
+    const worker = id.split('.').slice(0, -2).join('.');
     if (this.#isClosed) return;
-    if (isLocal) this.#later(exitGraceMs, () => this.#handle({ kind: 'peerGone', id, reason }));
-    else this.#handle({ kind: 'peerGone', id, reason });
+    if (this.#localWorkers.has(worker)) this.#later(exitGraceMs, () => this.#lost({ kind: 'peerGone', id, reason }));
+    else this.#lost({ kind: 'peerGone', id, reason });
+  }
+
+  #lost(event: LossEvent): void {
+    if (this.#isClosed) return;
+    this.#losses.push(event);
+    if (this.#losses.length > 1) return;
+    this.#later(lossesMs, () => {
+      const losses = this.#losses;
+      this.#losses = [];
+      const [first] = losses;
+      if (first !== undefined) this.#handle(losses.length === 1 ? first : { kind: 'losses', losses });
+    });
   }
 
   #later(ms: number, run: () => void): void {
@@ -391,7 +412,7 @@ export class Coordinator {
         listener.started(effect.members);
         break;
       case 'stepDone':
-        this.#writer.stepDone(effect, this.#clock.monotonic(), this.#state.members);
+        this.#writer.stepDone(effect, this.#clock.monotonic(), [...this.#state.members]);
         break;
       case 'evaluationDone':
         this.#writer.evaluated(effect);
@@ -431,7 +452,9 @@ export class Coordinator {
 
   #send(to: string, message: CoordinatorMessage, payload?: Uint8Array): void {
     if (isTelling(message)) this.#options.recorder?.record('sent', { to, message });
-    this.#server.send(to, encodeMessage(message), payload);
+    // The same message goes to many.
+    if (this.#encoded?.message !== message) this.#encoded = { message, frame: encodeMessage(message) };
+    this.#server.send(to, this.#encoded.frame, payload);
   }
 
   /** With `proceed` the members begin the next step. */

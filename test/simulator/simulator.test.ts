@@ -188,7 +188,8 @@ function keepsParts(state: RunState, event: RunEvent, nowMs: number): Decision {
 
 function commitsEarly(state: RunState, event: RunEvent, nowMs: number): Decision {
   const decision = decide(state, event, nowMs);
-  const { members, stage, step } = decision.state;
+  const { members: roster, stage, step } = decision.state;
+  const members = [...roster];
   const lacking = members.filter(({ reduced }) => reduced?.step !== step + 1);
   const [last] = lacking;
   const isReduced = event.kind === 'message' && event.message.type === 'reduced';

@@ -2,6 +2,7 @@
  * Divides a step's samples among the ranks: contiguous shares that cover the global batch, equal or in proportion to
  * measured speed. Pure.
  */
+import type { Members } from './roster.ts';
 import type { Member } from './runState.ts';
 
 export interface Share {
@@ -20,7 +21,7 @@ export function shareOf(total: number, rank: number, worldSize: number): Share {
 }
 
 /** One share per member, in rank order. Every member gets at least one sample, because total ≥ the number of members. */
-export function sharesOf(total: number, members: readonly Member[], batchSplit: 'equal' | 'proportional'): Share[] {
+export function sharesOf(total: number, members: Members<Member>, batchSplit: 'equal' | 'proportional'): Share[] {
   const speeds = members.map(({ speed }) => speed);
   const measured = speeds.every((speed) => speed > 0);
   const even = Math.max(...speeds) <= (1 + tolerance) * Math.min(...speeds);

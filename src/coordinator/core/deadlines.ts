@@ -4,15 +4,15 @@
  */
 import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
 import { isEvaluated } from './evaluating.ts';
-import { lose, startAgain } from './membership.ts';
+import { lose, startAgain } from './losses.ts';
 import { causeGraceMs, onRingFault, stuckRing } from './ringFaults.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { onGatheringTick } from './terms.ts';
 
 export function onTick(state: RunState, nowMs: number): Decision {
   const { plan, broken } = state;
-  const silent = everyone(state).find(({ lastSeenMs }) => nowMs - lastSeenMs > plan.heartbeatTimeoutMs);
-  if (silent !== undefined) return onSilent(state, silent, nowMs);
+  const silent = silentWorkers(state, nowMs);
+  if (silent.length > 0) return onSilent(state, silent, nowMs);
   if (state.stage === 'gathering') return onGatheringTick(state, nowMs);
   // While the ring is broken nobody is late: the workers that noticed wait for the next ring.
   if (broken !== undefined) {
@@ -26,15 +26,36 @@ export function onTick(state: RunState, nowMs: number): Decision {
   return nothing(state);
 }
 
-function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
+/**
+ * Workers that have been silent for too long. Those of a dead machine become silent one after the other, as their heartbeats were sent: the
+ * first takes with it those that have been silent for half of the time, so that not every one costs a term.
+ */
+function silentWorkers(state: RunState, nowMs: number): Member[] {
+  const { heartbeatTimeoutMs, localWorkers } = state.plan;
+  const isSilent = (member: Member, ms: number) => nowMs - member.lastSeenMs > ms;
+  const all = everyone(state);
+  const silent = all.filter((member) => isSilent(member, heartbeatTimeoutMs));
+  if (silent.length === 0) return silent;
+  // The end of a local process is known in another way.
+  const remote = silent.filter(({ worker }) => !localWorkers.includes(worker));
+  const hosts = new Set(remote.map(({ host }) => host));
+  const isFellow = (member: Member) => hosts.has(member.host) && isSilent(member, heartbeatTimeoutMs / 2);
+  return all.filter((member) => silent.includes(member) || isFellow(member));
+}
+
+function onSilent(state: RunState, silent: readonly Member[], nowMs: number): Decision {
   const { plan } = state;
-  const cause = `has been silent for ${seconds(nowMs - silent.lastSeenMs)}`;
-  const lost = lose(state, [silent], cause, nowMs);
-  // A frozen local process is replaced; without restarts left, it may still recover by itself.
-  const kill = plan.localWorkers.includes(silent.worker) && state.restarts < plan.restartsMax;
-  const effects: Effect[] = [{ kind: 'send', to: silent.id, message: { type: 'fenced', reason: cause } }];
-  if (kill) effects.push({ kind: 'killWorker', worker: silent.worker });
-  return after(effects, lost);
+  const losses = silent.map((member) => ({
+    member,
+    cause: `has been silent for ${seconds(nowMs - member.lastSeenMs)}`,
+  }));
+  const effects = losses.flatMap(({ member: { id, worker }, cause }): Effect[] => {
+    const fenced: Effect = { kind: 'send', to: id, message: { type: 'fenced', reason: cause } };
+    // A frozen local process is replaced; without restarts left, it may still recover by itself.
+    const kill = plan.localWorkers.includes(worker) && state.restarts < plan.restartsMax;
+    return kill ? [fenced, { kind: 'killWorker', worker }] : [fenced];
+  });
+  return after(effects, lose(state, losses, nowMs));
 }
 
 /**
@@ -68,7 +89,14 @@ function onLate(state: RunState, nowMs: number): Decision {
   const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
   // A worker whose computation hangs would report and be late again.
   const held = late.reduce((next, { worker }) => withAbsence(next, worker, nowMs).held, state);
-  return after(fenced, lose(held, late, cause, nowMs));
+  return after(
+    fenced,
+    lose(
+      held,
+      late.map((member) => ({ member, cause })),
+      nowMs,
+    ),
+  );
 }
 
 function isLate(state: RunState, member: Member): boolean {

@@ -1,7 +1,7 @@
 /**
  * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). It has no clock, socket, file or
  * randomness: coordinator.ts supplies events and carries out the effects. A step is committed only when every member has
- * reduced it, so every replica applies it or none does. Its parts: membership.ts (workers come and go), deadlines.ts (waiting),
+ * reduced it, so every replica applies it or none does. Its parts: membership.ts and losses.ts (workers come and go), deadlines.ts (waiting),
  * ringFaults.ts, terms.ts (who is in the ring), stepping.ts (the sequence of steps), rollingOut.ts (samples that the model writes).
  *
  * It follows the decision cores of raft and torchft: the same state and event give the same decision.
@@ -9,8 +9,9 @@
 import { InvariantError } from '../../base/errors.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { onTick } from './deadlines.ts';
-import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
-import { onFailed, onJoin, onLeave, onPeerGone, onPrepared, onUnfit, onWorkerExited } from './membership.ts';
+import { finish, nothing, refuse, seen, workerOf } from './decisionParts.ts';
+import { onFailed, onLosses } from './losses.ts';
+import { onJoin, onLeave, onPrepared, onUnfit } from './membership.ts';
 import { onRingBroken } from './ringFaults.ts';
 import { onRolloutsFailed, onRolloutsWritten } from './rollingOut.ts';
 import type { Decision, Effect, RunEvent, RunState } from './runState.ts';
@@ -38,9 +39,10 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
     case 'unfit':
       return onUnfit(state, event, nowMs);
     case 'peerGone':
-      return onPeerGone(state, event, nowMs);
     case 'workerExited':
-      return onWorkerExited(state, event, nowMs);
+      return onLosses(state, [event], nowMs);
+    case 'losses':
+      return onLosses(state, event.losses, nowMs);
     case 'checkpointWritten':
     case 'checkpointFailed':
       return onCheckpointEnded(state, event, nowMs);
@@ -59,7 +61,7 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
 
 function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs: number): Decision {
   if (message.type === 'join') return onJoin(state, from, message, nowMs);
-  const member = everyone(state).find(({ id }) => id === from);
+  const member = workerOf(state, from);
   if (member === undefined) return fence(state, from, message.type);
   switch (message.type) {
     case 'prepared':
@@ -125,7 +127,7 @@ function fence(state: RunState, from: string, type: WorkerMessage['type']): Deci
 
 /** Invalid messages are dropped. A member that sends only those counts as silent and is lost. */
 function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kind: 'malformed' }>): Decision {
-  const who = everyone(state).some(({ id }) => id === from) ? from : `${from}, which is not a worker of this run`;
+  const who = workerOf(state, from) !== undefined ? from : `${from}, which is not a worker of this run`;
   const message = `ignored a message of ${who}: ${problem}`;
   return { state, effects: [{ kind: 'warn', message, ofStranger: true }], reason: message };
 }

@@ -7,6 +7,7 @@ import { addSums, noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { engineText } from './engineMix.ts';
+import { findById, placeFrom, withEach, withReplaced } from './roster.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { learningRateAt } from './schedule.ts';
 
@@ -74,7 +75,7 @@ export function stale(state: RunState, member: Member, what: string): Decision {
 }
 
 export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
-  const member = everyone(state).find(({ id }) => id === from);
+  const member = workerOf(state, from);
   if (member === undefined) return state;
   const now = { ...member, lastSeenMs: nowMs };
   if (message.type !== 'heartbeat' && message.type !== 'phase') return withMember(state, now);
@@ -89,9 +90,23 @@ export function everyone(state: RunState): readonly Member[] {
   return [...state.members, ...state.joiners];
 }
 
+/** The worker with this connection, in the ring or outside it. */
+export function workerOf({ members, joiners }: RunState, id: string): Member | undefined {
+  return findById(members, id) ?? findById(joiners, id);
+}
+
 export function withMember(state: RunState, member: Member): RunState {
-  const replaced = (other: Member) => (other.id === member.id ? member : other);
-  return { ...state, members: state.members.map(replaced), joiners: state.joiners.map(replaced) };
+  const members = withReplaced(state.members, member);
+  if (members !== undefined) return { ...state, members };
+  const joiners = withReplaced(state.joiners, member);
+  return joiners === undefined ? state : { ...state, joiners };
+}
+
+/** The state that remembers which member is awaited; undefined if no member is. */
+export function awaiting(state: RunState, isAwaited: (member: Member) => boolean): RunState | undefined {
+  const awaited = placeFrom(state.members, state.awaited, isAwaited);
+  if (awaited === undefined || awaited === state.awaited) return awaited === undefined ? undefined : state;
+  return { ...state, awaited };
 }
 
 /** Whether its replica has the committed state, bit for bit. */
@@ -221,5 +236,5 @@ export function training(step: number) {
 
 /** Every member begins the step after the committed one. */
 export function allTraining(state: RunState): RunState {
-  return { ...state, members: state.members.map((member) => ({ ...member, ...training(state.step + 1) })) };
+  return { ...state, members: withEach(state.members, (member) => ({ ...member, ...training(state.step + 1) })) };
 }

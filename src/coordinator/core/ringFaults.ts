@@ -4,7 +4,7 @@
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { after, nameOf, nothing, seconds, stale, withAbsence, withMember } from './decisionParts.ts';
-import { lose } from './membership.ts';
+import { lose } from './losses.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { reform } from './terms.ts';
 
@@ -37,7 +37,7 @@ export function onRingBroken(
 }
 
 function suspectOf({ members }: RunState, suspect: number): string {
-  const member = members[suspect];
+  const member = members.at(suspect);
   return member === undefined ? `rank ${suspect}` : nameOf(member);
 }
 
@@ -70,7 +70,7 @@ export function onRingFault(state: RunState, broken: NonNullable<RunState['broke
   const reason = `the ring broke ${next.ringFaults} times in step ${state.step + 1}; it may come back in ${seconds(pauseMs)}`;
   const fenced: Effect = { kind: 'send', to: culprit.id, message: { type: 'fenced', reason } };
   const cause = `stays out of the ring for ${seconds(pauseMs)}, because the ring does not work with it (${message})`;
-  return after([fenced], lose(held, [culprit], cause, nowMs));
+  return after([fenced], lose(held, [{ member: culprit, cause }], nowMs));
 }
 
 /**
@@ -80,7 +80,7 @@ export function onRingFault(state: RunState, broken: NonNullable<RunState['broke
 function culpritOf(state: RunState, suspect: number | undefined): Member | undefined {
   const { members, plan } = state;
   if (members.length < 2) return undefined;
-  const at = (rank: number) => members[(rank + members.length) % members.length];
+  const at = (rank: number) => members.at((rank + members.length) % members.length);
   const [least, next] = unfinished(state);
   const isKnown = least?.ring !== undefined && (next === undefined || least.ring.frames < (next.ring?.frames ?? 0));
   if (!isKnown) return suspect === undefined ? at((least?.rank ?? 0) - 1) : at(suspect);

@@ -9,6 +9,7 @@ import type { ComputeLimit, EngineId, StateClaim, StepTimings, WorkerPhase } fro
 import type { WorkerFailure, WorkerMessage, WorkerMessageOf } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluatedLoss } from './bestEvaluation.ts';
+import type { Members } from './roster.ts';
 import type { Schedule } from './schedule.ts';
 
 /** The number of steps of a run, and what follows from it. */
@@ -244,9 +245,14 @@ export interface RunState {
   /** Newest step whose samples are assigned in this term. */
   readonly assignedStep: number;
   /** The ring, in rank order; empty while the run gathers workers. */
-  readonly members: readonly Member[];
+  readonly members: Members<Member>;
   /** Workers outside the ring. */
-  readonly joiners: readonly Member[];
+  readonly joiners: Members<Member>;
+  /**
+   * Where to begin to look for a member that has not reported: the rank that was found last. It changes no decision, only the time to
+   * find it.
+   */
+  readonly awaited: number;
   /** Local workers that were started and have not joined yet. */
   readonly starting: readonly string[];
   /** Workers that may return with their state: lost, but not known to be dead. */
@@ -301,17 +307,7 @@ export interface RunState {
   readonly openedAtPart: number;
 }
 
-export type RunEvent =
-  | { readonly kind: 'message'; readonly from: string; readonly message: WorkerMessage }
-  /** Invalid data received; `problem` says why it is invalid. */
-  | { readonly kind: 'malformed'; readonly from: string; readonly problem: string }
-  /** A worker cannot take part, for example because nobody can use what it has computed; then `lease` says what that was. */
-  | {
-      readonly kind: 'unfit';
-      readonly from: string;
-      readonly problem: string;
-      readonly lease?: Pick<WorkerMessageOf<'rolledOut'>, 'term' | 'step' | 'iteration' | 'part'>;
-    }
+export type LossEvent =
   /** The connection of a worker from another machine, or of an unknown peer, is lost. */
   | { readonly kind: 'peerGone'; readonly id: string; readonly reason: string }
   /** A worker started by this machine has ended. */
@@ -326,7 +322,22 @@ export type RunEvent =
       readonly failure?: WorkerFailure;
       /** It ended as intended. */
       readonly clean: boolean;
+    };
+
+export type RunEvent =
+  | { readonly kind: 'message'; readonly from: string; readonly message: WorkerMessage }
+  /** Invalid data received; `problem` says why it is invalid. */
+  | { readonly kind: 'malformed'; readonly from: string; readonly problem: string }
+  /** A worker cannot take part, for example because nobody can use what it has computed; then `lease` says what that was. */
+  | {
+      readonly kind: 'unfit';
+      readonly from: string;
+      readonly problem: string;
+      readonly lease?: Pick<WorkerMessageOf<'rolledOut'>, 'term' | 'step' | 'iteration' | 'part'>;
     }
+  | LossEvent
+  /** Several that became known together: one term follows from them. */
+  | { readonly kind: 'losses'; readonly losses: readonly LossEvent[] }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
   | { readonly kind: 'checkpointFailed'; readonly step: number }
   /** The rollouts of an iteration are on disk, made by the state of this step and term. */
@@ -491,6 +502,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     assignedStep: step,
     members: [],
     joiners: [],
+    awaited: 0,
     starting: plan.localWorkers.filter((worker) => !returning.includes(worker)),
     missing: returning.map((worker) => ({ worker, sinceMs: nowMs })),
     restarts: 0,

@@ -13,10 +13,18 @@ export function unlikeDeclared(own: readonly StateTensor[], declared: readonly S
 
 /** The first position at which two workers have different parameters; undefined if there is none. */
 export function unlikeOrder(own: readonly StateTensor[], other: readonly StateTensor[]): string | undefined {
+  if (own === other) return undefined;
   const place = own.findIndex(({ name }, i) => name !== other[i]?.name);
   return place < 0
     ? undefined
     : `its parameter ${place} is ${own[place]?.name}, but the others' is ${other[place]?.name}`;
+}
+
+/** Whether two tables have the same parameters in the same order. */
+export function isSameTable(own: readonly StateTensor[], other: readonly StateTensor[]): boolean {
+  const isSame = (tensor: StateTensor, i: number) =>
+    tensor.name === other[i]?.name && textOf(tensor) === textOf(other[i]);
+  return own.length === other.length && own.every(isSame);
 }
 
 const byName = (tensors: readonly StateTensor[]) => new Map(tensors.map((tensor) => [tensor.name, tensor]));

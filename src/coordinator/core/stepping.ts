@@ -8,6 +8,7 @@ import { bestOf, describeTurn, evaluationsSinceBest, turnedAfter } from './bestE
 import {
   after,
   allTraining,
+  awaiting,
   engineDifference,
   everyone,
   fail,
@@ -31,6 +32,7 @@ import { endDiverged, endingDiverged, notFinite, notFiniteEvaluation } from './d
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
 import { needsRollouts, partsDone, samplesThrough } from './iterations.ts';
 import { onRolledOut as onPartRolledOut, rollOut } from './rollingOut.ts';
+import { withEach } from './roster.ts';
 import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
 import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
 
@@ -59,8 +61,9 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
         `${stateHash.slice(0, 12)} and ${first?.ready?.stateHash?.slice(0, 12)}${engineDifference(member, first)}`,
     );
   }
-  if (!next.members.every(isReady)) return nothing(next, `${nameOf(member)} is ready`);
-  const started: Effect = { kind: 'started', members: next.members };
+  const waiting = awaiting(next, (other) => !isReady(other));
+  if (waiting !== undefined) return nothing(waiting, `${nameOf(member)} is ready`);
+  const started: Effect = { kind: 'started', members: [...next.members] };
   const stepping: RunState = { ...next, stage: 'stepping', sinceMs: nowMs, appliedStep: state.step };
   // Its committer is gone, but the state was handed on.
   const unreported: Effect[] = state.appliedStep === state.step ? [] : [stepDone(state, [])];
@@ -74,7 +77,7 @@ function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
   for (let step = state.assignedStep + 1; step <= through; step++) {
     const shares = sharesOf(state.plan.globalBatchSize, state.members, state.plan.batchSplit);
     for (const [rank, { from, count }] of shares.entries()) {
-      const to = state.members[rank]?.id ?? '';
+      const to = state.members.at(rank)?.id ?? '';
       effects.push({ kind: 'assign', to, term: state.term, step, sampleFrom: from, sampleCount: count });
     }
   }
@@ -93,7 +96,8 @@ export function onReduced(
   }
   const { type: _, term: __, ...report } = reduced;
   const next = withMember(state, { ...member, phase: 'waiting for commit', step, reduced: report });
-  if (next.members.some((other) => other.reduced?.step !== step)) return nothing(next);
+  const waiting = awaiting(next, (other) => other.reduced?.step !== step);
+  if (waiting !== undefined) return nothing(waiting);
 
   const { plan } = next;
   const shares = next.members.map(({ rank, reduced: share }) => ({ rank, ...required(share) }));
@@ -115,7 +119,7 @@ export function onReduced(
     ...next.members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
   ];
   const holds = { step, term: next.term };
-  const members = next.members.map((other): Member => {
+  const members = withEach(next.members, (other): Member => {
     const { sampleFrom, sampleCount } = required(other.reduced);
     return { ...other, phase: 'optimizer', holds, took: { step, rank: other.rank, sampleFrom, sampleCount } };
   });
@@ -185,10 +189,11 @@ export function onApplied(
 /** Whether every living member that took part in the committed step has applied it. */
 export function whenApplied(state: RunState, nowMs: number): Decision {
   const { step } = state;
+  const isMissing = ({ took, applied }: Member) => took?.step === step && applied?.step !== step;
+  const waiting = awaiting(state, isMissing);
+  if (waiting !== undefined) return nothing(waiting);
   const took = everyone(state).filter((member) => member.took?.step === step);
-  if (state.appliedStep === step || took.length === 0 || took.some(({ applied }) => applied?.step !== step)) {
-    return nothing(state);
-  }
+  if (state.appliedStep === step || took.length === 0 || took.some(isMissing)) return nothing(state);
   const diverged = firstDifference(took);
   if (diverged !== undefined) return fail(state, `replicas differ after step ${step}: ${diverged}`);
   const ranks = took.map(({ took: share, applied }) => ({ rank: required(share).rank, ...required(applied) }));
@@ -259,9 +264,8 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     return openTerm(state, [...state.members, ...comers], nowMs, `${names} joined`);
   }
   if (needsRollouts(state)) return rollOut(state, nowMs, why);
-  const proceed = state.members.map(({ id }): Effect => {
-    return { kind: 'send', to: id, message: { type: 'proceed', term: state.term, step } };
-  });
+  const message = { type: 'proceed', term: state.term, step } as const;
+  const proceed = state.members.map(({ id }): Effect => ({ kind: 'send', to: id, message }));
   const { state: assigned, effects } = assignAhead({ ...allTraining(state), holding: false, sinceMs: nowMs });
   return { state: assigned, effects: [...proceed, ...effects], reason: why };
 }
@@ -293,7 +297,8 @@ export function onEvaluated(
 ): Decision {
   if (!isNextPart(state, member, message)) return stale(state, member, `evaluated of step ${message.step}`);
   const { state: next, effects } = withPart(state, member, message, nowMs);
-  if (next.members.some((other) => !isEvaluated(next, other))) return { state: next, effects, reason: '' };
+  const waiting = awaiting(next, (other) => !isEvaluated(next, other));
+  if (waiting !== undefined) return { state: waiting, effects, reason: '' };
   const { step } = next;
   const sums = sumsOf(next.members.map((other) => other.evaluated));
   const problem = notFiniteEvaluation(sums, step);

@@ -24,6 +24,7 @@ import {
   workersOf,
 } from './decisionParts.ts';
 import { iterationsAt, partsDone } from './iterations.ts';
+import type { Members } from './roster.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
 /**
@@ -32,7 +33,7 @@ import type { Decision, Effect, Member, RunState } from './runState.ts';
  */
 export function openTerm(
   before: RunState,
-  ring: readonly Member[],
+  ring: Members<Member>,
   nowMs: number,
   why: string,
   purpose?: string,
@@ -78,7 +79,7 @@ export function openTerm(
     const { tensors } = required(members[0]?.prepared);
     effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, term, step, tensors });
   }
-  const ids = new Set(ring.map(({ id }) => id));
+  const ids = new Set(sorted.map(({ id }) => id));
   const joiners = everyone(state).filter(({ id }) => !ids.has(id));
   const going = `${workersOf(members.length)} ${members.length === 1 ? 'continues' : 'continue'} from step ${step} (term ${term})`;
   const decided = because(why, purpose === undefined ? going : `${purpose}; ${going}`);

@@ -654,6 +654,29 @@ describe('the decision core: losses', () => {
     expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w1', to: ['w2b'] });
   });
 
+  it('opens one term for all that are lost together, and tells of each', () => {
+    const three = { ...quiet, open: true, worldSize: 3, localWorkers: ['w0', 'w1', 'w2'], restartsMax: 9 };
+    const script = new Script(three).join('w0').join('w1').join('w2').prepared('w0', 'w1', 'w2');
+    for (const id of script.ids) script.ready(id);
+    const exit = { kind: 'workerExited', worker: 'w1', pid: 1, description: 'was killed', clean: false } as const;
+    script.step(1).event({
+      kind: 'losses',
+      losses: [
+        { kind: 'peerGone', id: 'w1', reason: 'closed' },
+        { kind: 'peerGone', id: 'w2', reason: 'closed' },
+        exit,
+      ],
+    });
+    expect(script.kinds()).toEqual(['startWorker', 'termOpened', 'form→w0']);
+    expect(script.events('lost').map(({ reason }) => reason)).toEqual([
+      expect.stringMatching(/^rank 1 .* was killed in step 2/),
+      expect.stringMatching(/^rank 2 .* is gone \(closed\) in step 2/),
+    ]);
+    expect(script.reason).toMatch(/; 1 more is lost with it: 1 worker continues from step 1 \(term 2\)$/);
+    // The one whose process has ended does not return.
+    expect(script.state.missing.map(({ worker }) => worker)).toEqual(['w2']);
+  });
+
   it('finds a silent member by its heartbeats, fences it, and ends its process', () => {
     const script = new Script().start();
     script.nowMs = 900;
