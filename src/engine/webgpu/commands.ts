@@ -87,6 +87,7 @@ export class Commands {
 
   /** Records one call. */
   run<B extends string, P extends string>(program: Program<B, P>, call: Call<B, P>): void {
+    this.#refuseClosed();
     const compiled = this.#pipelines.compile(program);
     if (this.#calls === CALLS_MAX) this.submit();
     const { ranges, copies } = this.#ranges(program, call.tensors);
@@ -143,6 +144,7 @@ export class Commands {
 
   /** Writes host data to a buffer, after all that is recorded with that buffer. */
   write(buffer: DeviceBuffer, offset: number, data: Float32Array | Int32Array): void {
+    this.#refuseClosed();
     if (buffer.batch === this.#batch) this.submit();
     // Dawn takes no shared memory.
     const own = data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
@@ -164,22 +166,27 @@ export class Commands {
     this.#openScopes();
   }
 
+  /** @throws the failure, if there is one so far */
+  throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
   /** Resolves when the errors of all that was submitted are known. @throws the failure */
   async check(): Promise<void> {
     await this.#checked;
-    if (this.#failure !== undefined) throw this.#failure;
+    this.throwFailure();
   }
 
   /** Resolves when all that is recorded has run. */
   async finish(): Promise<void> {
     this.submit();
-    await this.answer(this.device.queue.onSubmittedWorkDone()).catch((error: unknown) => this.#unanswered(error));
+    await this.answer(() => this.device.queue.onSubmittedWorkDone()).catch((error: unknown) => this.#unanswered(error));
     await this.check();
   }
 
   /** An error that is known later is a failure, which the next `check` waits for. */
-  watch(error: Promise<GPUError | null>, report: (error: GPUError) => Error): void {
-    this.#checked = Promise.all([this.#checked, this.answer(error)]).then(
+  watch(ask: () => Promise<GPUError | null>, report: (error: GPUError) => Error): void {
+    this.#checked = Promise.all([this.#checked, this.answer(ask)]).then(
       ([, found]) => {
         if (found !== null) this.fail(report(found));
       },
@@ -187,8 +194,10 @@ export class Commands {
     );
   }
 
-  /** A promise of Dawn, to be waited for before its thread ends. */
-  async answer<T>(promise: Promise<T>): Promise<T> {
+  /** A promise of Dawn, to be waited for before its thread ends: a closed device is not asked. @throws the failure */
+  async answer<T>(ask: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw this.#failure!;
+    const promise = ask();
     this.#pending.add(promise);
     try {
       return await promise;
@@ -199,11 +208,11 @@ export class Commands {
 
   /** Maps a staging buffer, when what was submitted with it has run. @throws the failure */
   async map(staging: GPUBuffer): Promise<void> {
-    await this.answer(staging.mapAsync(mapModeRead)).catch((error: unknown) => this.#unanswered(error));
+    await this.answer(() => staging.mapAsync(mapModeRead)).catch((error: unknown) => this.#unanswered(error));
     await this.check();
   }
 
-  /** Resolves when no promise of Dawn is pending. */
+  /** Resolves when no promise of Dawn is pending. To be called after `close`: there are no new ones then. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#pending);
   }
@@ -217,8 +226,12 @@ export class Commands {
     this.#paramsBuffer.destroy();
   }
 
-  #open(): GPUCommandEncoder {
+  #refuseClosed(): void {
     invariant(!this.#isClosed, 'the webgpu engine was used after its end');
+  }
+
+  #open(): GPUCommandEncoder {
+    this.#refuseClosed();
     this.#encoder ??= this.device.createCommandEncoder();
     return this.#encoder;
   }
@@ -268,7 +281,7 @@ export class Commands {
   }
 
   #closeScopes(): void {
-    for (const _ of [1, 2, 3]) this.watch(this.device.popErrorScope(), failureOf);
+    for (const _ of [1, 2, 3]) this.watch(() => this.device.popErrorScope(), failureOf);
   }
 
   /** Dawn rejects what it does not answer any more: because the device is lost, which it says at the same time, or for another reason. */

@@ -18,7 +18,7 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.name = name;
-    this.memory = new DeviceMemory(device, (error, report) => this.commands.watch(error, report));
+    this.memory = new DeviceMemory(device, (ask, report) => this.commands.watch(ask, report));
     this.commands = new Commands(device, this.memory);
     this.transfers = new Transfers(this.commands, this.memory);
   }
@@ -70,7 +70,7 @@ export class Gpu {
    */
   async close(): Promise<void> {
     this.commands.close();
-    this.memory.clear();
+    this.memory.close();
     this.device.destroy();
     await this.device.lost;
     await this.commands.settled();

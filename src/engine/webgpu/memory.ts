@@ -108,7 +108,7 @@ function keyOf({ gpu, bytes }: DeviceBuffer): string {
 
 export class DeviceMemory {
   readonly #device: GPUDevice;
-  readonly #watch: (error: Promise<GPUError | null>, report: () => Error) => void;
+  readonly #watch: (ask: () => Promise<GPUError | null>, report: () => Error) => void;
   /** For messages about memory: what the device allows in one buffer. */
   readonly #bufferBytesMax: number;
   readonly #free = new Map<string, DeviceBuffer[]>();
@@ -118,11 +118,12 @@ export class DeviceMemory {
   #bytesInUsePeak = 0;
   #bytesHeld = 0;
   #bytesPeak = 0;
+  #isClosed = false;
 
   /**
-   * @param watch receives the answer whether there was memory for a buffer, which comes later, and what to report if there was none
+   * @param watch asks whether there was memory for a buffer, which is answered later, and reports this if there was none
    */
-  constructor(device: GPUDevice, watch: (error: Promise<GPUError | null>, report: () => Error) => void) {
+  constructor(device: GPUDevice, watch: (ask: () => Promise<GPUError | null>, report: () => Error) => void) {
     this.#device = device;
     this.#watch = watch;
     this.#bufferBytesMax = 4 * Math.floor(device.limits.maxBufferSize / 4);
@@ -178,6 +179,7 @@ export class DeviceMemory {
 
   /** Frees a buffer of `take` instead of keeping it. Commands with it have been submitted. */
   discard(buffer: DeviceBuffer): void {
+    if (this.#isClosed) return; // it is free, and Dawn aborts a process that calls it while a thread ends
     this.#all.delete(buffer);
     this.#bytesHeld -= buffer.bytes;
     buffer.gpu.destroy();
@@ -208,7 +210,9 @@ export class DeviceMemory {
     };
   }
 
-  clear(): void {
+  /** Frees everything, at the end of the device. */
+  close(): void {
+    this.#isClosed = true;
     for (const { gpu } of this.#all) gpu.destroy();
     this.#all.clear();
     this.#free.clear();
@@ -223,6 +227,7 @@ export class DeviceMemory {
   }
 
   #create(bytes: number, usage: number): DeviceBuffer {
+    invariant(!this.#isClosed, 'the webgpu engine was used after its end');
     if (bytes > this.#bufferBytesMax) {
       throw new UserError(
         `a tensor of ${grouped(bytes)} bytes does not fit this GPU: its driver allows ${grouped(this.#bufferBytesMax)} in one ` +
@@ -233,7 +238,7 @@ export class DeviceMemory {
     this.#device.pushErrorScope('out-of-memory');
     const buffer = { gpu: this.#device.createBuffer({ size: bytes, usage }), id: this.#nextId++, bytes, batch: -1 };
     this.#watch(
-      this.#device.popErrorScope(),
+      () => this.#device.popErrorScope(),
       () =>
         new PeerError(
           `the GPU has no memory for a tensor of ${grouped(bytes)} bytes: this worker already uses ${grouped(held)} bytes. Lower ` +

@@ -18,6 +18,7 @@ export class Transfers {
 
   /** Copies the bytes from `offset` on, as they are now, to all of `into`. */
   async read(buffer: DeviceBuffer, offset: number, into: HostArray): Promise<void> {
+    this.#commands.throwFailure();
     if (into.byteLength === 0) return this.#commands.check();
     const staging = this.#memory.take(into.byteLength, bufferUsage.staging);
     this.#commands.copy(buffer, offset, staging, 0, into.byteLength);
@@ -30,6 +31,7 @@ export class Transfers {
    * pieces.
    */
   async snapshot(sources: readonly DeviceBuffer[], into: readonly Float32Array[]): Promise<void> {
+    this.#commands.throwFailure();
     const copies = sources.map((source, i) => {
       const copy = this.#memory.take(Math.max(4, into[i]!.byteLength));
       this.#commands.copy(source, 0, copy, 0, into[i]!.byteLength);

@@ -10,6 +10,7 @@ import {
   missingGpu,
 } from '../../../src/engine/webgpu/drivers.ts';
 import { webgpu } from '../../../src/engine/webgpu/entry.ts';
+import { Gpu } from '../../../src/engine/webgpu/gpu.ts';
 import { DeviceMemory } from '../../../src/engine/webgpu/memory.ts';
 
 const adapter = (name: string, more: Partial<GpuAdapter> = {}): GpuAdapter => ({
@@ -154,8 +155,8 @@ it('a GPU without memory is reported with the sizes and the keys to lower', asyn
     popErrorScope: async () => ({ message: 'out of memory' }),
   } as unknown as GPUDevice;
   const reports: string[] = [];
-  const memory = new DeviceMemory(device, (error, report) => {
-    void error.then((found) => found && reports.push(report().message));
+  const memory = new DeviceMemory(device, (ask, report) => {
+    void ask().then((found) => found && reports.push(report().message));
   });
   memory.alloc([1024], 'float32');
   memory.alloc([2 ** 20], 'float32');
@@ -164,4 +165,40 @@ it('a GPU without memory is reported with the sizes and the keys to lower', asyn
     /^the GPU has no memory for a tensor of 4,194,304 bytes: this worker already uses 4,096 bytes\. Lower train\.microBatchSize/,
   );
   expect(() => memory.alloc([2 ** 31], 'float32')).toThrow(/its driver allows 4,294,967,296 in one buffer/);
+});
+
+it('nothing is asked of a device that is closed: a thread must not end while an answer is pending', async () => {
+  const asked: string[] = [];
+  const note = (question: string) => async () => {
+    asked.push(question);
+    return null;
+  };
+  const device = {
+    limits: { maxBufferSize: 2 ** 32, maxStorageBufferBindingSize: 2 ** 30 },
+    lost: new Promise(() => undefined),
+    queue: { onSubmittedWorkDone: note('onSubmittedWorkDone') },
+    createBuffer: () => ({ destroy: () => void asked.push('destroy'), mapAsync: note('mapAsync') }),
+    createBindGroupLayout: () => ({}),
+    createPipelineLayout: () => ({}),
+    createBindGroup: () => ({}),
+    pushErrorScope: () => undefined,
+    popErrorScope: note('popErrorScope'),
+  } as unknown as GPUDevice;
+  const gpu = new Gpu(device, {} as GPUAdapterInfo, 'a GPU');
+  const tensor = gpu.memory.alloc([64], 'float32');
+  const staging = gpu.memory.take(256);
+  await gpu.commands.check();
+  expect(asked.splice(0)).toEqual(['popErrorScope', 'popErrorScope']);
+  gpu.commands.close();
+  gpu.memory.close();
+  expect(asked.splice(0)).toEqual(['destroy', 'destroy', 'destroy']);
+  const closed = 'the GPU was closed before it had answered';
+  await expect(gpu.transfers.read(tensor.buffer, 0, new Float32Array(64))).rejects.toThrow(closed);
+  await expect(gpu.transfers.snapshot([tensor.buffer], [new Float32Array(64)])).rejects.toThrow(closed);
+  await expect(gpu.commands.map(staging.gpu)).rejects.toThrow(closed);
+  await expect(gpu.commands.finish()).rejects.toThrow(closed);
+  expect(() => gpu.memory.alloc([32], 'float32')).toThrow('was used after its end');
+  gpu.memory.discard(staging);
+  await gpu.commands.settled();
+  expect(asked).toEqual([]);
 });
