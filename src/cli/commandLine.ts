@@ -31,6 +31,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./join.ts')).joinCommand,
   },
   {
+    command: 'cluster',
+    describe: 'Run one node of a job of Slurm, MPI or Kubernetes',
+    load: async () => (await import('./cluster.ts')).clusterCommand,
+  },
+  {
     command: 'prepare <sources..>',
     describe: 'Convert text into a folder of tokens to train on',
     load: async () => (await import('./prepare.ts')).prepareCommand,
@@ -162,7 +167,9 @@ export async function commandLine(typed: readonly string[], version: string): Pr
       describe: 'Print stack traces and causes with errors',
     })
     .version(version)
-    .epilogue(`Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted (Ctrl-C).\nGuide: ${guidePath()}`)
+    .epilogue(
+      `Exit codes: 0 success, 1 failure, 2 invalid input, 85 not finished (cluster), 130 interrupted.\nGuide: ${guidePath()}`,
+    )
     .strict()
     .check((parsed) => checkArguments(parsed, typed))
     .wrap(Math.min(100, process.stdout.columns || 100))

@@ -10,7 +10,7 @@ import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
-import { endInOrder, isSchedulers } from './endRequests.ts';
+import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
@@ -53,14 +53,14 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
     }
     const keys = await joinKeys(key, process.env[joinKeyVariable]);
     const end = await joinRun({ address, workers: count, cores: availableCores(), keys });
-    process.exitCode = end === 'left' ? interruptedExitCode : 0;
+    process.exitCode = end.kind === 'left' ? interruptedExitCode : 0;
   },
 };
 
 /** Folder for a worker's record of its last actions, written if it or the run fails. */
 const flightFolder = 'lockstep-flight';
 
-interface JoinOptions {
+export interface JoinOptions {
   readonly address: string;
   /** Number of workers to add. */
   readonly workers: number;
@@ -72,10 +72,10 @@ interface JoinOptions {
 }
 
 /** The end of the workers: they were asked to leave, or the run ended, perhaps before its last step because it was asked to. */
-type JoinEnd = 'left' | 'ended' | 'unfinished';
+export type JoinEnd = { readonly kind: 'left'; readonly cause: EndCause } | { readonly kind: 'ended' | 'unfinished' };
 
 /** Runs workers until the run ends. @throws PeerError, UserError if a worker failed */
-async function joinRun(options: JoinOptions): Promise<JoinEnd> {
+export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
   const { address, workers: count, cores, keys, staysForScheduler = false } = options;
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
@@ -98,11 +98,11 @@ async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     },
   });
   for (const name of names) workers.start(name);
-  let isLeaving = false;
+  let leaving: EndCause | undefined;
   const ignoreRequests = endInOrder({
     isIgnored: (cause) => staysForScheduler && isSchedulers(cause),
-    end: () => {
-      isLeaving = true;
+    end: (cause) => {
+      leaving = cause;
       print('leaving after this step; press Ctrl-C again to leave at once');
       workers.leave();
     },
@@ -113,9 +113,9 @@ async function joinRun(options: JoinOptions): Promise<JoinEnd> {
   print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
   await workers.ended();
   ignoreRequests();
-  if (isLeaving) {
+  if (leaving !== undefined) {
     print('left the run');
-    return 'left';
+    return { kind: 'left', cause: leaving };
   }
   // A worker that lost a peer is rarely the cause.
   const exit = failures.find(({ failure }) => failure?.blame !== 'peer') ?? failures[0];
@@ -124,7 +124,7 @@ async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     throw exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
   }
   print(isUnfinished ? 'the run was asked to end before its last step' : 'the run has ended');
-  return isUnfinished ? 'unfinished' : 'ended';
+  return { kind: isUnfinished ? 'unfinished' : 'ended' };
 }
 
 /** A hint at the worker's record, if it wrote one. */

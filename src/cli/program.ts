@@ -1,4 +1,4 @@
-/** `launch` and its subcommands. Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted. */
+/** `launch` and its subcommands. Exit codes: 0 success, 1 failure, 2 invalid input, 85 not finished, 130 interrupted. */
 import { exitCodeOf } from '../base/errors.ts';
 import { outliveTerminals } from '../base/lostTerminals.ts';
 import { setProgram } from '../base/ownCommand.ts';

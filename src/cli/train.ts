@@ -3,7 +3,7 @@
  * `run/executeRun.ts` the run itself.
  */
 import { join } from 'node:path';
-import { interruptedExitCode } from '../base/errors.ts';
+import { interruptedExitCode, unfinishedExitCode } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
@@ -18,7 +18,7 @@ import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
-import { endInOrder } from './endRequests.ts';
+import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
 import { numberOption, portOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
@@ -34,23 +34,39 @@ const cleanUpMs = 1_000;
 
 const messages: RunMessages = { note: print, warn, progress: statusLine };
 
+/** What a run on the nodes of a job has beyond one that a person starts: `launch cluster`. */
+export interface JobSite {
+  /** Number of workers on all nodes, which the run waits for at its start. */
+  readonly startWorkers: number;
+  /** Cores for the workers of this node. */
+  readonly cores: number;
+  /** Called when the run listens. */
+  readonly started: (run: StartedRun) => void;
+  /** Called when a scheduler's signal has ended the run before its last step, and its checkpoint is written. */
+  readonly unfinished: () => Promise<void>;
+}
+
 /** Trains with the options of the command line and sets the exit code. */
 export async function runTrain(args: TrainArguments): Promise<void> {
   process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => train(args));
 }
 
-async function train(args: TrainArguments): Promise<number> {
+/** Trains with the options of the command line. @returns the exit code */
+export async function train(args: TrainArguments, site?: JobSite): Promise<number> {
   goOnWithoutPrinting();
   checkNumbers(args);
-  const run = await prepareRun(args, process.cwd(), messages);
+  const run = await prepareRun({ ...args, startWorkers: site?.startWorkers }, process.cwd(), messages);
   if (args.dryRun) {
     await printPlan(run.config, run.data);
     return 0;
   }
   const { config, folder } = run;
   const { singleProcess, encrypt, listen, advertise, maxRestarts, trace } = args;
+  let stopCause: EndCause | undefined;
   const { end, step, evaluations } = await executeRun({
     run,
+    cores: site?.cores,
+    leavesOnSignal: site === undefined,
     singleProcess,
     encrypt,
     listen,
@@ -58,7 +74,14 @@ async function train(args: TrainArguments): Promise<number> {
     maxRestarts,
     traceSteps: trace,
     messages,
-    observe: (view) => observe(args, run, view),
+    observe: (view) =>
+      observe(args, run, view, {
+        hasScheduler: site !== undefined,
+        started: (started) => site?.started(started),
+        onStop: (cause) => {
+          stopCause = cause;
+        },
+      }),
   });
   if (end === 'nothingLeft') {
     conclude(
@@ -68,6 +91,11 @@ async function train(args: TrainArguments): Promise<number> {
           : `To continue, raise the last step: --set train.maxSteps=${2 * step}`),
     );
     return 0;
+  }
+  if (end === 'stopped' && site !== undefined && stopCause !== undefined && isSchedulers(stopCause)) {
+    await site.unfinished();
+    conclude(`stopped at step ${step} of ${config.train.maxSteps}; the same command continues`);
+    return unfinishedExitCode;
   }
   if (end === 'stopped') {
     conclude(`stopped. Resume with: ${ownCommand('--resume', shortPath(folder.path))}`);
@@ -135,8 +163,15 @@ function checkNumbers({ workers, minWorkers, maxRestarts, trace, dashboard }: Tr
   if (trace !== undefined) numberOption('trace', trace, { min: 1, max: 1_000, whole: true });
 }
 
+interface StopWatch {
+  /** A scheduler may repeat its signal, which then does not mean haste. */
+  readonly hasScheduler: boolean;
+  readonly started: (run: StartedRun) => void;
+  readonly onStop: (cause: EndCause) => void;
+}
+
 /** The view on the terminal, the dashboard, and Ctrl-C. */
-async function observe(args: TrainArguments, run: Run, view: RunView): Promise<RunObserver> {
+async function observe(args: TrainArguments, run: Run, view: RunView, watch: StopWatch): Promise<RunObserver> {
   const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
   const { dashboard, samples, urls } = await openPage(args, run);
   const tensorBoard = await tensorBoardOf(args, run, view.startStep);
@@ -154,7 +189,8 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
     listeners: [output.listener, ...(samples ? [samples] : []), ...(tensorBoard ? [tensorBoard.listener] : [])],
     onWorkerOutput: output.onWorkerOutput,
     started(started) {
-      ignoreSignals = handleSignals(started);
+      watch.started(started);
+      ignoreSignals = handleSignals(started, watch);
       ignorePrintFailures = onPrintFailure((problem) =>
         started.note(`${problem}; training continues without this output`),
       );
@@ -223,10 +259,16 @@ function printHeader(
 }
 
 /** @returns a function that removes the handlers */
-function handleSignals(run: StartedRun): () => void {
+function handleSignals(run: StartedRun, { hasScheduler, onStop }: StopWatch): () => void {
+  let isStopping = false;
   return endInOrder({
+    isIgnored: (cause) => hasScheduler && isStopping && isSchedulers(cause),
     end: (cause) => {
-      print('stopping after this step, with a checkpoint; press Ctrl-C again to stop at once');
+      isStopping = true;
+      onStop(cause);
+      print(
+        `stopping after this step, with a checkpoint${hasScheduler ? ` (${cause})` : '; press Ctrl-C again to stop at once'}`,
+      );
       run.stop(cause);
     },
     endAtOnce: () => {

@@ -55,6 +55,10 @@ export interface ExecuteRunOptions {
   readonly advertise?: string | undefined;
   /** Maximum number of restarts of local workers. */
   readonly maxRestarts: number;
+  /** Cores for the workers of this machine; absent: all that this process may use. */
+  readonly cores?: number | undefined;
+  /** Whether SIGTERM to a worker makes it leave the run; default true. */
+  readonly leavesOnSignal?: boolean | undefined;
   /** Number of steps to record in `trace.json`; absent: none. */
   readonly traceSteps?: number | undefined;
   readonly messages: RunMessages;
@@ -282,7 +286,8 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     coordinatorAddress: singleProcess ? server.address : addressFromHere(server.address),
     ringHost: singleProcess ? undefined : parseTcpAddress(server.address).host,
     localWorkers,
-    cores: availableCores(),
+    cores: given.cores ?? availableCores(),
+    leavesOnSignal: given.leavesOnSignal,
     keys: keys && joinKeysOf(keys),
     flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),

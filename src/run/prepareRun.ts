@@ -43,6 +43,8 @@ export interface RunArguments {
   readonly initFrom?: string | undefined;
   readonly workers?: number | undefined;
   readonly minWorkers?: number | undefined;
+  /** Number of workers, local and joined, that the run waits for before it starts; absent: `workers` or `minWorkers`, if that is more. */
+  readonly startWorkers?: number | undefined;
   readonly set?: readonly string[] | undefined;
   readonly runDir?: string | undefined;
   /** Empty: the newest run. */
@@ -118,8 +120,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const before = existing && loadConfig({ file: existing.configPath, cwd }).config;
   if (before) checkChanges(loaded, before, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
-  const minWorkers = minWorkersOf(loaded, args.minWorkers);
-  const worldSize = Math.max(loaded.train.workers, minWorkers);
+  const { minWorkers, worldSize } = workersOf(loaded, args);
   if (args.singleProcess && (args.listen !== undefined || worldSize > loaded.train.workers)) {
     throw new UserError('a --single-process run accepts no other workers: omit --listen and --min-workers');
   }
@@ -202,13 +203,17 @@ async function validationTextOf(config: Config, data: RunData, messages: RunMess
   return validationSamples(data, config).targetText?.(messages.progress('measuring the validation text'));
 }
 
-function minWorkersOf({ train }: Config, minWorkers = 1): number {
-  if (train.globalBatchSize < minWorkers) {
+function workersOf(
+  { train }: Config,
+  { minWorkers = 1, startWorkers = 1 }: RunArguments,
+): Pick<Run, 'minWorkers' | 'worldSize'> {
+  const wanted = Math.max(minWorkers, startWorkers);
+  if (train.globalBatchSize < wanted) {
     throw new UserError(
-      `train.globalBatchSize is ${train.globalBatchSize}, fewer sequences than the ${minWorkers} workers: raise it, or use fewer workers`,
+      `train.globalBatchSize is ${train.globalBatchSize}, fewer sequences than the ${wanted} workers: raise it, or use fewer workers`,
     );
   }
-  return minWorkers;
+  return { minWorkers, worldSize: Math.max(train.workers, wanted) };
 }
 
 /** Checks the changes to a resumed run, and notes consequences that a user may not expect. @throws UserError for a change that is not allowed */

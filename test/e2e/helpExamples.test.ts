@@ -84,6 +84,10 @@ const notRun: Record<string, string> = {
   'launch --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555':
     'listens on every interface; addresses.test.ts has it',
   'launch join tcp://192.168.1.10:5555 --key join.key --workers 2': 'needs that machine; comeAndGo.test.ts has it',
+  'launch cluster --run-dir runs/a --nodes 2 --node-rank 0 --coordinator a:5555':
+    'waits for another node; cluster.test.ts has it',
+  'srun --ntasks-per-node=1 launch cluster --run-dir runs/a': 'needs a job of Slurm; slurm.test.ts has one',
+  'mpirun --map-by ppr:1:node launch cluster --run-dir runs/a': 'needs several nodes; cluster.test.ts has two',
   'launch prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web':
     'Node 20 cannot write zstd; prepare.test.ts has it',
   'launch prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki':

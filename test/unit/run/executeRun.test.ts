@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { executeRun } from '../../../src/run/executeRun.ts';
 import type { RunMessages } from '../../../src/run/messages.ts';
 import { prepareRun } from '../../../src/run/prepareRun.ts';
+import { freePort } from '../../fixtures/freePort.ts';
 
 let cwd: string;
 beforeEach(async () => {
@@ -41,14 +42,6 @@ async function execute(listen: string, messages: RunMessages) {
   const run = await prepareRun({ ...options, dryRun: false, set: dpo, runDir: 'run' }, cwd, messages);
   const observe = async () => ({ listeners: [], started: () => {}, close: async () => {} });
   return executeRun({ ...options, run, maxRestarts: 0, messages, observe });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 it('computes the reference of preferences before a worker can connect, who would wait for an answer', async () => {

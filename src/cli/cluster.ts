@@ -1,0 +1,97 @@
+/**
+ * `launch cluster`: one node of a job. The same words start every node; the environment of the launcher (cluster/placement.ts) says
+ * which one this is, and clusterNode.ts does its part.
+ */
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { availableCores } from '../base/cores.ts';
+import { countOf } from '../base/numberText.ts';
+import { userPath } from '../base/userPath.ts';
+import { placementOf } from '../cluster/placement.ts';
+import { RunFolder } from '../run/runFolder.ts';
+import { coordinate, follow } from './clusterNode.ts';
+import { numberOption } from './options.ts';
+import { print } from './output.ts';
+import { outputModeOf, withOutput } from './runOutput.ts';
+import { trainOptions } from './trainOptions.ts';
+
+// Where the run listens and what it continues follows from the job.
+const {
+  resume: _resume,
+  listen: _listen,
+  advertise: _advertise,
+  encrypt: _encrypt,
+  'single-process': _singleProcess,
+  'dry-run': _dryRun,
+  ...sharedOptions
+} = trainOptions;
+
+const options = {
+  ...sharedOptions,
+  workers: { ...sharedOptions.workers, default: 1, describe: 'Worker processes per node, which share its cores' },
+  'min-workers': {
+    ...sharedOptions['min-workers'],
+    describe: 'Minimum number of workers of all nodes; the run waits while there are fewer',
+  },
+  'run-dir': {
+    ...sharedOptions['run-dir'],
+    demandOption: true,
+    describe: 'Run directory, on a disk that all nodes share',
+  },
+  resume: {
+    choices: ['auto', 'never'] as const,
+    default: 'auto' as const,
+    describe: 'auto: resume the run in --run-dir if it holds one; never: refuse it',
+  },
+  'node-rank': {
+    type: 'number',
+    requiresArg: true,
+    describe: 'Index of this node; 0 coordinates [default: what the launcher set]',
+  },
+  nodes: { type: 'number', requiresArg: true, describe: 'Number of nodes [default: what the launcher set]' },
+  coordinator: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'HOST:PORT of node 0 for the others [default: what the launcher set]',
+  },
+  wait: {
+    type: 'number',
+    requiresArg: true,
+    default: 600,
+    describe: 'Seconds that the other nodes wait for node 0 to listen',
+  },
+} as const satisfies Record<string, Options>;
+
+/** The options of a run that a job has no choice of. */
+const fixed = {
+  ...{ resume: undefined, listen: undefined, advertise: undefined, encrypt: true },
+  ...{ singleProcess: false, 'single-process': false, dryRun: false, 'dry-run': false },
+};
+
+type ClusterArguments = ArgumentsCamelCase<InferredOptionTypes<typeof options>>;
+
+export const clusterCommand: CommandModule<object, InferredOptionTypes<typeof options>> = {
+  builder: (yargs) =>
+    yargs
+      .options(options)
+      .example('$0 cluster --run-dir runs/a --nodes 2 --node-rank 0 --coordinator a:5555', 'node a, without a launcher')
+      .example('srun --ntasks-per-node=1 $0 cluster --run-dir runs/a', 'each node of a job of Slurm')
+      .example('mpirun --map-by ppr:1:node $0 cluster --run-dir runs/a', 'each node, by MPI, on a shared disk'),
+  handler: async (args) => {
+    process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => runNode(args));
+  },
+};
+
+/** @returns the exit code of this node */
+async function runNode(args: ClusterArguments): Promise<number> {
+  const { nodeRank, nodes, coordinator, workers } = args;
+  numberOption('workers', workers, { min: 1, max: 1024, whole: true });
+  const waitSeconds = numberOption('wait', args.wait, { min: 0, max: 1_000_000 });
+  const placement = placementOf(process.env, { nodeRank, nodes, coordinator });
+  const cores = Math.min(availableCores(), placement.localCpus ?? Number.POSITIVE_INFINITY);
+  const folder = new RunFolder(userPath(process.cwd(), args.runDir));
+  const node = { placement, folder, workers, cores, waitSeconds };
+  const { source, nodeRank: rank, nodeCount } = placement;
+  print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
+  const run = { ...args, ...fixed };
+  return rank === 0 ? await coordinate(run, args.resume, node) : await follow(node);
+}
