@@ -299,6 +299,8 @@ export interface CheckpointKeys {
   keep: number;
   /** Also write a checkpoint each time the validation loss reaches a new minimum. Default `false`, true or false. */
   best: boolean;
+  /** Where checkpoints are written, for this run alone: an absolute folder, or s3://BUCKET/PREFIX in an object store. Empty: checkpoints/ in the run directory. A resumed run keeps it. Default `""`, an absolute folder or s3://BUCKET/PREFIX. */
+  directory: string;
 }
 
 /** Validation during training. `launch eval` always uses the full split. */
