@@ -1,5 +1,5 @@
 /** Paths of objects, `s3://BUCKET/KEY`, beside those of files: which of the two a path is, its parts, and paths inside of it. */
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { UserError } from './errors.ts';
 
 const scheme = 's3://';
@@ -7,7 +7,7 @@ const scheme = 's3://';
 const bucketName = /^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$/;
 const keyBytesMax = 1024;
 
-/** A bucket, and a key without a slash at its ends; '' is the whole bucket. */
+/** A bucket, and a key without a slash at its ends; '' is the bucket itself. */
 export interface ObjectPath {
   readonly bucket: string;
   readonly key: string;
@@ -49,11 +49,4 @@ export function inFolder(folder: string, ...names: readonly string[]): string {
 export function fromFolder(folder: string, file: string): string {
   if (isObjectPath(file) || isAbsolute(file)) return file;
   return isObjectPath(folder) ? inFolder(folder, file) : resolve(folder, file);
-}
-
-/** The folder or prefix that contains it; that of a bucket is itself. */
-export function folderOf(path: string): string {
-  if (!isObjectPath(path)) return dirname(path);
-  const { bucket, key } = parseObjectPath(path);
-  return objectPath({ bucket, key: key.split('/').slice(0, -1).join('/') });
 }

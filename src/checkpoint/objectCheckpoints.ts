@@ -122,7 +122,7 @@ class ObjectDraft implements CheckpointDraft {
       await abortUploads(this.#place, this.#name);
       await removeFolder(this.#place, this.#name);
     } catch {
-      // The store cannot be reached. The next writer removes the leftovers, which are no checkpoint.
+      // The store cannot be reached. The next writer removes the leftovers, which have no manifest.
     } finally {
       ownFolders.delete(this.path);
     }
@@ -151,13 +151,13 @@ async function foldersOf(place: Place, start = 'step-'): Promise<StoredFolder[]>
   });
 }
 
-/** All folders of the step, older ones first: whoever is killed in between leaves the newest. */
+/** All folders of the step, older ones first: a kill in between leaves the newest. */
 async function removeStep(place: Place, step: number): Promise<void> {
   const folders = (await foldersOf(place, stepFolderName(step))).filter((each) => each.step === step && each.isWhole);
   for (const { name } of folders.sort((a, b) => a.number - b.number)) await removeFolder(place, name);
 }
 
-/** Its manifest first, so that a half-deleted folder is no checkpoint. */
+/** Its manifest first, so that no half-deleted folder counts as a checkpoint. */
 async function removeFolder(place: Place, name: string): Promise<void> {
   const { client } = place;
   await deleteObject(client, keyIn(place, name, MANIFEST_FILE));

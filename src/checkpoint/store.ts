@@ -40,7 +40,7 @@ export interface WholeCheckpoint {
 }
 
 interface Hold {
-  /** Of its folder, once retention has released it. */
+  /** Its folder, once retention has released it. */
   path: string;
   /** Whether retention has released it, so that it is deleted when the hold ends. */
   isDue: boolean;

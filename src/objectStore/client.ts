@@ -24,7 +24,7 @@ export interface RetryTimes {
 /** With these pauses a request is given up after about 6 s, or about a minute if the store has answered before. */
 const usualRetries: RetryTimes = { attemptsAtFirst: 6, attempts: 11, firstPauseMs: 250, longestPauseMs: 10_000 };
 const usualTimes: HttpTimes = { idleMs: 30_000, totalMs: 10 * 60_000 };
-/** Of an answer that lists objects, at most 1,000 of them. */
+/** For an answer that lists up to 1,000 objects. */
 const listBytesMax = 8 * 2 ** 20;
 
 export interface ClientOptions {
@@ -41,7 +41,7 @@ export interface ObjectRequest {
   readonly query?: SignedRequest['query'];
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** Of the body, if it is known. */
+  /** The hash of the body, if it is known. */
   readonly sha256?: string;
   readonly bytesMax?: number;
   readonly signal?: AbortSignal | undefined;

@@ -35,7 +35,7 @@ export interface Keys {
   renew(): void;
 }
 
-/** @throws UserError for an endpoint that is no address, and for files in `~/.aws` that cannot be read */
+/** @throws UserError for an endpoint that is not an address, and for files in `~/.aws` that cannot be read */
 export function storeSettings(env: Environment): StoreSettings {
   const profile = readProfile(env);
   const endpoint = env['AWS_ENDPOINT_URL_S3'] || env['AWS_ENDPOINT_URL'] || profile.values['endpoint_url'] || undefined;
@@ -111,7 +111,7 @@ type Provider = () => Promise<Credentials & { readonly expiration?: Date }>;
 async function findProvider(profile: string): Promise<Provider> {
   let found: { fromNodeProviderChain?: (options: { profile: string }) => Provider };
   try {
-    // Named by a variable: it is no dependency, so it may be missing.
+    // Named by a variable: it is not a dependency, so it may be missing.
     found = await import(providersPackage);
   } catch (error) {
     if (errorCode(error) !== 'ERR_MODULE_NOT_FOUND') {
@@ -130,7 +130,7 @@ async function findProvider(profile: string): Promise<Provider> {
 
 interface Profile {
   readonly name: string;
-  /** Of both files; those of `credentials` win. */
+  /** The keys of both files; those of `credentials` win. */
   readonly values: Readonly<Record<string, string>>;
 }
 

@@ -90,6 +90,13 @@ export class HttpClient {
       };
       call.on('error', (error) => end(() => reject(error)));
       call.on('response', (response) => {
+        if (method === 'HEAD') {
+          // Some stores send a body with a refusal all the same, which nothing on this connection can follow.
+          end(() => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.alloc(0) }));
+          if ((response.statusCode ?? 0) >= 300) call.destroy();
+          else response.resume();
+          return;
+        }
         readBody(response, request).then(
           (read) => {
             // A refusal may come before the end of the body, which then nobody reads.
@@ -125,10 +132,10 @@ function writeBody(call: ClientRequest, body: Uint8Array, from = 0): void {
   call.end();
 }
 
-async function readBody(response: IncomingMessage, { method, bytesMax }: HttpRequest): Promise<Buffer> {
+async function readBody(response: IncomingMessage, { bytesMax }: HttpRequest): Promise<Buffer> {
   const limit = (response.statusCode ?? 0) < 300 ? bytesMax : errorBytesMax;
   const announced = Number(response.headers['content-length'] ?? Number.NaN);
-  if (method !== 'HEAD' && announced > limit) {
+  if (announced > limit) {
     throw new PeerError(`it sent ${announced} bytes, at most ${limit} were expected`);
   }
   const pieces: Buffer[] = [];
@@ -138,7 +145,7 @@ async function readBody(response: IncomingMessage, { method, bytesMax }: HttpReq
     bytes += piece.length;
     if (bytes > limit) throw new PeerError(`it sent more than ${limit} bytes`);
   }
-  if (!response.complete || (method !== 'HEAD' && announced > bytes)) throw new PeerError('its answer was cut off');
+  if (!response.complete || announced > bytes) throw new PeerError('its answer was cut off');
   return Buffer.concat(pieces, bytes);
 }
 

@@ -91,7 +91,7 @@ export class ObjectReader {
 
   #fetch(index: number): Promise<Buffer> {
     const range = this.#fetchVerified(index);
-    // Whoever reads it sees the error; one that was fetched ahead may never be read.
+    // A caller that reads it sees the error; one that was fetched ahead may never be read.
     range.catch(() => undefined);
     return range;
   }

@@ -9,7 +9,7 @@ import { createHash, createHmac } from 'node:crypto';
 export interface Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
-  /** Of temporary keys. */
+  /** Belongs to temporary keys. */
   readonly sessionToken?: string | undefined;
 }
 
@@ -22,7 +22,7 @@ export interface SignedRequest {
   readonly query: readonly (readonly [name: string, value: string])[];
   /** Every header that is sent, with names in lower case, and `host`. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Of the body, in hex. */
+  /** The hash of the body, in hex. */
   readonly sha256: string;
 }
 

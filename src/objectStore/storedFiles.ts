@@ -1,5 +1,5 @@
 /**
- * Reads complete files, or objects of a store, by their path. Whoever reads a checkpoint, shards or a tokenizer does not need to know where
+ * Reads complete files, or objects of a store, by their path. A reader of a checkpoint, shards or a tokenizer does not need to know where
  * they are.
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
@@ -87,7 +87,7 @@ export async function readStored(path: string, bytesMax: number): Promise<Buffer
   return content;
 }
 
-/** The sha256 of its `bytes` bytes, in lower-case hex. Of an object that has the `expected` one, later reads are verified. */
+/** The sha256 of its `bytes` bytes, in lower-case hex. If an object has the `expected` one, later reads of it are verified. */
 export async function hashStored(path: string, bytes: number, expected?: string): Promise<string> {
   if (!isObjectPath(path)) return await hashFile(path, bytes);
   const { client, key } = openBucket(path);

@@ -12,6 +12,8 @@ import { abortUpload, completeUpload, listUploads, putObject, startUpload, uploa
 const usualPartBytes = 16 * 2 ** 20;
 /** Buffers of that size: one is being filled, the others are on their way. */
 const buffersMost = 3;
+/** Files of up to this size need no larger buffer. */
+const smallBytes = 2 ** 18;
 /** The limit of S3. */
 const partsMost = 10_000;
 
@@ -117,7 +119,7 @@ export class ObjectUpload implements OutputFile {
   #reserve(bytes: number): void {
     const buffer = this.#buffer!;
     if (buffer.length >= bytes) return;
-    const larger = new Uint8Array(Math.min(this.#partBytes, Math.max(bytes, 2 * buffer.length, 2 ** 16)));
+    const larger = new Uint8Array(bytes <= smallBytes ? Math.min(this.#partBytes, smallBytes) : this.#partBytes);
     larger.set(buffer.subarray(0, this.#filled));
     this.#buffer = larger;
   }

@@ -13,7 +13,7 @@ export function checkpointsFor({ checkpoint }: Config, { checkpointsPath }: RunF
   return checkpoint.directory || checkpointsPath;
 }
 
-/** The folder or prefix of a run's checkpoints; undefined if `folder` is no run directory. */
+/** The folder or prefix of a run's checkpoints; undefined if `folder` is not a run directory. */
 export async function checkpointsIn(folder: string): Promise<string | undefined> {
   if (isObjectPath(folder)) return undefined;
   const { configPath, checkpointsPath } = new RunFolder(folder);

@@ -3,6 +3,7 @@
  * place that decides it, for `generate`, `eval` and whatever else loads a model.
  */
 import { UserError } from '../base/errors.ts';
+import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { storedPath } from '../base/userPath.ts';
@@ -44,7 +45,7 @@ export async function findCheckpoint(
   const directory = (await checkpointsIn(folder)) ?? folder;
   if (!(await isStoredFolder(directory))) {
     throw new UserError(
-      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a folder of GPT-2, Llama or MarianMT weights${await runsHint(folder, cwd)}`,
+      `${isObjectPath(folder) ? '' : 'folder '}${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a folder of GPT-2, Llama or MarianMT weights${isObjectPath(folder) ? '' : await runsHint(folder, cwd)}`,
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });

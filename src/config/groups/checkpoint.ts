@@ -1,6 +1,7 @@
 /** The group `checkpoint` of a config: when the run is saved. */
-import { z } from 'zod';
+
 import { isAbsolute } from 'node:path';
+import { z } from 'zod';
 import { flag, pathMax, whole } from '../../base/keyTypes.ts';
 import { isObjectPath } from '../../base/objectPath.ts';
 

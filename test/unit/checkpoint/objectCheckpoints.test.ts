@@ -22,7 +22,7 @@ function folders(store: FakeStore): string[] {
   return [...new Set([...store.objects.keys()].map((key) => key.split('/').slice(0, -1).join('/')))].sort();
 }
 
-/** Everything that is there, after a start: whole checkpoints and nothing else. */
+/** Everything in the store after a start: complete checkpoints and nothing else. */
 async function stepsAfterStart(store: FakeStore, keep: number): Promise<number[]> {
   const warnings: string[] = [];
   const summaries = await new CheckpointStore(directory, { keep, onWarning: (text) => warnings.push(text) }).list();
@@ -93,17 +93,26 @@ interface Scenario {
   readonly keep: number;
   readonly before: readonly number[];
   readonly step: number;
+  /** How the request at which the process dies ends. */
+  readonly deaths: readonly Fault[];
   /** What may be there afterwards. */
   readonly after: readonly (readonly number[])[];
 }
 
 const scenarios: Scenario[] = [
-  { name: 'the first of a run', keep: 0, before: [], step: 10, after: [[], [10]] },
-  { name: 'one that replaces the oldest', keep: 1, before: [10], step: 20, after: [[10], [20, 10], [20]] },
-  { name: 'one of the same step', keep: 2, before: [10, 20], step: 20, after: [[20, 10]] },
+  { name: 'the first of a run', keep: 0, before: [], step: 10, deaths: [501, 'unanswered'], after: [[], [10]] },
+  {
+    name: 'one that replaces the oldest',
+    keep: 1,
+    before: [10],
+    step: 20,
+    deaths: ['unanswered'],
+    after: [[10], [20, 10], [20]],
+  },
+  { name: 'one of the same step', keep: 2, before: [10, 20], step: 20, deaths: [501], after: [[20, 10]] },
 ];
 
-describe.each(scenarios)('$name', ({ keep, before, step, after }) => {
+describe.each(scenarios)('$name', ({ keep, before, step, deaths, after }) => {
   /** Writes with a fault at request `at`, for each in turn; from then on at all of them if the process dies there. */
   async function* attempts(fault: Fault, dies: boolean) {
     const store = await openStore();
@@ -125,7 +134,7 @@ describe.each(scenarios)('$name', ({ keep, before, step, after }) => {
     }
   }
 
-  test.each([501, 'unanswered'] as const)('killed at any request (%s): old or new', async (fault) => {
+  test.each(deaths)('killed at any request (%s): old or new', async (fault) => {
     for await (const { store, at } of attempts(fault, true)) {
       expect(after, `request ${at}`).toContainEqual(await stepsAfterStart(store, keep));
     }

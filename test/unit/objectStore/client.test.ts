@@ -35,6 +35,7 @@ const odd = "a folder/ü & <é>+100%.json'";
 describe('objects', () => {
   test('are put, read in ranges, listed and deleted, whatever their names', async () => {
     const { store, client } = await open();
+    store.pageSize = 2;
     await putObject(client, odd, Buffer.from('0123456789'), { metadata: { 'lockstep-writer': 'me 1' } });
     for (const key of ['b/1', 'b/2', 'b/3', 'c']) await putObject(client, key, Buffer.from(key));
     expect(await headObject(client, odd)).toMatchObject({ bytes: 10, metadata: { 'lockstep-writer': 'me 1' } });

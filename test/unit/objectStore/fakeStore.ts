@@ -34,6 +34,8 @@ export class FakeStore {
   fault: (count: number, request: string) => Fault | undefined = () => undefined;
   /** What a ranged read sends instead of the bytes of an object. */
   damage: (key: string, bytes: Buffer) => Buffer = (_, bytes) => bytes;
+  /** Objects in one answer. */
+  pageSize = 1000;
   endpoint = '';
 
   static async open(): Promise<FakeStore> {
@@ -153,13 +155,12 @@ export class FakeStore {
     return void response.end(request.method === 'HEAD' ? undefined : bytes);
   }
 
-  /** Two at a time, so that every list is continued. */
   #list(query: URLSearchParams): string {
     const after = query.get('continuation-token') ?? '';
     const keys = [...this.objects.keys()]
       .filter((key) => key.startsWith(query.get('prefix') ?? '') && key > after)
       .sort();
-    const page = keys.slice(0, 2);
+    const page = keys.slice(0, this.pageSize);
     const contents = page.map((key) => {
       const { body, changed } = this.objects.get(key)!;
       return `<Contents><Key>${encodeURIComponent(key)}</Key><LastModified>${changed.toISOString()}</LastModified><Size>${body.length}</Size></Contents>`;
