@@ -3,8 +3,10 @@
  * `~/.aws`, and then the package `@aws-sdk/credential-providers`, if it is installed, which knows instance roles, web identities and SSO.
  */
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { expandHome } from '../base/userPath.ts';
 import type { Credentials } from './signature.ts';
@@ -109,23 +111,34 @@ function providedKeys(profile: string): Keys {
 type Provider = () => Promise<Credentials & { readonly expiration?: Date }>;
 
 async function findProvider(profile: string): Promise<Provider> {
-  let found: { fromNodeProviderChain?: (options: { profile: string }) => Provider };
-  try {
-    // Named by a variable: it is not a dependency, so it may be missing.
-    found = await import(providersPackage);
-  } catch (error) {
-    if (errorCode(error) !== 'ERR_MODULE_NOT_FOUND') {
-      throw new PeerError(`${providersPackage} does not load: ${messageOf(error)}`, { cause: error });
-    }
+  const path = findPackage();
+  if (path === undefined) {
     throw new UserError(
       `no keys for s3:// were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile with keys in ~/.aws/credentials. ` +
         `For roles of machines, web identities and SSO, install ${providersPackage} beside Lockstep`,
     );
   }
+  const found: { fromNodeProviderChain?: (options: { profile: string }) => Provider } = await import(
+    pathToFileURL(path).href
+  );
   if (found.fromNodeProviderChain === undefined) {
     throw new PeerError(`${providersPackage} has no fromNodeProviderChain: install version 3`);
   }
   return found.fromNodeProviderChain({ profile });
+}
+
+/** It is not a dependency: it may be beside Lockstep, in the project of the working folder, or missing. */
+function findPackage(): string | undefined {
+  for (const from of [import.meta.url, pathToFileURL(join(process.cwd(), 'package.json'))]) {
+    try {
+      return createRequire(from).resolve(providersPackage);
+    } catch (error) {
+      if (errorCode(error) !== 'MODULE_NOT_FOUND') {
+        throw new PeerError(`${providersPackage} does not load: ${messageOf(error)}`, { cause: error });
+      }
+    }
+  }
+  return undefined;
 }
 
 interface Profile {

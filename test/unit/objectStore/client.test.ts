@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { openBucket } from '../../../src/objectStore/buckets.ts';
 import { BucketClient } from '../../../src/objectStore/client.ts';
@@ -224,6 +224,28 @@ describe('settings', () => {
     expect(() => storeSettings({ ...bare, AWS_ENDPOINT_URL: 'storage:9000' })).toThrow('is not an address');
     expect(() => openBucket('s3://', bare)).toThrow('expected s3://BUCKET/PREFIX');
     expect(() => openBucket('s3://bucket/a/../b', bare)).toThrow('without . and ..');
+  });
+
+  test('come from the providers of the AWS SDK, if these are installed, until they expire', async () => {
+    const project = temporaryFolder();
+    const folder = join(project, 'node_modules/@aws-sdk/credential-providers');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'package.json'), '{"main": "index.cjs"}');
+    writeFileSync(
+      join(folder, 'index.cjs'),
+      `let count = 0;
+       exports.fromNodeProviderChain = ({ profile }) => async () => ({
+         accessKeyId: profile + ++count, secretAccessKey: 's', sessionToken: 't', expiration: new Date(Date.now() + 3.6e6),
+       });`,
+    );
+    const before = process.cwd();
+    process.chdir(project);
+    onTestFinished(() => process.chdir(before));
+    const { keys } = storeSettings(bare);
+    expect(await keys.get()).toEqual({ accessKeyId: 'default1', secretAccessKey: 's', sessionToken: 't' });
+    expect(await keys.get()).toMatchObject({ accessKeyId: 'default1' });
+    keys.renew();
+    expect(await keys.get()).toMatchObject({ accessKeyId: 'default2' });
   });
 
   test('the token of temporary keys is sent and signed', async () => {
