@@ -17,7 +17,7 @@ import { type LinkOptions, type RingLink, ringHeaderBytes } from './link.ts';
 import { formatTcpAddress, hostFacing } from './linkAddress.ts';
 import { RefusedConnections } from './refusedConnections.ts';
 import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
-import { addressesToTry, offeredAddresses, type RingRun } from './ringReach.ts';
+import { addressesToTry, CoordinatorHost, offeredAddresses, type RingRun } from './ringReach.ts';
 import { localHostId, parseOffer, type UnixSocketOffer, UnixSocketReceiver } from './unixSocketRing.ts';
 import { openZapDomain, type ZapDomain } from './zmqAuthentication.ts';
 import { NextRank } from './zmqRingNext.ts';
@@ -65,7 +65,9 @@ export async function openZmqRing(
   run: RingRun | undefined,
   given: RingLinkOptions,
 ): Promise<RingLink> {
-  const facing = run && !run.isBeside ? await hostFacing(run.coordinatorAddress) : undefined;
+  const coordinator = run && new CoordinatorHost(run.coordinatorAddress);
+  const facing =
+    coordinator && !run.isBeside ? await hostFacing(await coordinator.resolved(), coordinator.address) : undefined;
   const options = { ...given, maxMessageBytes: ringMessageBytes(given.maxMessageBytes) };
   const { maxMessageBytes, encrypted, log } = options;
   const refused = new RefusedConnections("the ring's port", log);
@@ -80,7 +82,7 @@ export async function openZmqRing(
   try {
     const at = host ?? (encrypted ? '*' : (facing ?? '127.0.0.1'));
     const bound = await bindTcp(pull, formatTcpAddress({ host: at, port: 0 }));
-    return new ZmqRing({ pull, bound, run, facing, keys, domain, refused }, options);
+    return new ZmqRing({ pull, bound, run, coordinator, facing, keys, domain, refused }, options);
   } catch (error) {
     pull.close();
     domain?.close();
@@ -93,6 +95,7 @@ interface Parts {
   /** What it is bound to. */
   readonly bound: string;
   readonly run: RingRun | undefined;
+  readonly coordinator: CoordinatorHost | undefined;
   /** This machine's address that faces the coordinator. */
   readonly facing: string | undefined;
   readonly keys: KeyPair | undefined;
@@ -146,7 +149,7 @@ class ZmqRing implements RingLink {
     this.#unreached = undefined;
     const offered = parseRingAddress(next);
     const { hostId, publicKey: serverKey } = offered;
-    const { keys, domain, run } = this.#parts;
+    const { keys, domain, coordinator } = this.#parts;
     if (domain) {
       const { publicKey } = parseRingAddress(previous);
       if (publicKey === undefined || serverKey === undefined) {
@@ -155,7 +158,7 @@ class ZmqRing implements RingLink {
       domain.allow([publicKey]);
     }
     const rank: NextRank = new NextRank({
-      addresses: addressesToTry(offered, this.#hostId, run),
+      addresses: addressesToTry(offered, this.#hostId, coordinator),
       timeoutMs,
       local: hostId !== undefined && hostId === this.#hostId,
       keys: keys && serverKey !== undefined ? { own: keys, serverKey } : undefined,
