@@ -86,10 +86,11 @@ async function runNode(args: ClusterArguments): Promise<number> {
   const { nodeRank, nodes, coordinator, workers } = args;
   numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   const waitSeconds = numberOption('wait', args.wait, { min: 0, max: 1_000_000 });
+  const maxRestarts = numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
   const placement = placementOf(process.env, { nodeRank, nodes, coordinator });
   const cores = Math.min(availableCores(), placement.localCpus ?? Number.POSITIVE_INFINITY);
   const folder = new RunFolder(userPath(process.cwd(), args.runDir));
-  const node = { placement, folder, workers, cores, waitSeconds };
+  const node = { placement, folder, workers, cores, waitSeconds, maxRestarts };
   const { source, nodeRank: rank, nodeCount } = placement;
   print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
   const run = { ...args, ...fixed };

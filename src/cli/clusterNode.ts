@@ -43,6 +43,8 @@ export interface JobNode {
   readonly cores: number;
   /** Time that the other nodes wait for node 0, in seconds. */
   readonly waitSeconds: number;
+  /** Maximum number of restarts of the workers of this node. */
+  readonly maxRestarts: number;
 }
 
 /**
@@ -116,10 +118,11 @@ export async function follow(node: JobNode): Promise<number> {
     print('nothing left to train');
     return 0;
   }
-  const { workers, cores, placement } = node;
+  const { workers, cores, maxRestarts, placement } = node;
+  const { waitSeconds, ...run } = found;
   // These signal all nodes at once; others, such as Kubernetes, may mean just this one.
   const staysForScheduler = placement.source === 'slurm' || placement.source === 'mpi';
-  const end = await joinRun({ ...found, workers, cores, staysForScheduler });
+  const end = await joinRun({ ...run, waitMs: 1_000 * waitSeconds, workers, cores, maxRestarts, staysForScheduler });
   switch (end.kind) {
     case 'left':
       return isSchedulers(end.cause) ? unfinishedExitCode : interruptedExitCode;

@@ -1,5 +1,6 @@
 /** The options of `launch` and `launch train`. */
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
+import { restartsMaxDefault } from '../base/restarts.ts';
 import { dashboardHost } from './options.ts';
 
 export const trainOptions = {
@@ -29,7 +30,7 @@ export const trainOptions = {
   'max-restarts': {
     type: 'number',
     requiresArg: true,
-    default: 10,
+    default: restartsMaxDefault,
     describe: 'Maximum number of restarts of local workers',
   },
   set: { type: 'string', array: true, requiresArg: true, describe: 'Override config keys, such as model.nLayer=4' },

@@ -88,6 +88,7 @@ const notRun: Record<string, string> = {
     'waits for another node; cluster.test.ts has it',
   'srun --ntasks-per-node=1 launch cluster --run-dir runs/a': 'needs a job of Slurm; slurm.test.ts has one',
   'mpirun --map-by ppr:1:node launch cluster --run-dir runs/a': 'needs several nodes; cluster.test.ts has two',
+  'launch join tcp://run-0.run:5555 --wait 600': 'needs that machine; otherAddress.test.ts has it',
   'launch prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web':
     'Node 20 cannot write zstd; prepare.test.ts has it',
   'launch prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki':
