@@ -3,7 +3,7 @@
  * `run/executeRun.ts` the run itself.
  */
 import { join } from 'node:path';
-import { interruptedExitCode, unfinishedExitCode } from '../base/errors.ts';
+import { interruptedExitCode, UserError, unfinishedExitCode } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
@@ -16,6 +16,7 @@ import { type EngineChoice, selectEngine } from '../engine/registry.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
+import { givenRunKeys, runKeyVariable } from '../run/runKeyFiles.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
@@ -55,6 +56,7 @@ export async function runTrain(args: TrainArguments): Promise<void> {
 export async function train(args: TrainArguments, site?: JobSite): Promise<number> {
   goOnWithoutPrinting();
   checkNumbers(args);
+  const keys = await keysOf(args);
   const run = await prepareRun({ ...args, startWorkers: site?.startWorkers }, process.cwd(), messages);
   if (args.dryRun) {
     await printPlan(run.config, run.data);
@@ -69,6 +71,7 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
     leavesOnSignal: site === undefined,
     singleProcess,
     encrypt,
+    keys,
     listen,
     advertise,
     maxRestarts,
@@ -152,6 +155,17 @@ function useOf(
     default:
       return kind satisfies never;
   }
+}
+
+/** Keys that were made before the run. Processes that this one starts do not find them in their environment. */
+async function keysOf({ runKey, encrypt, singleProcess }: TrainArguments) {
+  const fromEnvironment = process.env[runKeyVariable];
+  delete process.env[runKeyVariable];
+  if (encrypt && !singleProcess) return await givenRunKeys(runKey, fromEnvironment);
+  if (runKey === undefined) return undefined;
+  throw new UserError(
+    '--run-key: this run has no connections to encrypt: omit it, or --no-encrypt and --single-process',
+  );
 }
 
 /** Before anything is written. */

@@ -61,6 +61,11 @@ export const trainOptions = {
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt is only for workers on this machine',
   },
+  'run-key': {
+    type: 'string',
+    requiresArg: true,
+    describe: `Keys made by "launch keys" [default: contents of LOCKSTEP_RUN_KEY, or new]`,
+  },
   dashboard: {
     type: 'string',
     describe: 'Serve live curves on this port [default: 3141, or any]',

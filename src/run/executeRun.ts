@@ -49,6 +49,8 @@ export interface ExecuteRunOptions {
   /** Run the workers in this process, without sockets. */
   readonly singleProcess: boolean;
   readonly encrypt: boolean;
+  /** Keys that were made before the run; absent: those of the run directory, or new ones. */
+  readonly keys?: RunKeys | undefined;
   /** Address for other workers to join; absent: this machine only. */
   readonly listen?: string | undefined;
   /** The address of this machine for others, `tcp://HOST:PORT`; absent: its own. Port 0: that of `listen`. */
@@ -214,9 +216,10 @@ async function beginWithWeights(run: Run): Promise<Begun> {
 }
 
 /** Undefined without encryption. */
-async function keysOf({ encrypt, singleProcess, run: { folder } }: ExecuteRunOptions): Promise<RunKeys | undefined> {
+async function keysOf(options: ExecuteRunOptions): Promise<RunKeys | undefined> {
+  const { encrypt, singleProcess, keys, run } = options;
   if (!encrypt || singleProcess) return undefined;
-  return folder.isNew ? newRunKeys() : await keysToResumeWith(folder);
+  return run.folder.isNew ? (keys ?? newRunKeys()) : await keysToResumeWith(run.folder, keys);
 }
 
 /** What the user can do about a failed run. */
