@@ -11,6 +11,7 @@ import { RunFolder } from '../run/runFolder.ts';
 import { coordinate, follow } from './clusterNode.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
+import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { outputModeOf, withOutput } from './runOutput.ts';
 import { trainOptions } from './trainOptions.ts';
 
@@ -90,7 +91,9 @@ async function runNode(args: ClusterArguments): Promise<number> {
   const placement = placementOf(process.env, { nodeRank, nodes, coordinator });
   const cores = Math.min(availableCores(), placement.localCpus ?? Number.POSITIVE_INFINITY);
   const folder = new RunFolder(userPath(process.cwd(), args.runDir));
-  const node = { placement, folder, workers, cores, waitSeconds, maxRestarts };
+  const ring = ringPlaceOf(args.ringPorts, placement.nodeCount > 1);
+  checkPorts(ring, workers);
+  const node = { placement, folder, workers, cores, waitSeconds, ring, maxRestarts };
   const { source, nodeRank: rank, nodeCount } = placement;
   print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
   const run = { ...args, ...fixed };

@@ -9,21 +9,24 @@ import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
 import { restartsMaxDefault } from '../base/restarts.ts';
 import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers } from '../worker/spawn.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
 import { JoinedWorkers, type Loss } from './joinedWorkers.ts';
-import { numberOption } from './options.ts';
+import { numberOption, ringPorts } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
+import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 
 interface JoinArguments {
   address: string;
   workers: number;
   key?: string | undefined;
   wait: number;
+  'ring-ports'?: string | undefined;
   'max-restarts': number;
 }
 
@@ -51,6 +54,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
         requiresArg: true,
         describe: `Copy of join.key from the run directory [default: contents of ${joinKeyVariable}]`,
       })
+      .options(ringPorts)
       .option('wait', {
         type: 'number',
         requiresArg: true,
@@ -71,13 +75,15 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
         '$0 join tcp://run-0.run:5555 --wait 600',
         'start before the coordinator does, with the key in the environment',
       ),
-  handler: async ({ address, workers, key, wait, 'max-restarts': maxRestarts }) => {
+  handler: async ({ address, workers, key, wait, 'max-restarts': maxRestarts, 'ring-ports': typedPorts }) => {
     numberOption('workers', workers, { min: 1, max: 1024, whole: true });
     numberOption('wait', wait, { min: 0, max: 86_400 });
     numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
+    const ring = ringPlaceOf(typedPorts, true);
+    checkPorts(ring, workers);
     const keys = await joinKeys(key, process.env[joinKeyVariable]);
     const limits = { waitMs: 1_000 * wait, maxRestarts };
-    const end = await joinRun({ address, workers, cores: availableCores(), keys, ...limits });
+    const end = await joinRun({ address, workers, cores: availableCores(), keys, ring, ...limits });
     process.exitCode = end.kind === 'left' ? interruptedExitCode : 0;
   },
 };
@@ -91,6 +97,8 @@ export interface JoinOptions {
   readonly cores: number;
   /** The keys of the run, or what is needed for joining it. Absent: nothing is encrypted. */
   readonly keys: RunKeys | undefined;
+  /** Where the workers' ring ends may listen. */
+  readonly ring: RingPlace;
   /** How long to wait for the coordinator to answer, at the start and before each restart. */
   readonly waitMs: number;
   /** Maximum number of restarts, of all these workers together. */
@@ -110,7 +118,7 @@ const flightFolder = 'lockstep-flight';
  * @throws UserError if the address or the keys are wrong, or the run refuses a worker; PeerError if one failed otherwise
  */
 export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
-  const { address, workers: count, cores, keys, waitMs, maxRestarts, staysForScheduler = false } = options;
+  const { address, workers: count, cores, keys, ring, waitMs, maxRestarts, staysForScheduler = false } = options;
   if (parseTcpAddress(address).port === 0) {
     throw new UserError(`expected the address with the port that the run printed, received ${address}`);
   }
@@ -164,6 +172,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
             localWorkers: names,
             cores,
             keys,
+            ring,
             flightFolder,
             leavesOnSignal: !staysForScheduler,
             onExit: (exit) => {

@@ -8,7 +8,7 @@ import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
-import { joinAddresses } from '../comm/linkAddress.ts';
+import { isLoopback, joinAddresses } from '../comm/linkAddress.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
@@ -24,6 +24,7 @@ import { numberOption, portOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
 import { printPlan } from './plan.ts';
+import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
 import { printSweep } from './sweepResult.ts';
@@ -57,7 +58,9 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
   goOnWithoutPrinting();
   checkNumbers(args);
   const keys = await keysOf(args);
+  const ring = ringPlaceOf(args.ringPorts, args.listen !== undefined && !(await isLoopback(args.listen)));
   const run = await prepareRun({ ...args, startWorkers: site?.startWorkers }, process.cwd(), messages);
+  checkPorts(ring, run.config.train.workers);
   if (args.dryRun) {
     await printPlan(run.config, run.data);
     return 0;
@@ -74,6 +77,7 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
     keys,
     listen,
     advertise,
+    ring,
     maxRestarts,
     traceSteps: trace,
     messages,

@@ -1,7 +1,7 @@
 /** The options of `launch` and `launch train`. */
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { restartsMaxDefault } from '../base/restarts.ts';
-import { dashboardHost } from './options.ts';
+import { dashboardHost, ringPorts } from './options.ts';
 
 export const trainOptions = {
   config: {
@@ -61,6 +61,7 @@ export const trainOptions = {
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt is only for workers on this machine',
   },
+  ...ringPorts,
   'run-key': {
     type: 'string',
     requiresArg: true,

@@ -45,19 +45,18 @@ export interface RingRun {
 
 /**
  * The addresses offered by a ring end that listens on `bound`.
- * @param run how its worker reaches the coordinator
+ * @param isBeside whether it listens where the coordinator does
  * @param facing the address of this machine that faces the coordinator
  */
 export function offeredAddresses(
   bound: string,
-  run: RingRun | undefined,
-  facing: string | undefined,
+  { isBeside, facing }: { readonly isBeside: boolean; readonly facing: string | undefined },
   interfaces?: Interfaces,
 ): string[] {
   const { host, port } = parseTcpAddress(bound);
   const isReachedAtFacing = facing !== undefined && (host === '::' || (host === '0.0.0.0' && !isIPv6(facing)));
   const first = [
-    ...(run?.isBeside ? [formatTcpAddress({ host: '*', port })] : []),
+    ...(isBeside ? [formatTcpAddress({ host: '*', port })] : []),
     ...(isReachedAtFacing ? [formatTcpAddress({ host: withoutZone(facing), port })] : []),
   ];
   return [...new Set([...first, ...addressesFromElsewhere(bound, interfaces)])];

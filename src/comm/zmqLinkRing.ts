@@ -14,22 +14,15 @@
 import * as zmq from 'zeromq';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { type LinkOptions, type RingLink, ringHeaderBytes } from './link.ts';
-import { formatTcpAddress, hostFacing } from './linkAddress.ts';
+import { hostFacing, isLoopbackHost } from './linkAddress.ts';
 import { RefusedConnections } from './refusedConnections.ts';
 import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
+import { addressOfInterface, bindRing, type RingPlace } from './ringPlace.ts';
 import { addressesToTry, CoordinatorHost, offeredAddresses, type RingRun } from './ringReach.ts';
 import { localHostId, parseOffer, type UnixSocketOffer, UnixSocketReceiver } from './unixSocketRing.ts';
 import { openZapDomain, type ZapDomain } from './zmqAuthentication.ts';
 import { NextRank } from './zmqRingNext.ts';
-import {
-  bindTcp,
-  commonOptions,
-  curveServer,
-  type KeyPair,
-  monitorLoop,
-  receiveLoop,
-  ringMessageBytes,
-} from './zmqSocket.ts';
+import { commonOptions, curveServer, type KeyPair, monitorLoop, receiveLoop, ringMessageBytes } from './zmqSocket.ts';
 
 /**
  * Frames that wait in memory between ZeroMQ's thread and a listener that is busy or has asked to wait. Above it the
@@ -57,6 +50,8 @@ export interface RingLinkOptions extends LinkOptions {
   localRing: boolean;
   /** Whether to use a key pair and refuse peers without one. */
   encrypted: boolean;
+  /** Its interface is for ring ends that other machines are to reach, which are encrypted. */
+  place: RingPlace;
 }
 
 /** As {@link Transport.openRing}. */
@@ -69,7 +64,9 @@ export async function openZmqRing(
   const facing =
     coordinator && !run.isBeside ? await hostFacing(await coordinator.resolved(), coordinator.address) : undefined;
   const options = { ...given, maxMessageBytes: ringMessageBytes(given.maxMessageBytes) };
-  const { maxMessageBytes, encrypted, log } = options;
+  const { maxMessageBytes, encrypted, place, log } = options;
+  const isForOthers = encrypted && !(host !== undefined && isLoopbackHost(host));
+  const chosen = place.interfaces && isForOthers ? addressOfInterface(place.interfaces) : undefined;
   const refused = new RefusedConnections("the ring's port", log);
   const onRefused = (from: string) => refused.add('it is not from the previous rank', ` from ${from}`);
   const keys = encrypted ? zmq.curveKeyPair() : undefined;
@@ -80,9 +77,10 @@ export async function openZmqRing(
     receiveHighWaterMark: receivedFramesMax,
   });
   try {
-    const at = host ?? (encrypted ? '*' : (facing ?? '127.0.0.1'));
-    const bound = await bindTcp(pull, formatTcpAddress({ host: at, port: 0 }));
-    return new ZmqRing({ pull, bound, run, coordinator, facing, keys, domain, refused }, options);
+    const at = chosen ?? host ?? (encrypted ? '*' : (facing ?? '127.0.0.1'));
+    const bound = await bindRing(pull, at, place.ports);
+    const isBeside = chosen === undefined && run?.isBeside === true;
+    return new ZmqRing({ pull, bound, isBeside, coordinator, facing, keys, domain, refused }, options);
   } catch (error) {
     pull.close();
     domain?.close();
@@ -94,7 +92,8 @@ interface Parts {
   readonly pull: zmq.Pull;
   /** What it is bound to. */
   readonly bound: string;
-  readonly run: RingRun | undefined;
+  /** Whether it listens where the coordinator does. */
+  readonly isBeside: boolean;
   readonly coordinator: CoordinatorHost | undefined;
   /** This machine's address that faces the coordinator. */
   readonly facing: string | undefined;
@@ -131,8 +130,8 @@ class ZmqRing implements RingLink {
   }
 
   get address(): string {
-    const { bound, run, facing, keys } = this.#parts;
-    const tcp = offeredAddresses(bound, run, facing);
+    const { bound, isBeside, facing, keys } = this.#parts;
+    const tcp = offeredAddresses(bound, { isBeside, facing });
     return formatRingAddress({ tcp, hostId: this.#hostId, publicKey: keys?.publicKey });
   }
 

@@ -14,6 +14,7 @@ import { shortPath } from '../base/shortPath.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { addressFromHere, parseTcpAddress } from '../comm/linkAddress.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { modelOf } from '../config/groups/model.ts';
@@ -51,6 +52,8 @@ export interface ExecuteRunOptions {
   readonly encrypt: boolean;
   /** Keys that were made before the run; absent: those of the run directory, or new ones. */
   readonly keys?: RunKeys | undefined;
+  /** Where ring ends of local workers may listen, if that is restricted. */
+  readonly ring?: RingPlace | undefined;
   /** Address for other workers to join; absent: this machine only. */
   readonly listen?: string | undefined;
   /** The address of this machine for others, `tcp://HOST:PORT`; absent: its own. Port 0: that of `listen`. */
@@ -292,6 +295,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     cores: given.cores ?? availableCores(),
     leavesOnSignal: given.leavesOnSignal,
     keys: keys && joinKeysOf(keys),
+    ring: given.ring,
     flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
     onOutput: observer.onWorkerOutput,

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { invariant, unfinishedExitCode } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { Agent } from './agent.ts';
@@ -52,6 +53,8 @@ export interface StartOptions {
   readonly cores: number;
   /** The run's keys for joining. Absent: nothing is encrypted. */
   readonly keys?: RunKeys | undefined;
+  /** Where ring ends may listen, if that is restricted. */
+  readonly ring?: RingPlace | undefined;
   /** Where a worker writes its last events if it or the run fails. */
   readonly flightFolder: string;
   /** Whether SIGTERM to a worker makes it leave the run; default true. False where a scheduler sends it to all processes of a job. */
@@ -79,6 +82,7 @@ export interface WorkerArguments {
   readonly localIndex: number;
   readonly cores: number;
   readonly keys?: RunKeys | undefined;
+  readonly ring?: RingPlace | undefined;
   readonly flightFolder: string;
   readonly leavesOnSignal?: boolean | undefined;
 }

@@ -20,6 +20,12 @@ const workerArguments = z.object({
   localIndex: z.number().int().min(0),
   cores: z.number().int().min(1),
   keys: runKeysSchema.optional(),
+  ring: z
+    .object({
+      ports: z.object({ first: z.number(), last: z.number() }).optional(),
+      interfaces: z.array(z.string()).optional(),
+    })
+    .optional(),
   flightFolder: z.string(),
   leavesOnSignal: z.boolean().optional(),
 }) satisfies z.ZodType<WorkerArguments>;
@@ -58,7 +64,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
 
   try {
     const [message] = await once(process, 'message');
-    const { keys, flightFolder, leavesOnSignal: leaves = true, ...options } = workerArguments.parse(message);
+    const { keys, ring = {}, flightFolder, leavesOnSignal: leaves = true, ...options } = workerArguments.parse(message);
     leavesOnSignal = leaves;
     process.on('message', (request) => {
       if (request === leaveMessage) leave();
@@ -67,7 +73,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
     // Node prints the error itself, and exits.
     process.on('uncaughtExceptionMonitor', () => recorder.write());
-    const transport = zmqTransport({ keys, log: warn });
+    const transport = zmqTransport({ keys, ring, log: warn });
     const replica = makeReplica && { makeReplica };
     const onUnfinished = () => {
       isUnfinished = true;

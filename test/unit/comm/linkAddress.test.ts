@@ -115,7 +115,7 @@ it.each([
   ],
   ['tcp://127.0.0.1:9', undefined, undefined, ['tcp://127.0.0.1:9']],
 ])('a ring end that listens on %s offers (%o, facing %s) %j', (bound, run, facing, offered) => {
-  expect(offeredAddresses(bound, run, facing, machine)).toEqual(offered);
+  expect(offeredAddresses(bound, { isBeside: run?.isBeside === true, facing }, machine)).toEqual(offered);
 });
 
 /** Another machine of the same kind. */
