@@ -29,13 +29,21 @@ import type { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import { TraceFile } from '../records/traceFile.ts';
 import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import { localNames } from '../worker/workerNames.ts';
 import { describeWeights, writeInitialCheckpoint } from './initialWeights.ts';
 import { openJudge } from './judge.ts';
 import type { RunMessages } from './messages.ts';
 import { openPolicy, type PolicyParts, type PolicyPoint, policyPoint } from './policyRollouts.ts';
 import type { Run } from './prepareRun.ts';
 import { withReference } from './reference.ts';
-import { checkWaiting, findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
+import {
+  checkWaiting,
+  findWaitingWorkers,
+  openJournal,
+  type ResumePoint,
+  reachable,
+  returnTimeoutMs,
+} from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { LengthKeeper, withRunLength } from './runLength.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
@@ -280,11 +288,12 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const { run, point, keys, transport, server, singleProcess, observer, tracer, policy } = given;
   const { config, data, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
-  const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
+  const localWorkers = localNames(config.train.workers);
   const meanLength = data.sampleTokens / data.sequencesPerSample;
   const model = modelOf(config.model, data.vocabSize);
   // A target's token is counted with one of its source.
   const counted = hasEncoder(model) ? 1 / 2 : 1;
+  const returnMs = point && returnTimeoutMs(config, given.advertise);
   const length = new LengthKeeper(run, given.messages.warn);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
@@ -318,6 +327,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     tokenFlops: stepFlops(model, counted, config.train.trainable, meanLength),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
+    ...(returnMs !== undefined && { returnTimeoutMs: returnMs }),
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),
     killWorker: (worker) => workers.kill(worker),
