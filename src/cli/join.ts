@@ -213,8 +213,9 @@ function waitingLine(address: string, waitMs: number): (why: string) => void {
 function failureOf(losses: readonly Loss[]): Error {
   // A worker that lost a peer is rarely the cause.
   const { exit, reason } = losses.find(({ exit: { failure } }) => failure?.blame !== 'peer') ?? losses[0]!;
-  const why = reason === undefined ? '' : `\nIt was not started again: ${reason}`;
-  const message = `the worker ${exit.description}${why}${flightOf(exit.worker)}`;
+  const lines = [`the worker ${exit.description}`];
+  if (reason !== undefined) lines.push(`It was not started again: ${reason}`);
+  const message = `${lines.join('\n')}${flightOf(exit.worker)}`;
   return exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
 }
 

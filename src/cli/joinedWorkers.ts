@@ -63,7 +63,7 @@ export class JoinedWorkers {
     await this.#workers.stop(0);
   }
 
-  /** Resolves when all have ended and none is to be started again. @returns those that ended before the run did */
+  /** Resolves when all have ended and none will be started again. @returns those that ended before the run did */
   async ended(): Promise<readonly Loss[]> {
     await this.#ended;
     return [...this.#lost.values()];

@@ -16,7 +16,7 @@ export interface AwaitOptions {
   readonly peerId: string;
   /** 0: one attempt. */
   readonly waitMs: number;
-  /** Called when an attempt has failed and another one follows; `why` completes "… is not there: ". */
+  /** Called when an attempt has failed and another one follows; `why` completes "waiting for it: ". */
   readonly onWait: (why: string) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -38,11 +38,16 @@ export async function awaitCoordinator(options: AwaitOptions): Promise<void> {
       await client.close();
       return;
     } catch (error) {
-      if (!(error instanceof NotThereError) || systemClock.monotonic() + pauseMs >= endMs) throw error;
+      if (!(error instanceof NotThereError)) throw error;
+      if (systemClock.monotonic() + pauseMs >= endMs) throw waitMs === 0 ? error : withWait(error, waitMs);
       onWait(error.why);
     }
     await pause(signal);
   }
+}
+
+function withWait({ message, why }: NotThereError, waitMs: number): NotThereError {
+  return new NotThereError(`${message} This machine has tried for ${Math.round(waitMs / 1_000)} s.`, why);
 }
 
 /** Ends early when the signal aborts. */

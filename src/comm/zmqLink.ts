@@ -19,7 +19,7 @@ import { listen } from './zmqServer.ts';
 export interface ZmqOptions extends LinkOptions {
   /** Between processes of one machine, send ring frames through a Unix socket (`unixSocketRing.ts`); default true. */
   localRing: boolean;
-  /** Where encrypted ring ends listen that are to be reached from other machines. */
+  /** Where ring ends listen; its interfaces are for encrypted ones that other machines must reach. */
   ring: RingPlace;
   /** The keys of the run; without them nothing on the wire is encrypted and anyone may connect. `listen` needs the coordinator's. */
   keys: RunKeys | undefined;

@@ -116,14 +116,13 @@ export function reachable(
   const workers = resumed.workers.filter(finds);
   const others = resumed.workers.filter((worker) => !finds(worker)).join(', ');
   if (workers.length === resumed.workers.length) return point;
-  if (workers.length > 0) {
-    note(`${others} looked for their coordinator on its former machine: starting others`);
-    return { ...point, resumed: { ...resumed, workers } };
-  }
   const [was, is] = [placeOf(recovered), placeOf(found)];
-  const where = was === is ? 'on its former machine' : `at ${was}, not at ${is}`;
-  warn(`${others} look for their coordinator ${where}: starting other workers`);
-  return undefined;
+  if (workers.length > 0 || was === is) {
+    note(`${others} looked for their coordinator on its former machine: starting others`);
+  } else {
+    warn(`${others} look for their coordinator at ${was}, not at ${is}: starting other workers`);
+  }
+  return workers.length > 0 ? { ...point, resumed: { ...resumed, workers } } : undefined;
 }
 
 /** Whether workers that joined the one coordinator find the other. */

@@ -127,7 +127,7 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
 }
 
-/** How long workers may take to return. Steps are at stake until the first of them is there, and it may look in the wrong place for a while. */
+/** How long workers may take to return. Steps are at stake until the first of them returns, and it may look in the wrong place for a while. */
 function patienceMs(state: RunState): number {
   const { plan, joiners, step, checkpointStep, openedAtStep } = state;
   const isThere = joiners.some((member) => hasState(state, member) || lacksCommit(state, member));

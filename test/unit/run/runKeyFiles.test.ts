@@ -47,7 +47,7 @@ describe('the key files of a run', () => {
   it.each([0o400, 0o440, 0o600, 0o640])('are read with mode %o, whose group is one of this process', async (mode) => {
     const keys = newRunKeys();
     await writeRunKeys(folder, keys);
-    // As Kubernetes mounts Secrets: a link to a folder that is replaced as a whole.
+    // As Kubernetes mounts Secrets: a link into a folder that is replaced at once.
     const mounted = join(folder.path, 'mounted.key');
     await symlink(folder.joinKeyPath, mounted);
     for (const path of [folder.runKeyPath, folder.joinKeyPath]) await chmod(path, mode);
