@@ -125,7 +125,15 @@ export async function follow(node: JobNode): Promise<number> {
   const { waitSeconds, ...run } = found;
   // These signal all nodes at once; others, such as Kubernetes, may mean just this one.
   const staysForScheduler = placement.source === 'slurm' || placement.source === 'mpi';
-  const end = await joinRun({ ...run, waitMs: 1_000 * waitSeconds, workers, cores, ring, maxRestarts, staysForScheduler });
+  const end = await joinRun({
+    ...run,
+    waitMs: 1_000 * waitSeconds,
+    workers,
+    cores,
+    ring,
+    maxRestarts,
+    staysForScheduler,
+  });
   switch (end.kind) {
     case 'left':
       return isSchedulers(end.cause) ? unfinishedExitCode : interruptedExitCode;

@@ -25,8 +25,7 @@ const firstBuilder: TrainCommand['builder'] = (yargs) =>
     .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data-parallel over 4 processes')
     .example('$0 --config my.yaml --set train.maxSteps=500', 'override a key of the config')
     .example('$0 --resume runs/gpt-small', 'resume from the newest complete checkpoint')
-    .example('$0 train --help', 'all training options')
-    .example('$0 generate --help', 'the options of another command');
+    .example('$0 train --help', 'all training options');
 
 const fullCommand: TrainCommand = {
   builder: (yargs) =>
