@@ -343,7 +343,7 @@ export interface EngineKeys {
 
 /** Messages between processes. */
 export interface CommKeys {
-  /** Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final. Default `4194304`, a multiple of 4 from 4 to 1073741824. */
+  /** Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final. Above 16 ranks it grows with their number. Default `4194304`, a multiple of 4 from 4 to 1073741824. */
   bucketBytesMax: number;
   /** Size of one ring message, in bytes. Default `524288`, a multiple of 4 from 4 to 16777216. */
   chunkBytes: number;
