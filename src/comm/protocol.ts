@@ -36,7 +36,7 @@ import { type CoordinatorMessage, coordinatorMessage } from './coordinatorMessag
 import { anyJoin, type WorkerMessage, workerMessage } from './workerMessages.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 11;
+export const protocolVersion = 12;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;

@@ -76,7 +76,10 @@ export class SimReplica implements Replica {
     }));
   }
 
-  step({ step, sampleFrom, batch, worldSize }: Parameters<Replica['step']>[0], onBucketReady: (bucket: number) => void) {
+  step(
+    { step, sampleFrom, batch, worldSize }: Parameters<Replica['step']>[0],
+    onBucketReady: (bucket: number) => void,
+  ) {
     const { sampleCount } = batch;
     this.#options.onStep?.(step, sampleFrom, batch);
     const attempt = ++this.#attempt;
