@@ -11,13 +11,11 @@ export const mayImport = {
   'engine/tfjs': 'base engine',
   'engine/webgpu': 'base engine',
 
-  objectStore: 'base',
-
-  checkpoint: 'base architecture objectStore',
+  checkpoint: 'base architecture',
   cluster: 'base comm',
   comm: 'base',
   config: 'base architecture engine task',
-  data: 'base objectStore task',
+  data: 'base task',
   model: 'base architecture engine task',
   records: 'base comm',
   task: 'base',
@@ -28,7 +26,7 @@ export const mayImport = {
 
   report: 'base records coordinator',
 
-  run: 'base architecture checkpoint comm config coordinator coordinator/core data engine model objectStore records task worker',
+  run: 'base architecture checkpoint comm config coordinator coordinator/core data engine model records task worker',
   bench:
     'base architecture checkpoint comm config coordinator coordinator/core data engine model records report task worker',
   web: 'base',

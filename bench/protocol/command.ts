@@ -19,6 +19,7 @@ interface BenchProtocolArguments {
   readonly steps: number | undefined;
   readonly pretend: string | undefined;
   readonly tokens: number;
+  readonly 'host-workers': number;
   readonly 'state-mb': number;
   readonly json: boolean;
 }
@@ -36,18 +37,35 @@ export const benchProtocolCommand: CommandModule<unknown, BenchProtocolArguments
         describe: 'Instead: numbers of workers that compute nothing, and what they cost the coordinator',
       })
       .option('tokens', { type: 'number', default: 1024, describe: 'Tokens of a pretended worker in a step' })
+      .option('host-workers', {
+        type: 'number',
+        default: 8,
+        describe: 'Pretended workers that share the agent of a host; 0: each has its own connection',
+      })
       .option('state-mb', { type: 'number', default: 100, describe: 'Size of the state that pretended workers resume' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('npm run bench -- protocol', 'encrypted and not, with 1, 2 and 4 workers: about a minute')
       .example('npm run bench -- protocol --pretend 64,256,1024', 'the coordinator of many workers: two minutes')
       .example('npm run bench -- protocol --workers 8 --steps 5000 --json', 'for a program to read'),
-  handler: async ({ workers, steps, pretend, tokens, 'state-mb': stateMegabytes, json }) => {
+  handler: async ({
+    workers,
+    steps,
+    pretend,
+    tokens,
+    'host-workers': hostWorkers,
+    'state-mb': stateMegabytes,
+    json,
+  }) => {
     if (steps !== undefined) numberOption('steps', steps, { min: 1, max: 1e6, whole: true });
     if (pretend !== undefined) {
+      numberOption('host-workers', hostWorkers, { min: 0, max: 1_024, whole: true });
       numberOption('tokens', tokens, { min: 1, max: 65_536, whole: true });
       numberOption('state-mb', stateMegabytes, { min: 0.001, max: 10_000 });
       const counts = countsOption('pretend', pretend, { min: 2, max: 1_024 });
-      await pretendBench({ workers: counts, steps: steps ?? 30, tokens, stateMegabytes, onWarning: warn }, json);
+      await pretendBench(
+        { workers: counts, steps: steps ?? 30, hostWorkers, tokens, stateMegabytes, onWarning: warn },
+        json,
+      );
       return;
     }
     const timed = steps ?? 1_000;

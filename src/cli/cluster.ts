@@ -11,7 +11,6 @@ import { RunFolder } from '../run/runFolder.ts';
 import { coordinate, follow } from './clusterNode.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
-import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { outputModeOf, withOutput } from './runOutput.ts';
 import { trainOptions } from './trainOptions.ts';
 
@@ -87,13 +86,10 @@ async function runNode(args: ClusterArguments): Promise<number> {
   const { nodeRank, nodes, coordinator, workers } = args;
   numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   const waitSeconds = numberOption('wait', args.wait, { min: 0, max: 1_000_000 });
-  const maxRestarts = numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
   const placement = placementOf(process.env, { nodeRank, nodes, coordinator });
   const cores = Math.min(availableCores(), placement.localCpus ?? Number.POSITIVE_INFINITY);
   const folder = new RunFolder(userPath(process.cwd(), args.runDir));
-  const ring = ringPlaceOf(args.ringPorts, placement.nodeCount > 1);
-  checkPorts(ring, workers);
-  const node = { placement, folder, workers, cores, waitSeconds, ring, maxRestarts };
+  const node = { placement, folder, workers, cores, waitSeconds };
   const { source, nodeRank: rank, nodeCount } = placement;
   print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
   const run = { ...args, ...fixed };

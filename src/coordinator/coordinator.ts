@@ -13,6 +13,7 @@ import type { CheckpointContents } from '../checkpoint/writer.ts';
 import { encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
+import { HostServer } from '../comm/hostServer.ts';
 import type { ControlServer } from '../comm/link.ts';
 import { decodeWorkerMessage, encodeMessage, stateChunkBytes } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
@@ -64,7 +65,7 @@ export class Coordinator {
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
 
   constructor(options: CoordinatorOptions) {
-    const { server } = options;
+    const server = new HostServer(options.server);
     this.#options = options;
     this.#server = server;
     this.#clock = options.clock ?? systemClock;

@@ -1,5 +1,4 @@
 /** Runs in Prometheus' text format, version 0.0.4: `/metrics`. */
-import { rankCountOf, rankRowsOf } from '../records/runLines.ts';
 import type { RunView } from './runView.ts';
 
 interface Metric {
@@ -77,7 +76,7 @@ const metrics: readonly Metric[] = [
     name: 'lockstep_workers',
     type: 'gauge',
     help: 'Workers in the newest step.',
-    samples: one((run) => run.newestStep && rankCountOf(run.newestStep)),
+    samples: one((run) => run.newestStep?.ranks.length),
   },
   {
     name: 'lockstep_recent_workers_lost',
@@ -88,9 +87,9 @@ const metrics: readonly Metric[] = [
   {
     name: 'lockstep_phase_seconds',
     type: 'gauge',
-    help: 'Time of each rank in each part of the newest step; of more than 16, the median over the ranks, and the slowest rank.',
+    help: 'Time of each rank in each part of the newest step.',
     samples: (run) =>
-      (run.newestStep === undefined ? [] : rankRowsOf(run.newestStep)).flatMap((rank) =>
+      (run.newestStep?.ranks ?? []).flatMap((rank) =>
         phases.map((phase) => {
           const ms = rank[`${phase}Ms`];
           return [{ rank: String(rank.rank), phase }, ms === undefined ? undefined : ms / 1_000] as const;

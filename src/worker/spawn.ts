@@ -3,14 +3,18 @@
  * in-memory links, each with its own compute thread).
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { invariant, unfinishedExitCode } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
-import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
+import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
+import { HostAgent } from './hostAgent.ts';
+import { isOfHost, serveHost } from './hostChannel.ts';
+import { channelToWorker } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
 
 /** Workers that run on this machine. */
@@ -53,8 +57,8 @@ export interface StartOptions {
   readonly cores: number;
   /** The run's keys for joining. Absent: nothing is encrypted. */
   readonly keys?: RunKeys | undefined;
-  /** Where ring ends may listen, if that is restricted. */
-  readonly ring?: RingPlace | undefined;
+  /** Whether they share one connection to the coordinator, which this process has (hostAgent.ts). Default: each has its own. */
+  readonly throughHost?: boolean;
   /** Where a worker writes its last events if it or the run fails. */
   readonly flightFolder: string;
   /** Whether SIGTERM to a worker makes it leave the run; default true. False where a scheduler sends it to all processes of a job. */
@@ -82,7 +86,7 @@ export interface WorkerArguments {
   readonly localIndex: number;
   readonly cores: number;
   readonly keys?: RunKeys | undefined;
-  readonly ring?: RingPlace | undefined;
+  readonly throughHost?: boolean | undefined;
   readonly flightFolder: string;
   readonly leavesOnSignal?: boolean | undefined;
 }
@@ -100,12 +104,14 @@ export function forkWorkers(
 ): LocalWorkers {
   const children = new Map<string, ChildProcess>();
   const waiting: (() => void)[] = [];
+  const agent = given.throughHost === true ? newHostAgent(given) : undefined;
   let isStopped = false;
   const gone = (id: string, child: ChildProcess, exit: WorkerExit) => {
     if (children.get(id) !== child) return;
     children.delete(id);
     onExit(exit);
     if (children.size > 0) return;
+    void agent?.close();
     for (const resolve of waiting.splice(0)) resolve();
   };
   const ended = () =>
@@ -124,6 +130,7 @@ export function forkWorkers(
         // Node options of a library user's program, such as a script on the command line or a debugger, are not for workers.
         execArgv: process.execArgv.filter((flag) => !/^--(input-type|inspect)/.test(flag)),
         stdio: onOutput ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'inherit', 'inherit', 'ipc'],
+        serialization: 'advanced',
       });
       for (const stream of [child.stdout, child.stderr]) {
         if (stream !== null && onOutput !== undefined) createInterface(stream).on('line', onOutput);
@@ -134,8 +141,9 @@ export function forkWorkers(
       const pid = child.pid ?? 0;
       let failure: WorkerFailure | undefined;
       child.on('message', (message) => {
-        failure = message as WorkerFailure;
+        if (!isOfHost(message)) failure = message as WorkerFailure;
       });
+      if (agent !== undefined) serveHost(agent, channelToWorker(child));
       child.on('error', (error) =>
         gone(id, child, { worker: id, pid, description: `could not be started: ${error.message}`, clean: false }),
       );
@@ -156,6 +164,11 @@ export function forkWorkers(
     },
     ended,
   };
+}
+
+function newHostAgent({ coordinatorAddress, keys }: Pick<StartOptions, 'coordinatorAddress' | 'keys'>): HostAgent {
+  const name = `agent.${process.pid}.${randomBytes(4).toString('hex')}`;
+  return new HostAgent({ transport: zmqTransport({ keys }), coordinatorAddress, name });
 }
 
 /**

@@ -8,6 +8,8 @@ import { runKeysSchema } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
+import { throughHost } from './hostChannel.ts';
+import { channelToHost } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
 import { leaveMessage, type WorkerArguments } from './spawn.ts';
 import { failureOf } from './workerFailure.ts';
@@ -20,12 +22,7 @@ const workerArguments = z.object({
   localIndex: z.number().int().min(0),
   cores: z.number().int().min(1),
   keys: runKeysSchema.optional(),
-  ring: z
-    .object({
-      ports: z.object({ first: z.number(), last: z.number() }).optional(),
-      interfaces: z.array(z.string()).optional(),
-    })
-    .optional(),
+  throughHost: z.boolean().optional(),
   flightFolder: z.string(),
   leavesOnSignal: z.boolean().optional(),
 }) satisfies z.ZodType<WorkerArguments>;
@@ -64,7 +61,13 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
 
   try {
     const [message] = await once(process, 'message');
-    const { keys, ring = {}, flightFolder, leavesOnSignal: leaves = true, ...options } = workerArguments.parse(message);
+    const {
+      keys,
+      flightFolder,
+      throughHost: isThroughHost,
+      leavesOnSignal: leaves = true,
+      ...options
+    } = workerArguments.parse(message);
     leavesOnSignal = leaves;
     process.on('message', (request) => {
       if (request === leaveMessage) leave();
@@ -73,7 +76,8 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
     // Node prints the error itself, and exits.
     process.on('uncaughtExceptionMonitor', () => recorder.write());
-    const transport = zmqTransport({ keys, ring, log: warn });
+    const direct = zmqTransport({ keys, log: warn });
+    const transport = isThroughHost ? throughHost(direct, channelToHost()) : direct;
     const replica = makeReplica && { makeReplica };
     const onUnfinished = () => {
       isUnfinished = true;

@@ -1,4 +1,5 @@
 /** Workers that come and go while a run trains: what it computes stays the same. */
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { set, start, useFolder } from '../e2e/launch.ts';
@@ -22,6 +23,14 @@ let undisturbed: number[] = [];
 beforeAll(async () => {
   undisturbed = await undisturbedLosses(config, folder());
 });
+
+/** The number of connections that a port of this machine has accepted. */
+async function connectionsTo(port: number): Promise<number> {
+  const isOf = ([, local = '', , state = '']: readonly string[]) => local.endsWith(hex) && state === established;
+  const [hex, established] = [`:${port.toString(16).toUpperCase().padStart(4, '0')}`, '01'];
+  const lines = (await readFile('/proc/net/tcp', 'utf8')).trim().split('\n');
+  return lines.filter((line) => isOf(line.trim().split(/\s+/))).length;
+}
 
 /** How many ranks each step had, without repetitions. */
 function worldSizes(steps: Awaited<ReturnType<typeof stepsOf>>): number[] {
@@ -81,6 +90,33 @@ it('a worker that is frozen for too long is lost, and joins afresh when it thaws
   expectWholeLedger(steps, maxSteps);
   expectSameLosses(steps, undisturbed, 1e-4);
   expect(worldSizes(steps).slice(-3)).toEqual([3, 2, 3]);
+});
+
+it('four workers that joined with one command share its connection, and continue without it when it is killed', async () => {
+  const name = 'one connection';
+  const args = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '1', '--run-dir', name];
+  const running = start([...args, ...set(...config)], folder());
+  const [, address = '', port = ''] = await running.printed(/^listening on (\S+:(\d+))/m);
+  const joined = start(['join', address, '--workers', '4'], folder());
+  const ranks = async () => (await stepsOf(join(folder(), name))).at(-1)?.ranks.length;
+  await until(async () => (await ranks()) === 5);
+  // Those of the local worker and of the command.
+  expect(await connectionsTo(Number(port))).toBe(2);
+  const [lost = '', other = ''] = (await workerPids(joined)).keys();
+  process.kill((await workerPids(joined)).get(lost)!, 'SIGKILL');
+  await until(async () => (await ranks()) === 4);
+  process.kill(joined.process.pid!, 'SIGKILL');
+  await until(async () => (await connectionsTo(Number(port))) === 4 && (await ranks()) === 4);
+  // The rest of the run would show no more.
+  running.process.kill('SIGINT');
+  expect(await running.finished).toMatchObject({ code: 130 });
+  const steps = await stepsOf(join(folder(), name));
+  expectWholeLedger(steps, steps.length);
+  expectSameLosses(steps, undisturbed.slice(0, steps.length), 1e-4);
+  const events = await eventsOf(join(folder(), name));
+  const of = (worker: string) => events.filter((event) => event.worker === worker).map(({ event }) => event);
+  expect(of(lost)).toEqual(['join', 'lost']);
+  expect(of(other)).toEqual(['join', 'lost', 'join']);
 });
 
 it('a worker that joins at a boundary with a checkpoint: the checkpoint is written all the same', async () => {

@@ -12,7 +12,11 @@ export type Fault = Common &
     | { readonly kind: 'crash' | 'crashAll' | 'cut' | 'leave' | 'comer' }
     /** The user ends the run in order, and resumes it later. */
     | { readonly kind: 'stop' }
-    | { readonly kind: 'freeze' | 'coordinatorFreeze'; readonly forMs: number }
+    | { readonly kind: 'freeze' | 'coordinatorFreeze' | 'agentFreeze'; readonly forMs: number }
+    /** The agent of a host ends; its workers do not. */
+    | { readonly kind: 'agentCrash' }
+    /** The agent and all workers of a host end. */
+    | { readonly kind: 'hostCrash' }
     | { readonly kind: 'slow'; readonly factor: number; readonly forMs: number }
     | { readonly kind: 'partition'; readonly forMs: number; readonly isReset: boolean }
     /** The command is killed, or its machine loses power; it is started again after a time. */
@@ -34,8 +38,13 @@ const kinds: readonly Fault['kind'][] = [
   ] as const),
 ];
 
-export function drawFaults(random: Random, allowed: readonly Fault['kind'][] = kinds): Fault[] {
-  const possible = kinds.filter((kind) => allowed.includes(kind));
+/** Those of a run whose hosts have agents, beside the others. */
+const agentKinds: readonly Fault['kind'][] = ['agentCrash', 'agentCrash', 'agentFreeze', 'agentFreeze', 'hostCrash'];
+
+/** @param allowed absent: all that the run can have */
+export function drawFaults(random: Random, allowed: readonly Fault['kind'][] | undefined, hasAgents: boolean): Fault[] {
+  const all = hasAgents ? [...kinds, ...agentKinds] : kinds;
+  const possible = all.filter((kind) => allowed?.includes(kind) ?? true);
   const count = possible.length === 0 ? 0 : random.whole(0, 7);
   let atMs = random.between(0, 400);
   return Array.from({ length: count }, () => {
@@ -55,6 +64,7 @@ function draw(kind: Fault['kind'], atMs: number, random: Random): Fault {
       return { ...common, kind, forMs, isReset: random.chance(0.5) };
     case 'freeze':
     case 'coordinatorFreeze':
+    case 'agentFreeze':
     case 'coordinatorCrash':
     case 'powerCut':
       return { ...common, kind, forMs };

@@ -2,6 +2,7 @@
  * A run of the real coordinator and real agents in virtual time, with faults, and what must hold of it whatever happens.
  * Its parts: world.ts (time), network.ts, disks.ts, simReplica.ts (compute); here are the processes, the faults and the checks.
  */
+import type { Transport } from '../../src/comm/link.ts';
 import type { Config } from '../../src/config/configTypes.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
@@ -14,8 +15,11 @@ import type { JournalRecord } from '../../src/records/journalRecords.ts';
 import type { EvaluationMetrics } from '../../src/records/metricsLog.ts';
 import { withRunLength as realRunLength } from '../../src/run/runLength.ts';
 import { Agent } from '../../src/worker/agent.ts';
+import { HostAgent } from '../../src/worker/hostAgent.ts';
+import { serveHost, throughHost } from '../../src/worker/hostChannel.ts';
 import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
+import { channelBetween } from './hostChannels.ts';
 import { Network } from './network.ts';
 import { dense, hashOf, Reference, tensors } from './reference.ts';
 import { blockSize, ExampleUse, exampleData, textData } from './simData.ts';
@@ -32,6 +36,8 @@ export interface SimulationOptions {
   readonly rollsOut?: boolean;
   /** Whether it trains on examples, in epochs, and may resume with another batch size. */
   readonly onExamples?: boolean;
+  /** Whether other machines have several workers each, which share the connection of an agent. */
+  readonly throughHosts?: boolean;
   /** Another core, to see that the checks notice. */
   readonly decide?: typeof realDecide;
   /** Another number of steps, or other samples, for the same reason. */
@@ -77,7 +83,9 @@ interface Worker {
 /** What a seed chooses before anything happens. */
 interface Setting {
   readonly local: number;
+  /** Number of other machines, and of the workers of each. */
   readonly remote: number;
+  readonly onHost: number;
   readonly minWorkers: number;
   readonly isShared: boolean;
   /** As the user gives it. */
@@ -97,6 +105,7 @@ export class Simulation {
   readonly #checkpoints: CheckpointDisk;
   readonly #rollouts: RolloutDisk | undefined;
   readonly #workers = new Set<Worker>();
+  readonly #agents = new Map<string, { readonly process: SimProcess; readonly agent: HostAgent }>();
   #coordinator: { readonly process: SimProcess; readonly rim: Coordinator } | undefined;
   #pids = 100;
   #hosts = 1;
@@ -136,7 +145,7 @@ export class Simulation {
 
   async run(): Promise<SimulationResult> {
     const world = this.#world;
-    const faults = drawFaults(world.random, this.#options.faults);
+    const faults = drawFaults(world.random, this.#options.faults, this.#options.throughHosts === true);
     this.#faultsLeft = faults.length;
     for (const fault of faults) {
       world.schedule(fault.atMs, () => {
@@ -156,8 +165,11 @@ export class Simulation {
 
   #drawSetting(): Setting {
     const { random } = this.#world;
-    const local = random.whole(0, 3);
-    const remote = random.whole(local === 0 ? 2 : 0, 2);
+    const { throughHosts = false } = this.#options;
+    const local = random.whole(0, throughHosts ? 2 : 3);
+    const remote = random.whole(throughHosts ? 1 : local === 0 ? 2 : 0, 2);
+    // Not more workers than samples, of which each needs one.
+    const onHost = throughHosts ? random.whole(1, 2) : 1;
     const { onExamples = false, spoilData = (given: RunData) => given } = this.#options;
     const given = this.#options.rollsOut ? { ...textData, objective: 'grpo' } : textData;
     const data = spoilData(onExamples ? exampleData(random.whole(8, 40)) : given);
@@ -185,11 +197,11 @@ export class Simulation {
         rejoinTimeoutMs: 20_000,
       },
     });
-    const minWorkers = random.whole(1, Math.max(1, local + remote - 1));
+    const minWorkers = random.whole(1, Math.max(1, local + remote * onHost - 1));
     const isShared = random.chance(0.5);
     const evalPartTokens = random.pick([2, 6, 2 ** 15]);
     const rollouts = this.#options.rollsOut ? this.#drawRollouts(config.train.globalBatchSize) : undefined;
-    return { local, remote, minWorkers, isShared, config, data, evalPartTokens, rollouts };
+    return { local, remote, onHost, minWorkers, isShared, config, data, evalPartTokens, rollouts };
   }
 
   /** Iterations of 1 to 4 steps, in up to 8 parts. */
@@ -220,7 +232,7 @@ export class Simulation {
   }
 
   async #command(process: SimProcess): Promise<void> {
-    const { data, local, remote, minWorkers, evalPartTokens } = this.#setting;
+    const { data, local, remote, onHost, minWorkers, evalPartTokens } = this.#setting;
     const point = this.#resumePoint();
     const resume = this.#checkpoints.newest();
     const startStep = resume?.trainer?.step ?? 0;
@@ -262,7 +274,7 @@ export class Simulation {
       evalPartTokens,
       tensors,
       runId: this.#runId,
-      worldSize: local + remote,
+      worldSize: local + remote * onHost,
       restartsMax: 1_000,
       open: remote > 0 || point !== undefined,
       startWorker: (worker) => this.#fork(worker, process, () => rim, children),
@@ -381,16 +393,43 @@ export class Simulation {
     children.set(name, worker);
   }
 
-  /** `launch join` on another machine, which starts its worker again when it dies. */
+  /** `launch join` on another machine, which starts its workers again when they die. */
   #joinFrom(host: string): void {
+    for (let i = 0; i < this.#setting.onHost; i++) this.#joinOne(host);
+  }
+
+  #joinOne(host: string): void {
     const again = () => {
       const delayMs = this.#world.random.between(100, 1_500);
       this.#world.schedule(delayMs, () => {
-        if (this.#finishedStep === undefined) this.#joinFrom(host);
+        if (this.#finishedStep === undefined) this.#joinOne(host);
       });
     };
     const name = `${host}-${this.#pids}`;
     this.#startWorker(name, host, (_, clean) => clean || again());
+  }
+
+  /** The agent of a machine, which a supervisor starts again, for its later workers, if it has ended. */
+  #agentOf(host: string) {
+    const former = this.#agents.get(host);
+    if (former?.process.isDead === false) return former;
+    const process = new SimProcess(this.#world, `agent of ${host}`, host, this.#pids++);
+    this.#network.watch(process);
+    const transport = this.#network.transportOf(process);
+    const name = `agent.${process.pid}`;
+    const agent = new HostAgent({ transport, coordinatorAddress: address, name, clock: process });
+    const started = { process, agent };
+    this.#agents.set(host, started);
+    return started;
+  }
+
+  #transportOf(process: SimProcess): Transport {
+    const direct = this.#network.transportOf(process);
+    if (this.#options.throughHosts !== true || process.host === mainHost) return direct;
+    const host = this.#agentOf(process.host);
+    const { ofWorker, ofAgent } = channelBetween(process, host.process);
+    serveHost(host.agent, ofAgent);
+    return throughHost(direct, ofWorker, process);
   }
 
   #startWorker(
@@ -425,7 +464,7 @@ export class Simulation {
     const start = async () => {
       const failure = await Agent.work(
         {
-          transport: this.#network.transportOf(process),
+          transport: this.#transportOf(process),
           coordinatorAddress: address,
           id: name,
           workersOnHost: 1,
@@ -491,6 +530,17 @@ export class Simulation {
         connections[Math.floor(fault.who * connections.length)]?.cut('the connection was cut');
         break;
       }
+      case 'agentCrash':
+        this.#agents.get(victim?.process.host ?? '')?.process.die();
+        break;
+      case 'agentFreeze':
+        this.#agents.get(victim?.process.host ?? '')?.process.freeze(world.nowMs + fault.forMs);
+        break;
+      case 'hostCrash':
+        if (victim === undefined || victim.process.host === mainHost) break;
+        this.#agents.get(victim.process.host)?.process.die();
+        for (const { process } of living) if (process.host === victim.process.host) process.die();
+        break;
       case 'leave':
         victim?.agent?.leave();
         break;
@@ -683,8 +733,15 @@ export class Simulation {
 
   #result(): SimulationResult {
     const { nowMs, violation, traceHash, events, faults, recent } = this.#world;
-    const { local, remote, minWorkers, config } = this.#setting;
-    const setting = { local, remote, minWorkers, train: config.train, checkpoint: config.checkpoint.everySteps };
+    const { local, remote, onHost, minWorkers, config } = this.#setting;
+    const setting = {
+      local,
+      remote,
+      onHost,
+      minWorkers,
+      train: config.train,
+      checkpoint: config.checkpoint.everySteps,
+    };
     const report = [
       `seed ${this.#options.seed}: ${violation ?? 'nothing is wrong'}`,
       `setting: ${JSON.stringify(setting)}`,

@@ -15,6 +15,7 @@ const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
 const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 1_200);
 /** They test only what is different. */
 const rolloutSeeds = Math.ceil(seeds / 10);
+const agentSeeds = Math.ceil(seeds / 10);
 /** Where to write what the seeds came to. */
 const summaryPath = process.env['LOCKSTEP_SIMULATE_SUMMARY'];
 
@@ -48,6 +49,27 @@ describe('a run in virtual time', () => {
       expect(result.violation, result.report).toBeUndefined();
       for (const key of ['events', 'virtualMs', 'terms', 'faults', 'rewinds'] as const) sum[key] += result[key];
       sum.failures += result.failures.length;
+    }
+    if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
+  });
+});
+
+describe('a run whose machines have agents, in virtual time', () => {
+  it('without faults ends as it should', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const result = await new Simulation({ seed, faults: [], throughHosts: true }).run();
+      expect(result.violation, result.report).toBeUndefined();
+      expect(result.failures).toEqual([]);
+      expect(result.rewinds).toBe(0);
+    }
+  });
+
+  it(`keeps what must hold whatever happens: ${agentSeeds} seeds`, { timeout: 3_600_000 }, async () => {
+    const sum = { agentSeeds, faults: 0, terms: 0, rewinds: 0 };
+    for (let seed = from; seed < from + agentSeeds; seed++) {
+      const result = await new Simulation({ seed, throughHosts: true, onExamples: seed % 2 === 0 }).run();
+      expect(result.violation, result.report).toBeUndefined();
+      for (const key of ['faults', 'terms', 'rewinds'] as const) sum[key] += result[key];
     }
     if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
   });

@@ -16,6 +16,8 @@ import { PretendRun, type PretendRunOptions } from './pretendRun.ts';
 export interface PretendBenchOptions {
   /** Numbers of workers. */
   readonly workers: readonly number[];
+  /** Number of workers that share the agent of their host; 0: each has its own connection. */
+  readonly hostWorkers: number;
   readonly steps: number;
   /** Number of tokens of a worker in a step. */
   readonly tokens: number;
@@ -57,6 +59,7 @@ export interface ResumeResult {
 export interface PretendReport {
   readonly machine: { readonly cores: number };
   readonly steps: number;
+  readonly hostWorkers: number;
   readonly tokens: number;
   readonly results: readonly PretendResult[];
   readonly resume: ResumeResult;
@@ -76,19 +79,19 @@ const resumingMost = 64;
 
 /** @throws PeerError if a run fails */
 export async function runPretendBench(
-  { workers: counts, steps, tokens, stateMegabytes, onWarning }: PretendBenchOptions,
+  { workers: counts, hostWorkers, steps, tokens, stateMegabytes, onWarning }: PretendBenchOptions,
   listener: PretendListener = {},
 ): Promise<PretendReport> {
   listener.started?.();
   const results: PretendResult[] = [];
   for (const workers of counts) {
-    const result = await measure({ workers, tokens, onWarning }, steps);
+    const result = await measure({ workers, hostWorkers, tokens, onWarning }, steps);
     results.push(result);
     listener.measured?.(result);
   }
   const workers = Math.min(resumingMost, Math.max(...counts));
-  const resume = await measureResume({ workers, tokens, stateBytes: stateMegabytes * 1e6, onWarning });
-  return { machine: { cores: availableParallelism() }, steps, tokens, results, resume };
+  const resume = await measureResume({ workers, hostWorkers, tokens, stateBytes: stateMegabytes * 1e6, onWarning });
+  return { machine: { cores: availableParallelism() }, steps, hostWorkers, tokens, results, resume };
 }
 
 async function measure(options: PretendRunOptions, steps: number): Promise<PretendResult> {

@@ -1,7 +1,9 @@
 /** A process with many pretended workers (pretendWorker.ts), each with a connection of its own. pretendProcesses.ts forks it and directs it. */
 import * as zmq from 'zeromq';
 import { messageOf } from '../../../src/base/errors.ts';
+import type { Transport } from '../../../src/comm/link.ts';
 import { zmqTransport } from '../../../src/comm/zmqLink.ts';
+import { HostAgent } from '../../../src/worker/hostAgent.ts';
 import type { FromPretended, PretendArguments, ToPretended } from './pretendProcesses.ts';
 import { PretendWorker } from './pretendWorker.ts';
 
@@ -32,27 +34,32 @@ function fail(error: unknown): void {
   tell({ kind: 'failed', message: messageOf(error) });
 }
 
-async function join({
-  address,
-  keys,
-  names,
-  tensors,
-  stateBytes,
-  heartbeatIntervalMs,
-}: PretendArguments): Promise<void> {
+async function join(own: PretendArguments): Promise<void> {
+  const { address, keys, names, hostWorkers, tensors, stateBytes, heartbeatIntervalMs } = own;
   const transport = zmqTransport({ keys });
   const left = [...names];
+  const hosts = Array.from({ length: Math.ceil(names.length / (hostWorkers || names.length)) }, (_, i) => {
+    return hostWorkers > 0 ? throughAgent(transport, address, `agent.${names[i * hostWorkers]}`) : transport;
+  });
   const openers = Array.from({ length: openingMost }, async () => {
     for (let name = left.shift(); name !== undefined; name = left.shift()) {
       const host = `host-of-${names[0]}`;
-      const own = { name, host, token: keys?.token, tensors, stateBytes };
-      const worker = await PretendWorker.join({ transport, address, ...own, onReduced, onCommit, onFailed: fail });
+      const who = { name, host, token: keys?.token, tensors, stateBytes };
+      const place = hosts[hostWorkers > 0 ? Math.floor(names.indexOf(name) / hostWorkers) : 0] ?? transport;
+      const told = { onReduced, onCommit, onFailed: fail };
+      const worker = await PretendWorker.join({ transport: place, address, ...who, ...told });
       workers.push(worker);
       worker.beat(heartbeatIntervalMs, heartbeatIntervalMs * Math.random());
       if (wantedStep > 0) worker.reduce(wantedStep);
     }
   });
   await Promise.all(openers);
+}
+
+/** The workers of one host; its agent is in this process, too. */
+function throughAgent(transport: Transport, coordinatorAddress: string, name: string): Transport {
+  const agent = new HostAgent({ transport, coordinatorAddress, name });
+  return { ...transport, connect: (_address, peerId, timeoutMs) => agent.connect(peerId, timeoutMs) };
 }
 
 function onReduced(step: number, atMs: number): void {

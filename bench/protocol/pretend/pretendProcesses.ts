@@ -10,6 +10,8 @@ export interface PretendArguments {
   readonly address: string;
   readonly keys: RunKeys | undefined;
   readonly names: readonly string[];
+  /** Number of workers that share an agent; 0: each has its own connection. */
+  readonly hostWorkers: number;
   readonly tensors: readonly StateTensor[];
   readonly stateBytes: number;
   readonly heartbeatIntervalMs: number;
@@ -46,7 +48,7 @@ export class PretendProcesses implements JoinedWorkers {
   constructor(
     workers: number,
     { coordinatorAddress: address, keys }: JoinPlace,
-    model: Pick<PretendArguments, 'tensors' | 'stateBytes' | 'heartbeatIntervalMs'>,
+    model: Pick<PretendArguments, 'hostWorkers' | 'tensors' | 'stateBytes' | 'heartbeatIntervalMs'>,
     onCommitted: (times: StepOfProcess) => void,
   ) {
     this.#onCommitted = onCommitted;

@@ -20,10 +20,11 @@ const columns = [
   numberColumn('ms', 6),
 ];
 
-export function renderPretendHead({ steps, tokens }: PretendBenchOptions): string {
+export function renderPretendHead({ steps, hostWorkers, tokens }: PretendBenchOptions): string {
   const cores = availableParallelism();
+  const hosts = hostWorkers > 0 ? `an agent for each ${hostWorkers}` : 'a connection for each';
   return (
-    `coordinator of pretended workers, ${cores} cores, encrypted, ${steps} steps, ${tokens} tokens a worker and step\n\n` +
+    `coordinator of pretended workers, ${cores} cores, encrypted, ${hosts}, ${steps} steps, ${tokens} tokens a worker and step\n\n` +
     `${tableHeading(columns)}\n`
   );
 }

@@ -20,6 +20,8 @@ import { PretendProcesses, type StepOfProcess } from './pretendProcesses.ts';
 
 export interface PretendRunOptions {
   readonly workers: number;
+  /** Number of workers that share an agent; 0: each has its own connection. */
+  readonly hostWorkers: number;
   /** Number of tokens of a worker in a step. */
   readonly tokens: number;
   /** Absent: the run starts at step 0. Otherwise it resumes from a state of at least this size. */
@@ -58,7 +60,7 @@ export class PretendRun {
 
   /** Starts a run, hands it to `body` and leaves nothing of it behind. */
   static async with<T>(options: PretendRunOptions, body: (run: PretendRun) => Promise<T>): Promise<T> {
-    const { workers, onWarning, stateBytes } = options;
+    const { workers, hostWorkers, onWarning, stateBytes } = options;
     const { config, tensors } = await configOf(options);
     let run: PretendRun | undefined;
     let processes: PretendProcesses | undefined;
@@ -69,7 +71,7 @@ export class PretendRun {
         onWarning,
         join: (place) => {
           const { heartbeatIntervalMs } = config.comm;
-          const model = { tensors, stateBytes: bytesOf(tensors), heartbeatIntervalMs };
+          const model = { hostWorkers, tensors, stateBytes: bytesOf(tensors), heartbeatIntervalMs };
           processes = new PretendProcesses(workers, place, model, (times) => run?.committed(times));
           return processes;
         },

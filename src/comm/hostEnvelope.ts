@@ -1,0 +1,82 @@
+/**
+ * An envelope: many control messages of one host's workers in one message between the agent of that host (worker/hostAgent.ts) and the
+ * coordinator (hostServer.ts). docs/decisions/host-agent.md says why.
+ *
+ * ```
+ *  message:  [ 0xc1 | msgpack: [ [peers, message or nil, bytes of its payload or -1], … ] ]     payload: [ all payloads, in order ]
+ * ```
+ *
+ * 0xc1 begins no msgpack value, so no message of a worker looks like an envelope. An envelope without parcels asks the coordinator whether it
+ * knows envelopes, and is its answer.
+ */
+import { Packr } from 'msgpackr';
+import { messageOf, PeerError } from '../base/errors.ts';
+import { isPeerId } from './link.ts';
+
+/** One message, as it would have its own connection. */
+export interface Parcel {
+  /** Whose connection: from the agent one worker, from the coordinator perhaps several. */
+  readonly peers: readonly string[];
+  /** Absent: these connections are closed. */
+  readonly message: Uint8Array | undefined;
+  readonly payload: Uint8Array | undefined;
+}
+
+const mark = 0xc1;
+const parcelsMax = 65_536;
+/** Workers of one host. */
+export const hostPeersMax = 4_096;
+
+const packr = new Packr({ useRecords: false });
+
+export function isEnvelope(frame: Uint8Array): boolean {
+  return frame[0] === mark;
+}
+
+export function encodeEnvelope(parcels: readonly Parcel[]): { frame: Uint8Array; payload: Uint8Array | undefined } {
+  const payloads: Uint8Array[] = [];
+  const list = parcels.map(({ peers, message, payload }) => {
+    if (payload !== undefined) payloads.push(payload);
+    return [peers, message ?? null, payload?.byteLength ?? -1];
+  });
+  const packed = packr.pack(list);
+  const frame = new Uint8Array(packed.byteLength + 1);
+  frame[0] = mark;
+  frame.set(packed, 1);
+  return { frame, payload: payloads.length < 2 ? payloads[0] : Buffer.concat(payloads) };
+}
+
+/** @throws PeerError if this is not an envelope */
+export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefined): Parcel[] {
+  let list: unknown;
+  try {
+    list = packr.unpack(frame.subarray(1));
+  } catch (error) {
+    throw new PeerError(`expected an envelope of messages: ${messageOf(error)}`);
+  }
+  if (!Array.isArray(list) || list.length > parcelsMax) throw malformed();
+  let at = 0;
+  const parcels = list.map((item: unknown): Parcel => {
+    if (!Array.isArray(item) || item.length !== 3) throw malformed();
+    const [peers, message, bytes] = item as unknown[];
+    const isMessage = message === null || (message instanceof Uint8Array && message.byteLength > 0);
+    const isSize = typeof bytes === 'number' && Number.isInteger(bytes) && bytes >= -1;
+    if (!arePeers(peers) || !isMessage || !isSize) throw malformed();
+    if (bytes < 0) return { peers, message: message ?? undefined, payload: undefined };
+    const part = payload?.subarray(at, at + bytes);
+    if (part?.byteLength !== bytes) throw malformed();
+    at += bytes;
+    return { peers, message: message ?? undefined, payload: part };
+  });
+  if (at !== (payload?.byteLength ?? 0)) throw malformed();
+  return parcels;
+}
+
+function arePeers(value: unknown): value is string[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > hostPeersMax) return false;
+  return value.every((peer) => typeof peer === 'string' && isPeerId(peer));
+}
+
+function malformed(): PeerError {
+  return new PeerError('malformed envelope of messages');
+}

@@ -1,0 +1,162 @@
+/**
+ * The coordinator's end of envelopes (hostEnvelope.ts): a control server whose peers have connections of their own, or share that of their
+ * host's agent. Its user sees no difference: every worker is a peer, with its own id.
+ *
+ * What is sent to the workers of one host while one decision is carried out goes into few envelopes: messages that are the same for several workers, such as
+ * `commit`, are in it once. They leave before messages with a payload, which take longer to make.
+ */
+import { decodeEnvelope, encodeEnvelope, hostPeersMax, isEnvelope, type Parcel } from './hostEnvelope.ts';
+import type { ControlServer } from './link.ts';
+
+/** Payloads that wait for others; from this size on they are sent at once. */
+const payloadBytesMost = 1 << 20;
+
+interface Waiting {
+  readonly peers: string[];
+  readonly message: Uint8Array;
+  readonly payload: Uint8Array | undefined;
+}
+
+interface Host {
+  /** Its workers with a connection. */
+  readonly peers: Set<string>;
+  readonly waiting: Waiting[];
+  payloadBytes: number;
+}
+
+export class HostServer implements ControlServer {
+  readonly #server: ControlServer;
+  /** By the peer id of the agent. */
+  readonly #hosts = new Map<string, Host>();
+  /** The agent of each worker that has one. */
+  readonly #agentOf = new Map<string, string>();
+  /** Peers with a connection of their own: no agent can speak for them. */
+  readonly #direct = new Set<string>();
+  #dropped = 0;
+  #isFlushDue = false;
+  /** Whether messages without a payload wait. */
+  #hasPlain = false;
+  #onMessage: (peer: string, message: Uint8Array, payload?: Uint8Array) => void = () => {};
+  #onPeerGone: (peer: string, reason: string) => void = () => {};
+
+  /** @param server the caller closes it */
+  constructor(server: ControlServer) {
+    this.#server = server;
+  }
+
+  get address(): string {
+    return this.#server.address;
+  }
+
+  get dropped(): number {
+    return this.#server.dropped + this.#dropped;
+  }
+
+  send(peer: string, message: Uint8Array, payload?: Uint8Array): void {
+    const agent = this.#agentOf.get(peer);
+    const host = agent === undefined ? undefined : this.#hosts.get(agent);
+    if (host === undefined) {
+      this.#server.send(peer, message, payload);
+      return;
+    }
+    if (payload === undefined) this.#hasPlain = true;
+    else if (this.#hasPlain) this.#flush();
+    const last = host.waiting.at(-1);
+    if (last !== undefined && payload === undefined && last.payload === undefined && isSame(last.message, message)) {
+      last.peers.push(peer);
+    } else host.waiting.push({ peers: [peer], message, payload });
+    host.payloadBytes += payload?.byteLength ?? 0;
+    if (host.payloadBytes >= payloadBytesMost) this.#flush();
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    queueMicrotask(() => {
+      this.#isFlushDue = false;
+      this.#flush();
+    });
+  }
+
+  onMessage(listener: (peer: string, message: Uint8Array, payload?: Uint8Array) => void): void {
+    this.#onMessage = listener;
+    this.#server.onMessage((peer, message, payload) => this.#receive(peer, message, payload));
+  }
+
+  onPeerGone(listener: (peer: string, reason: string) => void): void {
+    this.#onPeerGone = listener;
+    this.#server.onPeerGone((peer, reason) => this.#lost(peer, reason));
+  }
+
+  async close(): Promise<void> {
+    this.#flush();
+    await this.#server.close();
+  }
+
+  #receive(peer: string, message: Uint8Array, payload: Uint8Array | undefined): void {
+    if (!isEnvelope(message)) {
+      // The id belongs to the worker that said so first.
+      if (this.#agentOf.has(peer)) this.#dropped++;
+      else {
+        this.#direct.add(peer);
+        this.#onMessage(peer, message, payload);
+      }
+      return;
+    }
+    let parcels: Parcel[];
+    try {
+      parcels = decodeEnvelope(message, payload);
+    } catch {
+      this.#dropped++;
+      return;
+    }
+    const host = this.#hosts.get(peer) ?? { peers: new Set(), waiting: [], payloadBytes: 0 };
+    this.#hosts.set(peer, host);
+    if (parcels.length === 0) this.#server.send(peer, encodeEnvelope([]).frame);
+    for (const parcel of parcels) this.#open(peer, host, parcel);
+  }
+
+  #open(agent: string, host: Host, { peers, message, payload }: Parcel): void {
+    const [peer = ''] = peers;
+    if (this.#agentOf.get(peer) !== agent) {
+      const isFree = !this.#agentOf.has(peer) && !this.#direct.has(peer) && host.peers.size < hostPeersMax;
+      // It may have been closed without a message.
+      if (message === undefined) return;
+      if (!isFree || peers.length !== 1) {
+        this.#dropped++;
+        return;
+      }
+      this.#agentOf.set(peer, agent);
+      host.peers.add(peer);
+    }
+    if (message !== undefined) this.#onMessage(peer, message, payload);
+    else {
+      this.#agentOf.delete(peer);
+      host.peers.delete(peer);
+      this.#onPeerGone(peer, 'its connection is closed');
+    }
+  }
+
+  #lost(peer: string, reason: string): void {
+    const host = this.#hosts.get(peer);
+    if (host === undefined) {
+      this.#direct.delete(peer);
+      this.#onPeerGone(peer, reason);
+      return;
+    }
+    this.#hosts.delete(peer);
+    for (const worker of host.peers) this.#agentOf.delete(worker);
+    for (const worker of host.peers) this.#onPeerGone(worker, `the connection of its host is lost: ${reason}`);
+  }
+
+  #flush(): void {
+    this.#hasPlain = false;
+    for (const [agent, host] of this.#hosts) {
+      if (host.waiting.length === 0) continue;
+      const { frame, payload } = encodeEnvelope(host.waiting.splice(0));
+      host.payloadBytes = 0;
+      this.#server.send(agent, frame, payload);
+    }
+  }
+}
+
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  return one === other || (one.byteLength === other.byteLength && Buffer.compare(one, other) === 0);
+}

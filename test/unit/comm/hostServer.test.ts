@@ -1,0 +1,173 @@
+/** Envelopes, and the coordinator's end of them. */
+import { describe, expect, it } from 'vitest';
+import { PeerError } from '../../../src/base/errors.ts';
+import { decodeEnvelope, encodeEnvelope, isEnvelope, type Parcel } from '../../../src/comm/hostEnvelope.ts';
+import { HostServer } from '../../../src/comm/hostServer.ts';
+import type { ControlServer } from '../../../src/comm/link.ts';
+import { encodeMessage } from '../../../src/comm/protocol.ts';
+
+const bytes = (...values: number[]) => Uint8Array.from(values);
+const heartbeat = encodeMessage({ type: 'heartbeat' });
+
+function parcel(peer: string | string[], message: Uint8Array | undefined, payload?: Uint8Array): Parcel {
+  return { peers: [peer].flat(), message, payload };
+}
+
+/** A server whose frames the test makes and sees. */
+class FakeServer implements ControlServer {
+  readonly address = 'memory://fake';
+  readonly dropped = 0;
+  readonly sent: { peer: string; message: Uint8Array; payload: Uint8Array | undefined }[] = [];
+  receive: (peer: string, message: Uint8Array, payload?: Uint8Array) => void = () => {};
+  lose: (peer: string, reason: string) => void = () => {};
+
+  send(peer: string, message: Uint8Array, payload?: Uint8Array): void {
+    this.sent.push({ peer, message, payload });
+  }
+
+  onMessage(listener: FakeServer['receive']): void {
+    this.receive = listener;
+  }
+
+  onPeerGone(listener: FakeServer['lose']): void {
+    this.lose = listener;
+  }
+
+  async close(): Promise<void> {}
+
+  from(agent: string, ...parcels: Parcel[]): void {
+    const { frame, payload } = encodeEnvelope(parcels);
+    this.receive(agent, frame, payload);
+  }
+
+  /** What was sent to an agent. */
+  envelopesTo(agent: string): Parcel[][] {
+    return this.sent
+      .filter(({ peer }) => peer === agent)
+      .map(({ message, payload }) => decodeEnvelope(message, payload));
+  }
+}
+
+function opened() {
+  const fake = new FakeServer();
+  const server = new HostServer(fake);
+  const heard: [string, number[], number[] | undefined][] = [];
+  const gone: [string, string][] = [];
+  server.onMessage((peer, message, payload) => void heard.push([peer, [...message], payload && [...payload]]));
+  server.onPeerGone((peer, reason) => void gone.push([peer, reason]));
+  return { fake, server, heard, gone };
+}
+
+describe('an envelope', () => {
+  it('keeps messages, payloads of any length and closed connections in order', () => {
+    const parcels = [
+      parcel('a', bytes(1, 2), bytes(3)),
+      parcel(['a', 'b'], bytes(4)),
+      parcel('b', undefined),
+      parcel('c', bytes(5), bytes()),
+      parcel('c', bytes(6), bytes(7, 8, 9)),
+    ];
+    const { frame, payload } = encodeEnvelope(parcels);
+    expect(isEnvelope(frame)).toBe(true);
+    const plain = (list: Parcel[]) =>
+      list.map(({ peers, message, payload: own }) => [peers, message && [...message], own && [...own]]);
+    expect(plain(decodeEnvelope(frame, payload))).toEqual(plain(parcels));
+  });
+
+  it('looks like no message of a worker', () => {
+    expect(isEnvelope(heartbeat)).toBe(false);
+    expect(isEnvelope(bytes())).toBe(false);
+  });
+
+  it.each<[string, Uint8Array, Uint8Array | undefined]>([
+    ['nothing', bytes(0xc1), undefined],
+    ['no list', bytes(0xc1, 0x01), undefined],
+    ['a parcel of another kind', bytes(0xc1, 0x91, 0x01), undefined],
+    ['a malformed id', encodeEnvelope([parcel('a b', bytes(1))]).frame, undefined],
+    ['nobody', encodeEnvelope([parcel([], bytes(1))]).frame, undefined],
+    ['an empty message', encodeEnvelope([parcel('a', bytes())]).frame, undefined],
+    ['a payload that is missing', encodeEnvelope([parcel('a', bytes(1), bytes(1, 2))]).frame, bytes(1)],
+    ['a payload that belongs to nobody', encodeEnvelope([parcel('a', bytes(1))]).frame, bytes(1)],
+    ['what msgpack cannot read', bytes(0xc1, 0xc1), undefined],
+  ])('with %s is refused', (_, frame, payload) => {
+    expect(() => decodeEnvelope(frame, payload)).toThrow(PeerError);
+  });
+});
+
+describe('a server of envelopes', () => {
+  it('answers an agent that asks', () => {
+    const { fake, heard } = opened();
+    fake.from('agent');
+    expect(fake.envelopesTo('agent')).toEqual([[]]);
+    expect(heard).toEqual([]);
+  });
+
+  it('gives workers of a host and others their own ids', () => {
+    const { fake, heard } = opened();
+    fake.from('agent', parcel('a', bytes(1)), parcel('b', bytes(2), bytes(3)));
+    fake.receive('c', bytes(4), bytes(5));
+    expect(heard).toEqual([
+      ['a', [1], undefined],
+      ['b', [2], [3]],
+      ['c', [4], [5]],
+    ]);
+  });
+
+  it('sends what is equal once to a host, before messages with a payload', async () => {
+    const { fake, server } = opened();
+    fake.from('one', parcel('a', bytes(1)), parcel('b', bytes(1)));
+    fake.from('two', parcel('c', bytes(1)));
+    for (const peer of ['a', 'b', 'c', 'd']) server.send(peer, bytes(9));
+    expect(fake.sent.map(({ peer }) => peer)).toEqual(['d']);
+    for (const peer of ['a', 'b', 'c']) server.send(peer, bytes(8), bytes(peer.charCodeAt(0)));
+    await Promise.resolve();
+    const [commit, samples, ...rest] = fake.envelopesTo('one');
+    expect(rest).toEqual([]);
+    expect(commit).toMatchObject([{ peers: ['a', 'b'], payload: undefined }]);
+    expect(samples?.map(({ peers, payload }) => [...peers, ...(payload ?? [])])).toEqual([
+      ['a', 97],
+      ['b', 98],
+    ]);
+    expect(fake.envelopesTo('two')).toHaveLength(2);
+  });
+
+  it('tells of a worker that its agent closes, and of all whose agent is lost', () => {
+    const { fake, server, gone } = opened();
+    fake.from('agent', parcel('a', bytes(1)), parcel('b', bytes(1)), parcel('c', bytes(1)));
+    fake.from('agent', parcel('b', undefined), parcel('never', undefined));
+    expect(gone).toEqual([['b', 'its connection is closed']]);
+    fake.lose('agent', 'its connection is closed');
+    const reason = 'the connection of its host is lost: its connection is closed';
+    expect(gone.slice(1)).toEqual([
+      ['a', reason],
+      ['c', reason],
+    ]);
+    // As to any peer that is gone.
+    server.send('a', bytes(1));
+    expect(fake.sent.at(-1)?.peer).toBe('a');
+  });
+
+  it('lets nobody speak for a worker of another connection', () => {
+    const { fake, server, heard } = opened();
+    fake.receive('direct', bytes(1));
+    fake.from('agent', parcel('a', bytes(2)));
+    fake.from('other', parcel('a', bytes(3)), parcel('direct', bytes(4)), parcel('direct', undefined));
+    fake.receive('a', bytes(5));
+    expect(heard.map(([peer, [first]]) => [peer, first])).toEqual([
+      ['direct', 1],
+      ['a', 2],
+    ]);
+    expect(server.dropped).toBe(3);
+    // Once it is gone, the id is free.
+    fake.lose('direct', 'gone');
+    fake.from('other', parcel('direct', bytes(6)));
+    expect(heard.at(-1)).toEqual(['direct', [6], undefined]);
+  });
+
+  it('drops a malformed envelope', () => {
+    const { fake, server, heard } = opened();
+    fake.receive('agent', bytes(0xc1, 0x01));
+    expect(heard).toEqual([]);
+    expect(server.dropped).toBe(1);
+  });
+});
