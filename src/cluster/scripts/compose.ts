@@ -22,7 +22,7 @@ export function composeFile(options: ScriptOptions): string {
     stop_grace_period: `${graceSeconds}s`,
     ...(cpus === undefined ? {} : { cpus }),
     ...(memory === undefined ? {} : { mem_limit: memory.replace(/i$/, '').toLowerCase() }),
-    ...(rank === 0 ? { volumes: [`./runs:${imageFolder}/runs`] } : {}),
+    ...(rank === 0 ? { volumes: [`.:${imageFolder}`] } : {}),
   });
   const services = Object.fromEntries(Array.from({ length: nodes }, (_, rank) => [`node-${rank}`, node(rank)]));
   const comment = [

@@ -124,5 +124,5 @@ function patientWords({ trainWords }: ScriptOptions): string[] {
   const chosen = trainWords.join('\n');
   return Object.entries(patience)
     .filter(([key]) => !chosen.includes(`${key}=`))
-    .flatMap(([key, milliseconds]) => ['--set', `${key}=${milliseconds}`]);
+    .map(([key, milliseconds]) => `--set=${key}=${milliseconds}`);
 }

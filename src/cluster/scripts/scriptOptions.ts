@@ -9,7 +9,7 @@ export interface ScriptOptions {
   readonly nodes: number;
   /** Run directory, as a path on the nodes or below `/data` of the image. */
   readonly runDir: string;
-  /** The options of the run as typed, unquoted; `--run-dir` is not among them. */
+  /** The options of the run, unquoted, each one word such as `--config=gpt-small`; `--run-dir` is not among them. */
   readonly trainWords: readonly string[];
   /** Shell command that starts this program where it is installed on the nodes: `npx launch`. */
   readonly program: string;
@@ -31,7 +31,7 @@ export const imageFolder = '/data';
 
 /** The words after `launch` that start a node. */
 export function clusterWords({ trainWords, runDir }: ScriptOptions): string[] {
-  return ['cluster', '--run-dir', runDir, ...trainWords];
+  return ['cluster', `--run-dir=${runDir}`, ...trainWords];
 }
 
 /**

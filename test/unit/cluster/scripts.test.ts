@@ -21,7 +21,7 @@ const plain: ScriptOptions = {
   name: 'gpt-small',
   nodes: 4,
   runDir: 'runs/gpt-small',
-  trainWords: ['--config', 'gpt-small', '--min-workers', '2'],
+  trainWords: ['--config=gpt-small', '--min-workers=2'],
   program: 'npx launch',
   image: 'registry.example.org/lockstep:0.3',
   cpus: 8,
@@ -32,7 +32,7 @@ const odd: ScriptOptions = {
   ...plain,
   nodes: 1,
   runDir: "runs/it's",
-  trainWords: ['--set', ...hostile, 'comm.joinTimeoutMs=5'],
+  trainWords: [...hostile, 'comm.joinTimeoutMs=5'].map((word) => `--set=${word}`),
   cpus: undefined,
   memory: undefined,
 };
@@ -134,8 +134,8 @@ describe('manifests of Kubernetes', () => {
       "metadata.annotations['jobset.sigs.k8s.io/job-global-index']",
     );
     expect(pod(worker).containers[0].args).toEqual([
-      ...['cluster', '--run-dir', 'runs/gpt-small', '--config', 'gpt-small', '--min-workers', '2'],
-      ...['--set', 'comm.rejoinTimeoutMs=600000', '--set', 'comm.joinTimeoutMs=600000'],
+      ...['cluster', '--run-dir=runs/gpt-small', '--config=gpt-small', '--min-workers=2'],
+      ...['--set=comm.rejoinTimeoutMs=600000', '--set=comm.joinTimeoutMs=600000'],
     ]);
   });
 
@@ -158,7 +158,7 @@ describe('words of the run', () => {
   it('arrive as typed: no shell, Kubernetes or Compose replaces them', () => {
     for (const kind of ['job', 'compose'] as const) {
       const text = JSON.stringify(documents(kind, odd));
-      for (const word of hostile) expect(text).toContain(JSON.stringify(word.replaceAll('$', '$$$$')));
+      for (const word of hostile) expect(text).toContain(JSON.stringify(`--set=${word}`.replaceAll('$', '$$$$')));
     }
     for (const kind of ['slurm', 'mpi'] as const) {
       // Commands become functions that print their words; the job is requeued.
@@ -167,7 +167,7 @@ describe('words of the run', () => {
       const shell = spawnSync('bash', ['-c', `${tools}\n${program}\n${renderScript(kind, odd)}`], { encoding: 'utf8' });
       expect(shell.stderr).toBe('');
       expect(shell.stdout.split('\0')).toEqual([
-        ...['launch', 'cluster', '--run-dir', "runs/it's", '--set', ...hostile, 'comm.joinTimeoutMs=5', ''],
+        ...['launch', 'cluster', "--run-dir=runs/it's", ...odd.trainWords, ''],
       ]);
     }
   });
@@ -175,9 +175,9 @@ describe('words of the run', () => {
   it('a chosen time stays', () => {
     const [, , job] = documents('job', odd);
     const args: string[] = job?.['spec'].template.spec.containers[0].args;
-    expect(args.filter((word) => word.startsWith('comm.'))).toEqual([
-      'comm.joinTimeoutMs=5',
-      'comm.rejoinTimeoutMs=600000',
+    expect(args.filter((word) => word.startsWith('--set=comm.'))).toEqual([
+      '--set=comm.joinTimeoutMs=5',
+      '--set=comm.rejoinTimeoutMs=600000',
     ]);
   });
 });

@@ -1,0 +1,94 @@
+/** `launch cluster --hosts` on machines (network namespaces) with an sshd each. Needs root on Linux. */
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { launch, lossesOf, type Running, set, start, useFolder } from '../e2e/launch.ts';
+import { elastic, lastStepOf, StepClock, until } from './elasticRun.ts';
+import { Network } from './network.ts';
+import { SshMachines } from './sshMachines.ts';
+
+const run = promisify(execFile);
+const folder = useFolder();
+const obstacle = (await Network.obstacle()) ?? (await SshMachines.obstacle());
+
+let network: Network;
+let machines: SshMachines;
+
+/** On machine a. */
+function onHosts(hosts: string, runDir: string, overrides: readonly string[], ...more: readonly string[]): Running {
+  const args = ['cluster', '--hosts', hosts, '--run-dir', runDir, ...more, ...set(...overrides)];
+  return start(args, folder(), machines.env, network.within('a'));
+}
+
+/** Processes of `launch join` and of workers on machine b. */
+async function onB(): Promise<string[]> {
+  const { stdout } = await run('ip', ['netns', 'pids', network.within('b').at(-1)!]);
+  const commands = await Promise.all(
+    stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return commands.filter((command) => /node/.test(command));
+}
+
+describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`, () => {
+  beforeEach(async ({ task }) => {
+    network = await Network.open(['a', 'b']);
+    const own = join(folder(), `ssh-${task.id}`);
+    await mkdir(own);
+    machines = await SshMachines.open(network, own, ['b']);
+    // The other machine has the same files, and so the same installation in the same folder.
+    await symlink(join(packageRoot, 'node_modules'), join(folder(), 'node_modules')).catch(() => undefined);
+  });
+
+  afterEach(async () => {
+    await network.close();
+    expect(await network.namespaces()).toEqual([]);
+  });
+
+  it('two machines compute what one does, and leave nothing; the key is in no argument', async () => {
+    const overrides = elastic(40, 'checkpoint.everySteps=0');
+    const running = onHosts(`${network.address('a')}:2,b:2`, 'hosts', overrides);
+    await running.printed(/^step +1\//m);
+    const key = JSON.parse(await readFile(join(folder(), 'hosts', 'join.key'), 'utf8')) as { joinSecretKey: string };
+    const { stdout: processes } = await run('ps', ['-eww', '-o', 'args']);
+    expect(processes).toMatch(/ssh .*join tcp/);
+    expect(processes).not.toContain(key.joinSecretKey.slice(0, 12));
+    const result = await running.finished;
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(await running.descendants()).toEqual([]);
+    expect(await onB()).toEqual([]);
+    const local = await launch(['--workers', '4', '--run-dir', 'local', ...set(...overrides)], folder());
+    expect(local.code).toBe(0);
+    expect(await lossesOf(join(folder(), 'hosts'))).toEqual(await lossesOf(join(folder(), 'local')));
+    expect((await lastStepOf(join(folder(), 'hosts')))?.ranks).toHaveLength(4);
+  });
+
+  it('without its ssh the workers of a host leave, and the others continue', async () => {
+    const running = onHosts(`${network.address('a')}:2,b:2`, 'cut', elastic(1_000_000), '--min-workers', '2');
+    const clock = new StepClock(running);
+    await until(async () => (await lastStepOf(join(folder(), 'cut')))?.ranks.length === 4, running);
+    const { stdout } = await run('ps', ['-eww', '-o', 'pid,args']);
+    const ssh = stdout.split('\n').filter((line) => line.includes('/usr/bin/ssh -F') && line.includes(folder()));
+    expect(ssh).toHaveLength(1);
+    process.kill(Number.parseInt(ssh[0]!, 10), 'SIGKILL');
+    await until(async () => (await lastStepOf(join(folder(), 'cut')))?.ranks.length === 2, running);
+    await until(async () => (await onB()).length === 0, running);
+    await clock.reached(clock.newest + 20);
+    running.process.kill('SIGINT');
+    const result = await running.finished;
+    expect(result).toMatchObject({ code: 130, stderr: expect.stringContaining('b: ssh was ended by SIGKILL') });
+  });
+
+  it('a host that cannot be reached ends the start, with the words of ssh', async () => {
+    const running = onHosts(`${network.address('a')},nowhere.invalid`, 'wrong', elastic(5));
+    const result = await running.finished;
+    expect(result.code).toBe(2);
+    expect(result.stderr).toMatch(/nowhere\.invalid: ssh failed: .*Could not resolve hostname nowhere\.invalid/);
+    expect(await running.descendants()).toEqual([]);
+  });
+});
