@@ -8,7 +8,9 @@ import { countOf } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import { placementOf } from '../cluster/placement.ts';
 import { RunFolder } from '../run/runFolder.ts';
+import { hostOptions, trainOnHosts } from './clusterHosts.ts';
 import { coordinate, follow } from './clusterNode.ts';
+import { optionWords, printOptions, scriptOf } from './clusterPrint.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
 import { outputModeOf, withOutput } from './runOutput.ts';
@@ -53,13 +55,21 @@ const options = {
     requiresArg: true,
     describe: 'HOST:PORT of node 0 for the others [default: what the launcher set]',
   },
+  ...hostOptions,
+  ...printOptions,
   wait: {
     type: 'number',
     requiresArg: true,
     default: 600,
-    describe: 'Seconds that the other nodes wait for node 0 to listen',
+    describe: 'Seconds that others wait for node 0',
   },
 } as const satisfies Record<string, Options>;
+
+/** Those that are the same on every node and that scripts repeat. */
+const { 'run-dir': _runDir, 'node-rank': _nodeRank, nodes: _nodes, coordinator: _coordinator, ...repeated } = options;
+const runOptions = Object.fromEntries(
+  Object.entries(repeated).filter(([name]) => !(name in hostOptions || name in printOptions)),
+);
 
 /** The options of a run that a job has no choice of. */
 const fixed = {
@@ -73,10 +83,18 @@ export const clusterCommand: CommandModule<object, InferredOptionTypes<typeof op
   builder: (yargs) =>
     yargs
       .options(options)
-      .example('$0 cluster --run-dir runs/a --nodes 2 --node-rank 0 --coordinator a:5555', 'node a, without a launcher')
       .example('srun --ntasks-per-node=1 $0 cluster --run-dir runs/a', 'each node of a job of Slurm')
-      .example('mpirun --map-by ppr:1:node $0 cluster --run-dir runs/a', 'each node, by MPI, on a shared disk'),
+      .example('$0 cluster --run-dir runs/a --hosts a:2,b:2', 'on a, which starts workers on b by ssh')
+      .example('$0 cluster --run-dir runs/a --nodes 4 --print slurm', 'write a job script')
+      .example(
+        '$0 cluster --run-dir runs/a --nodes 2 --node-rank 0 --coordinator a:5555',
+        'node a, without a launcher',
+      ),
   handler: async (args) => {
+    if (args.print !== undefined) {
+      print(scriptOf({ ...args, print: args.print }, optionWords(runOptions, args)).trimEnd());
+      return;
+    }
     process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => runNode(args));
   },
 };
@@ -86,12 +104,27 @@ async function runNode(args: ClusterArguments): Promise<number> {
   const { nodeRank, nodes, coordinator, workers } = args;
   numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   const waitSeconds = numberOption('wait', args.wait, { min: 0, max: 1_000_000 });
+  const folder = new RunFolder(userPath(process.cwd(), args.runDir));
+  const { hosts, hostfile, remoteDir } = args;
+  if (hosts !== undefined || hostfile !== undefined) {
+    const cores = availableCores();
+    return await trainOnHosts({ ...args, ...fixed }, args.resume, {
+      hosts,
+      hostfile,
+      remoteDir,
+      folder,
+      cores,
+      waitSeconds,
+    });
+  }
   const placement = placementOf(process.env, { nodeRank, nodes, coordinator });
   const cores = Math.min(availableCores(), placement.localCpus ?? Number.POSITIVE_INFINITY);
-  const folder = new RunFolder(userPath(process.cwd(), args.runDir));
-  const node = { placement, folder, workers, cores, waitSeconds };
+  const startWorkers = workers * placement.nodeCount;
+  const node = { placement, folder, workers, startWorkers, cores, waitSeconds };
   const { source, nodeRank: rank, nodeCount } = placement;
   print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
-  const run = { ...args, ...fixed };
-  return rank === 0 ? await coordinate(run, args.resume, node) : await follow(node);
+  if (rank > 0) return await follow(node);
+  // Open MPI gives each rank a terminal, and writes what it shows into the output of the job.
+  const plain = args.plain ?? (source === 'mpi' ? true : undefined);
+  return await coordinate({ ...args, ...fixed, plain }, args.resume, node);
 }

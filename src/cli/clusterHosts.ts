@@ -1,13 +1,14 @@
 /** `launch cluster --hosts a:2,b:2`: this machine, the first host, trains, and `ssh` starts workers on the others. */
 import { readFile } from 'node:fs/promises';
 import type { Options } from 'yargs';
-import { messageOf, UserError } from '../base/errors.ts';
+import { InvariantError, messageOf, UserError } from '../base/errors.ts';
 import { expandHome } from '../base/userPath.ts';
 import { type Host, nameOfThisMachine, parseHostFile, parseHosts } from '../cluster/hosts.ts';
+import type { Placement } from '../cluster/placement.ts';
 import { type SshWorkers, startSshWorkers } from '../cluster/sshWorkers.ts';
-import { joinAddresses } from '../comm/linkAddress.ts';
+import type { RunView, StartedRun } from '../run/runObserver.ts';
+import { coordinate, type JobNode } from './clusterNode.ts';
 import { warn } from './output.ts';
-import { runTrain, type StartedTraining } from './train.ts';
 import type { TrainArguments } from './trainOptions.ts';
 
 /** Longer files are no lists of hosts. */
@@ -20,12 +21,12 @@ export const hostOptions = {
   hosts: {
     type: 'string',
     requiresArg: true,
-    describe: 'Machines and workers: a:2,b:2. a is this machine; ssh starts the others',
+    describe: 'Start workers by ssh: a:2,b:2, where a is this machine',
   },
   hostfile: {
     type: 'string',
     requiresArg: true,
-    describe: 'File with a host per line, such as a:2 or a slots=2, instead of --hosts',
+    describe: 'File with such hosts, one per line: a:2, or a slots=2',
   },
   'remote-dir': {
     type: 'string',
@@ -41,37 +42,48 @@ export interface HostArguments {
 }
 
 /**
- * Trains until the run ends and sets the exit code. The run starts when all workers are there, unless `minWorkers` says otherwise.
- * @param minWorkers as typed
- * @throws UserError if the hosts make no sense, or one of them cannot take part and the run cannot start without it
+ * Trains until the run ends, with the workers of all hosts. Before the first step a host that fails ends the run, unless `minWorkers` are
+ * left without it; later the others continue.
+ * @param args the options of the run; 1 worker and a minimum of 1 are what nobody typed
+ * @returns the exit code
+ * @throws UserError if the hosts make no sense, or if one of them fails before the first step
  */
 export async function trainOnHosts(
   args: TrainArguments,
-  options: HostArguments,
-  minWorkers: number | undefined,
-): Promise<void> {
+  resume: 'auto' | 'never',
+  { folder, cores, waitSeconds, ...options }: HostArguments & Pick<JobNode, 'folder' | 'cores' | 'waitSeconds'>,
+): Promise<number> {
   const [here, ...others] = await hostsOf(options);
-  if (here === undefined) return;
-  if (args.workers !== undefined || !args.encrypt) {
-    throw new UserError(
-      '--hosts gives the number of workers of each host, and encrypts: omit --workers and --no-encrypt',
-    );
-  }
+  if (here === undefined) throw new InvariantError('No host.');
+  if (args.workers !== 1)
+    throw new UserError('--hosts and --hostfile give the number of workers of each host: omit --workers');
   const name = await nameOfThisMachine(here);
-  const total = [here, ...others].reduce((sum, { workers }) => sum + workers, 0);
-  const least = minWorkers ?? total;
-  const remote = new RemoteWorkers(others, options.remoteDir ?? process.cwd(), { least, total });
-  const advertise =
-    args.advertise ?? (name === undefined ? undefined : `tcp://${name.includes(':') ? `[${name}]` : name}:0`);
-  const listen = args.listen ?? (others.length === 0 ? undefined : 'tcp://*:0');
+  const startWorkers = [here, ...others].reduce((sum, { workers }) => sum + workers, 0);
+  const placement: Placement = {
+    source: 'options',
+    nodeRank: 0,
+    nodeCount: 1 + others.length,
+    // Port 0: any that is free.
+    coordinator: name === undefined ? undefined : { host: name, port: 0 },
+    localCpus: undefined,
+    jobId: undefined,
+  };
+  const remote = new RemoteWorkers(others, {
+    folder: options.remoteDir ?? process.cwd(),
+    joinKeyPath: folder.joinKeyPath,
+    least: args.minWorkers > 1 ? args.minWorkers : startWorkers,
+    total: startWorkers,
+  });
   try {
-    await runTrain({ ...args, workers: here.workers, minWorkers: least, listen, advertise }, (training) =>
-      remote.start(training),
-    );
+    const code = await coordinate({ ...args, workers: here.workers }, resume, {
+      ...{ placement, folder, cores, waitSeconds, workers: here.workers, startWorkers },
+      started: (run, view, address) => remote.start(run, view, address),
+    });
+    if (remote.failure !== undefined) throw remote.failure;
+    return code;
   } finally {
     await remote.close();
   }
-  if (remote.failure !== undefined) throw remote.failure;
 }
 
 async function hostsOf({ hosts, hostfile }: HostArguments): Promise<Host[]> {
@@ -87,54 +99,63 @@ async function hostsOf({ hosts, hostfile }: HostArguments): Promise<Host[]> {
   return parseHostFile(text, path);
 }
 
+interface RemoteOptions {
+  /** Folder with Lockstep on the other machines. */
+  readonly folder: string;
+  readonly joinKeyPath: string;
+  /** Number of workers without which the run cannot start. */
+  readonly least: number;
+  /** Number of workers on all hosts. */
+  readonly total: number;
+}
+
 /** The workers of the other hosts, from the start of the run to its end. */
 class RemoteWorkers {
   readonly #hosts: readonly Host[];
-  readonly #folder: string;
-  readonly #least: number;
+  readonly #options: RemoteOptions;
   #left: number;
   #starting: Promise<SshWorkers> | undefined;
   /** Why the run ended before its first step. */
   failure: UserError | undefined;
 
-  constructor(hosts: readonly Host[], folder: string, { least, total }: { least: number; total: number }) {
+  constructor(hosts: readonly Host[], options: RemoteOptions) {
     this.#hosts = hosts;
-    this.#folder = folder;
-    this.#least = least;
-    this.#left = total;
+    this.#options = options;
+    this.#left = options.total;
   }
 
-  start(training: StartedTraining): void {
-    this.#starting = this.#start(training);
-    this.#starting.catch((error: unknown) => {
-      this.failure = error instanceof UserError ? error : new UserError(messageOf(error));
-      training.stop(messageOf(error));
-    });
+  start(run: StartedRun, view: RunView, address: string): void {
+    this.#starting = this.#start(run, view, address);
+    this.#starting.catch((error: unknown) => this.#fail(run, messageOf(error)));
   }
 
-  async #start(training: StartedTraining): Promise<SshWorkers> {
-    const [address = training.address] = joinAddresses(training.address, training.advertise);
+  async #start(run: StartedRun, view: RunView, address: string): Promise<SshWorkers> {
+    const { folder, joinKeyPath } = this.#options;
     return startSshWorkers({
       hosts: this.#hosts,
       address,
-      joinKey: await readFile(training.folder.joinKeyPath, 'utf8'),
-      folder: this.#folder,
+      joinKey: await readFile(joinKeyPath, 'utf8'),
+      folder,
       onEnd: (host, problem) => {
-        if (problem !== undefined) this.#lost(host, problem, training);
+        if (problem !== undefined) this.#lost(host, problem, run, view);
       },
     });
   }
 
-  #lost({ workers }: Host, problem: string, { view, stop, note }: StartedTraining): void {
+  #lost({ workers }: Host, problem: string, run: StartedRun, view: RunView): void {
     this.#left -= workers;
     const hasSteps = (view.state()?.appliedStep ?? view.startStep) > view.startStep;
-    if (hasSteps || this.#left >= this.#least) {
-      warn(problem);
-      note(problem);
+    if (!hasSteps && this.#left < this.#options.least) {
+      this.#fail(run, problem);
       return;
     }
+    warn(problem);
+    run.note(problem);
+  }
+
+  #fail(run: StartedRun, problem: string): void {
     this.failure ??= new UserError(problem);
-    stop(problem);
+    run.stop(problem);
   }
 
   async close(): Promise<void> {

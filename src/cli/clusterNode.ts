@@ -25,6 +25,7 @@ import { formatTcpAddress, joinAddresses } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import type { RunFolder } from '../run/runFolder.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
+import type { RunView, StartedRun } from '../run/runObserver.ts';
 import { isSchedulers, onEndRequest } from './endRequests.ts';
 import { joinRun } from './join.ts';
 import { print, warn } from './output.ts';
@@ -43,6 +44,10 @@ export interface JobNode {
   readonly cores: number;
   /** Time that the other nodes wait for node 0, in seconds. */
   readonly waitSeconds: number;
+  /** Number of workers on all nodes that the run waits for at its start. */
+  readonly startWorkers: number;
+  /** Called on node 0 when the run listens. @param address where the other nodes join */
+  readonly started?: (run: StartedRun, view: RunView, address: string) => void;
 }
 
 /**
@@ -52,7 +57,7 @@ export interface JobNode {
  * @returns the exit code
  */
 export async function coordinate(args: TrainArguments, resume: 'auto' | 'never', node: JobNode): Promise<number> {
-  const { folder, cores, workers, placement } = node;
+  const { folder, cores, startWorkers, placement } = node;
   const { nodeCount, coordinator, jobId } = placement;
   const holdsRun = existsSync(folder.configPath);
   if (holdsRun && resume === 'never') {
@@ -77,12 +82,13 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
         }),
       },
       {
-        startWorkers: workers * nodeCount,
+        startWorkers,
         cores,
-        started: (run) => {
+        started: (run, view) => {
           ignoreRequests();
           hasTold = true;
           const [address = run.address] = joinAddresses(run.address, run.advertise);
+          node.started?.(run, view, address);
           tell({ kind: 'listening', address }).catch((error: unknown) => warn(messageOf(error)));
         },
         unfinished: () => writeAgain(folder.path),

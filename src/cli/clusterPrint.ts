@@ -17,11 +17,11 @@ export const printOptions = {
 
 export interface PrintArguments {
   readonly print: ScriptKind;
-  readonly nodes: number | undefined;
+  readonly nodes?: number | undefined;
   readonly runDir: string;
   readonly image: string;
-  readonly cpus: number | undefined;
-  readonly memory: string | undefined;
+  readonly cpus?: number | undefined;
+  readonly memory?: string | undefined;
   readonly storage: string;
 }
 

@@ -41,7 +41,7 @@ export interface JobSite {
   /** Cores for the workers of this node. */
   readonly cores: number;
   /** Called when the run listens. */
-  readonly started: (run: StartedRun) => void;
+  readonly started: (run: StartedRun, view: RunView) => void;
   /** Called when a scheduler's signal has ended the run before its last step, and its checkpoint is written. */
   readonly unfinished: () => Promise<void>;
 }
@@ -77,7 +77,7 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
     observe: (view) =>
       observe(args, run, view, {
         hasScheduler: site !== undefined,
-        started: (started) => site?.started(started),
+        started: (started) => site?.started(started, view),
         onStop: (cause) => {
           stopCause = cause;
         },

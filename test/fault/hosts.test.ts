@@ -20,7 +20,7 @@ let machines: SshMachines;
 /** On machine a. */
 function onHosts(hosts: string, runDir: string, overrides: readonly string[], ...more: readonly string[]): Running {
   const args = ['cluster', '--hosts', hosts, '--run-dir', runDir, ...more, ...set(...overrides)];
-  return start(args, folder(), machines.env, network.within('a'));
+  return start(args, folder(), machines.env, machines.within('a'));
 }
 
 /** Processes of `launch join` and of workers on machine b. */
@@ -40,7 +40,7 @@ describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${ob
     network = await Network.open(['a', 'b']);
     const own = join(folder(), `ssh-${task.id}`);
     await mkdir(own);
-    machines = await SshMachines.open(network, own, ['b']);
+    machines = await SshMachines.open(network, own, ['a', 'b']);
     // The other machine has the same files, and so the same installation in the same folder.
     await symlink(join(packageRoot, 'node_modules'), join(folder(), 'node_modules')).catch(() => undefined);
   });
@@ -52,7 +52,7 @@ describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${ob
 
   it('two machines compute what one does, and leave nothing; the key is in no argument', async () => {
     const overrides = elastic(40, 'checkpoint.everySteps=0');
-    const running = onHosts(`${network.address('a')}:2,b:2`, 'hosts', overrides);
+    const running = onHosts('a:2,b:2', 'hosts', overrides);
     await running.printed(/^step +1\//m);
     const key = JSON.parse(await readFile(join(folder(), 'hosts', 'join.key'), 'utf8')) as { joinSecretKey: string };
     const { stdout: processes } = await run('ps', ['-eww', '-o', 'args']);
@@ -69,7 +69,7 @@ describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${ob
   });
 
   it('without its ssh the workers of a host leave, and the others continue', async () => {
-    const running = onHosts(`${network.address('a')}:2,b:2`, 'cut', elastic(1_000_000), '--min-workers', '2');
+    const running = onHosts('a:2,b:2', 'cut', elastic(1_000_000), '--min-workers', '2');
     const clock = new StepClock(running);
     await until(async () => (await lastStepOf(join(folder(), 'cut')))?.ranks.length === 4, running);
     const { stdout } = await run('ps', ['-eww', '-o', 'pid,args']);
@@ -85,7 +85,7 @@ describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${ob
   });
 
   it('a host that cannot be reached ends the start, with the words of ssh', async () => {
-    const running = onHosts(`${network.address('a')},nowhere.invalid`, 'wrong', elastic(5));
+    const running = onHosts('a,nowhere.invalid', 'wrong', elastic(5));
     const result = await running.finished;
     expect(result.code).toBe(2);
     expect(result.stderr).toMatch(/nowhere\.invalid: ssh failed: .*Could not resolve hostname nowhere\.invalid/);

@@ -31,7 +31,7 @@ export class SshMachines {
     );
   }
 
-  /** @param folder empty, of the test. @param names of machines with an sshd, by which `ssh` knows them */
+  /** @param folder for files of the test. @param names of machines that get an sshd */
   static async open(network: Network, folder: string, names: readonly string[]): Promise<SshMachines> {
     const machines = new SshMachines(network, folder);
     await machines.#configure(names);
@@ -40,49 +40,47 @@ export class SshMachines {
   }
 
   async #configure(names: readonly string[]): Promise<void> {
-    await mkdir(join(this.#folder, 'bin'), { recursive: true });
+    await mkdir(this.#path('bin'), { recursive: true });
     await chmod(this.#folder, 0o700);
     for (const key of ['host', 'user']) {
-      await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(this.#folder, key)]);
+      await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', this.#path(key)]);
     }
     const [hostKey = '', userKey] = await Promise.all(
       ['host.pub', 'user.pub'].map((name) => readFile(join(this.#folder, name), 'utf8')),
     );
-    await writeFile(join(this.#folder, 'authorized_keys'), userKey ?? '', { mode: 0o600 });
-    const known = names.map((name) => `[${this.#network.address(name)}]:${port} ${hostKey}`);
-    await writeFile(join(this.#folder, 'known_hosts'), known.join(''));
-    const hosts = names.map((name) => `Host ${name}\n  HostName ${this.#network.address(name)}\n`);
+    await writeFile(this.#path('authorized_keys'), userKey ?? '', { mode: 0o600 });
+    const known = names.map((name) => `[${name}]:${port} ${hostKey}`);
+    await writeFile(this.#path('known_hosts'), known.join(''));
+    const hosts = names.map((name) => `${this.#network.address(name)} ${name}\n`);
+    await writeFile(this.#path('hosts'), `127.0.0.1 localhost\n${hosts.join('')}`);
     const client = [
-      ...hosts,
       'Host *',
       `  Port ${port}`,
-      `  IdentityFile ${join(this.#folder, 'user')}`,
+      `  IdentityFile ${this.#path('user')}`,
       '  IdentitiesOnly yes',
-      `  UserKnownHostsFile ${join(this.#folder, 'known_hosts')}`,
+      `  UserKnownHostsFile ${this.#path('known_hosts')}`,
       '  GlobalKnownHostsFile /dev/null',
       '  ConnectTimeout 5',
     ];
-    await writeFile(join(this.#folder, 'client'), `${client.join('\n')}\n`);
-    const script = `#!/bin/sh\nexec /usr/bin/ssh -F '${join(this.#folder, 'client')}' "$@"\n`;
+    await writeFile(this.#path('client'), `${client.join('\n')}\n`);
+    const script = `#!/bin/sh\nexec /usr/bin/ssh -F '${this.#path('client')}' "$@"\n`;
     await writeFile(join(this.#folder, 'bin', 'ssh'), script, { mode: 0o755 });
   }
 
   async #start(name: string): Promise<void> {
     const server = [
       `ListenAddress ${this.#network.address(name)}:${port}`,
-      `HostKey ${join(this.#folder, 'host')}`,
-      `AuthorizedKeysFile ${join(this.#folder, 'authorized_keys')}`,
+      `HostKey ${this.#path('host')}`,
+      `AuthorizedKeysFile ${this.#path('authorized_keys')}`,
       'PidFile none',
       'UsePAM no',
       'PermitRootLogin prohibit-password',
       'PasswordAuthentication no',
       'StrictModes no',
     ];
-    const path = join(this.#folder, `server-${name}`);
+    const path = this.#path(`server-${name}`);
     await writeFile(path, `${server.join('\n')}\n`);
-    // sshd insists on this folder, which Debian makes at its start: in a /run that only this process sees.
-    const own = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs run /run && mkdir /run/sshd && exec "$0" "$@"'];
-    const [command = '', ...words] = [...this.#network.within(name), ...own, sshd, '-D', '-e', '-f', path];
+    const [command = '', ...words] = [...this.within(name), sshd, '-D', '-e', '-f', path];
     const daemon = spawn(command, words, { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     daemon.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -94,8 +92,32 @@ export class SshMachines {
     }
   }
 
+  /**
+   * The command that runs another one on the machine, in its place: with the machine's host name, the names of all in /etc/hosts, and a
+   * /run with the folder that sshd insists on. Only that process sees these.
+   */
+  within(name: string): readonly string[] {
+    const mounts = 'mount -t tmpfs run /run && mkdir /run/sshd && mount --bind "$1" /etc/hosts';
+    const script = `${mounts} && hostname "$0" && shift && exec "$@"`;
+    return [
+      ...this.#network.within(name),
+      'unshare',
+      '--mount',
+      '--uts',
+      'sh',
+      '-c',
+      script,
+      name,
+      this.#path('hosts'),
+    ];
+  }
+
+  #path(name: string): string {
+    return join(this.#folder, name);
+  }
+
   /** What finds this `ssh` first. */
   get env(): Record<string, string> {
-    return { PATH: `${join(this.#folder, 'bin')}${delimiter}${process.env['PATH']}` };
+    return { PATH: `${this.#path('bin')}${delimiter}${process.env['PATH']}` };
   }
 }
