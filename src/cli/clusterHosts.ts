@@ -11,7 +11,7 @@ import { coordinate, type JobNode } from './clusterNode.ts';
 import { warn } from './output.ts';
 import type { TrainArguments } from './trainOptions.ts';
 
-/** Longer files are no lists of hosts. */
+/** A longer file is not a list of hosts. */
 const hostFileBytesMax = 1_000_000;
 
 /** Time in which the workers of other machines end after the run. */

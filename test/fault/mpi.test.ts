@@ -44,7 +44,7 @@ async function startScript(name: keyof typeof mpis, maxSteps: number): Promise<R
   // Debian has both, each under its own name.
   const bin = join(folder(), `bin-${name}`);
   await mkdir(bin);
-  await symlink(mpis[name].mpirun, join(bin, 'mpirun'));
+  await writeFile(join(bin, 'mpirun'), `#!/bin/sh\nexec ${mpis[name].mpirun} "$@"\n`, { mode: 0o755 });
   const env = {
     PATH: `${bin}:${machines.env['PATH']}`,
     OMPI_ALLOW_RUN_AS_ROOT: '1',

@@ -48,3 +48,16 @@ export function jobName(text: string): string {
     .replace(/-+$/, '');
   return name || 'run';
 }
+
+/**
+ * Lines of a shell script that wait for a command in the background, although signals interrupt the wait, and set `code`.
+ * @param variable holds the command's process id
+ */
+export function waitFor(variable: string): string {
+  return `wait "$${variable}"
+code=$?
+while kill -0 "$${variable}" 2>/dev/null; do
+  wait "$${variable}"
+  code=$?
+done`;
+}

@@ -3,7 +3,7 @@
  * code 0 is never requeued, the code of `srun` hides that of node 0, and the batch shell hears of a preemption only by its steps' end.
  */
 import { shellWord } from '../../base/shellWord.ts';
-import { clusterWords, graceSeconds, type ScriptOptions } from './scriptOptions.ts';
+import { clusterWords, graceSeconds, type ScriptOptions, waitFor } from './scriptOptions.ts';
 
 /** Text of a script for `sbatch`, whose command line overrides every `#SBATCH` line. */
 export function slurmScript(options: ScriptOptions): string {
@@ -30,13 +30,7 @@ rm -f ${again}
 trap 'kill -USR1 "$step"' USR1
 ${srun.join(' ')} ${program} ${clusterWords(options).map(shellWord).join(' ')} &
 step=$!
-wait "$step"
-code=$?
-# A signal interrupts the wait, not the step.
-while kill -0 "$step" 2>/dev/null; do
-  wait "$step"
-  code=$?
-done
+${waitFor('step')}
 # The code of srun is the highest of all nodes, and a lost node hides 85 (not finished): the file decides.
 if [ -e ${again} ]; then
   scontrol requeue "$SLURM_JOB_ID"

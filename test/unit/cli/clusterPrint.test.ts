@@ -37,7 +37,7 @@ it.each([
   [{ cpus: 0.5 }, '--cpus'],
 ])('refuses %j', (change, problem) => expect(() => scriptOf({ ...args, ...change }, [])).toThrow(problem));
 
-it('run directories of containers lie on their volume; others may be anywhere', () => {
+it('run directories of containers are in their volume; others may be anywhere', () => {
   expect(scriptOf({ ...args, runDir: '/data/runs/B_1/' }, [])).toContain('- --run-dir=runs/B_1');
   expect(scriptOf({ ...args, runDir: '/data/runs/B_1' }, [])).toContain('name: b-1\n');
   expect(scriptOf({ ...args, print: 'slurm', runDir: '/scratch/a' }, [])).toContain('--run-dir=/scratch/a');

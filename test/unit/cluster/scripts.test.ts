@@ -162,7 +162,7 @@ describe('words of the run', () => {
     }
     for (const kind of ['slurm', 'mpi'] as const) {
       // Commands become functions that print their words; the job is requeued.
-      const tools = 'rm() { :; }; srun() { npx "$@"; }; mpirun() { :; }; exec() { npx "$@"; }; scontrol() { :; }';
+      const tools = 'rm() { :; }; srun() { npx "$@"; }; mpirun() { npx "$@"; }; scontrol() { :; }';
       const program = 'npx() { while [ "$1" != launch ]; do shift; done; printf "%s\\0" "$@"; }';
       const shell = spawnSync('bash', ['-c', `${tools}\n${program}\n${renderScript(kind, odd)}`], { encoding: 'utf8' });
       expect(shell.stderr).toBe('');
