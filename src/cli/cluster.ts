@@ -83,7 +83,6 @@ export const clusterCommand: CommandModule<object, InferredOptionTypes<typeof op
   builder: (yargs) =>
     yargs
       .options(options)
-      .example('srun --ntasks-per-node=1 $0 cluster --run-dir runs/a', 'each node of a job of Slurm')
       .example('$0 cluster --run-dir runs/a --hosts a:2,b:2', 'on a, which starts workers on b by ssh')
       .example('$0 cluster --run-dir runs/a --nodes 4 --print slurm', 'write a job script')
       .example(
