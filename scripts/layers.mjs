@@ -11,11 +11,13 @@ export const mayImport = {
   'engine/tfjs': 'base engine',
   'engine/webgpu': 'base engine',
 
-  checkpoint: 'base architecture',
+  objectStore: 'base',
+
+  checkpoint: 'base architecture objectStore',
   cluster: 'base comm',
   comm: 'base',
   config: 'base architecture engine task',
-  data: 'base task',
+  data: 'base objectStore task',
   model: 'base architecture engine task',
   records: 'base comm',
   task: 'base',
@@ -26,7 +28,7 @@ export const mayImport = {
 
   report: 'base records coordinator',
 
-  run: 'base architecture checkpoint comm config coordinator coordinator/core data engine model records task worker',
+  run: 'base architecture checkpoint comm config coordinator coordinator/core data engine model objectStore records task worker',
   bench:
     'base architecture checkpoint comm config coordinator coordinator/core data engine model records report task worker',
   web: 'base',

@@ -132,10 +132,9 @@ export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './recor
 export type {
   CommittedStep,
   EvaluationMetrics,
-  RankMetrics,
-  RankShare,
   StepMetrics,
 } from './records/metricsLog.ts';
+export type { RankMetrics, RankShare } from './records/rankSummary.ts';
 export type { Classification } from './run/classifyTexts.ts';
 export {
   type RestoreCheckpointOptions,

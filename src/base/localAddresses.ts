@@ -30,6 +30,20 @@ export function ownAddresses(interfaces: Interfaces = networkInterfaces()): stri
   return Object.values(interfaces).flatMap((list) => (list ?? []).map(({ address }) => address));
 }
 
+/** The addresses of each interface that has any, IPv4 first; those that need an interface's name are left out. */
+export function interfaceAddresses(interfaces: Interfaces = networkInterfaces()): Map<string, string[]> {
+  const order = (family: string) => Number(family !== 'IPv4');
+  return new Map(
+    Object.entries(interfaces).map(([name, list]) => [
+      name,
+      [...(list ?? [])]
+        .sort((a, b) => order(a.family) - order(b.family))
+        .map(({ address }) => address)
+        .filter((address) => !isLinkLocal(address)),
+    ]),
+  );
+}
+
 /** The interfaces with a link-local IPv6 address, whose names belong behind the `%` of such addresses of other machines. */
 export function linkLocalZones(interfaces: Interfaces = networkInterfaces()): string[] {
   const hasOne = ([, list]: [string, readonly NetworkInterfaceInfo[] | undefined]) =>

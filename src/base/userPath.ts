@@ -2,6 +2,7 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { UserError } from './errors.ts';
+import { isObjectPath, objectPath, parseObjectPath } from './objectPath.ts';
 
 /**
  * Expands `~` and `~/x` to the home folder, like a shell, which does not expand them after `=` and in files. Other paths are unchanged.
@@ -15,9 +16,17 @@ export function expandHome(path: string): string {
   );
 }
 
-/** Absolute; a relative path starts at `cwd`. @throws UserError for `~name` */
+/** Absolute; a relative path starts at `cwd`. @throws UserError for `~name`, and for `s3://…` */
 export function userPath(cwd: string, path: string): string {
-  return resolve(cwd, expandHome(path));
+  if (!isObjectPath(path)) return resolve(cwd, expandHome(path));
+  throw new UserError(
+    `${path} is in an object store, and a path on a disk is expected here: only checkpoints, prepared data and tokenizers are read from s3://`,
+  );
+}
+
+/** The same, but a path of an object or prefix, `s3://…`, stays. @throws UserError for `~name`, and for `s3://` without a bucket */
+export function storedPath(cwd: string, path: string): string {
+  return isObjectPath(path) ? objectPath(parseObjectPath(path)) : userPath(cwd, path);
 }
 
 /** The name of standard input on all systems; messages call it `-`. */

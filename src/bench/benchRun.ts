@@ -21,6 +21,7 @@ import { EventsLog } from '../records/eventsLog.ts';
 import { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import { forkWorkers, type WorkerEntry, type WorkerExit } from '../worker/spawn.ts';
+import { localNames } from '../worker/workerNames.ts';
 import { withTemporaryFolder } from './temporaryFolder.ts';
 
 export interface BenchRunOptions {
@@ -86,7 +87,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
     const server = options.linkOf?.(listening) ?? listening;
     const count = config.train.workers;
     const isJoined = options.join !== undefined;
-    const localWorkers = Array.from({ length: isJoined ? 0 : count }, (_, i) => `local-${String(i).padStart(4, '0')}`);
+    const localWorkers = localNames(isJoined ? 0 : count);
     let coordinator: Coordinator | undefined;
     const start = {
       coordinatorAddress: server.address,

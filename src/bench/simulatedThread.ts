@@ -13,7 +13,7 @@ import type { Batch } from '../base/batch.ts';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { partsOf } from '../base/stateParts.ts';
 import { noSums, type Sums } from '../base/sums.ts';
-import { type Bucket, makeBuckets } from '../comm/buckets.ts';
+import { type Bucket, bucketsFor, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
@@ -92,9 +92,10 @@ function blockOf(specs: readonly ParameterSpec[]): StateBlock {
 }
 
 /** Waits for the duration of the samples. Deadlines count from the start, so that delays do not add up. */
-async function runStep({ attempt, batch }: StepTask): Promise<Sums> {
+async function runStep({ attempt, batch, worldSize }: StepTask): Promise<Sums> {
   const { sampleCount } = batch;
-  const { config, vocabSize, gradients, buckets, port, wanted, pattern } = built();
+  const { config, vocabSize, gradients, port, wanted, pattern } = built();
+  const buckets = bucketsFor(built().buckets, worldSize);
   const startMs = performance.now();
   const lastMicroBatch =
     sampleCount % config.train.microBatchSize || Math.min(sampleCount, config.train.microBatchSize);

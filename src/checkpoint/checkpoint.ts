@@ -3,15 +3,15 @@
  * anything is used) or a folder in Hugging Face's layout (`config.json`, `model.safetensors` or its shards, tokenizer files:
  * only the structure is verified, because it has no hashes). Tensors are streamed; no tensor is ever held in memory as a unit.
  */
-import { type FileHandle, open } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
 import { architectureOf, labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
 import { isMuonMatrix } from '../architecture/trainable.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
+import { fromFolder, inFolder, isObjectPath } from '../base/objectPath.ts';
 import { isTrainedTensor, type StatePart, type StateTensor } from '../base/stateParts.ts';
-import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
-import { isFile, readFully } from '../base/wholeFiles.ts';
+import { damaged, parseJsonObject } from '../base/strictJson.ts';
+import { isStored, openStored, readStored, type StoredFile } from '../objectStore/storedFiles.ts';
 import { verifyFiles } from './fileIntegrity.ts';
 import { widenBfloat16, widenFloat16 } from './halfFloats.ts';
 import {
@@ -143,17 +143,17 @@ export class Checkpoint {
   async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
     const table = part === 'weights' ? this.#weights : this.#tables[part];
     if (table === undefined) throw new UserError(`${this.path} has no optimizer state: a run cannot resume from it`);
-    const handles = new Map<string, FileHandle>();
+    const handles = new Map<string, StoredFile>();
     try {
       for (const name of inOrder) {
         const entry = table.get(name);
         if (entry === undefined) throw new InvariantError(`${this.path} has no tensor ${name} for part ${part}`);
         if (entry.parts.length === 0) yield new Uint8Array(fixedTable(entry.shape).buffer);
         for (const each of entry.parts) {
-          const path = resolve(this.path, each.file);
-          const handle = handles.get(path) ?? (await openToRead(path));
+          const path = fromFolder(this.path, each.file);
+          const handle = handles.get(path) ?? (await openStored(path));
           handles.set(path, handle);
-          yield* readTensor(handle, each, path);
+          yield* readTensor(handle, each);
         }
       }
     } finally {
@@ -169,7 +169,7 @@ export class Checkpoint {
   /** @internal The parameters and their absolute files. */
   get placedTensors(): TensorTable {
     const params = [...(this.#tables.model ?? [])];
-    const placed = (each: PlacedTensor) => ({ ...each, file: resolve(this.path, each.file) });
+    const placed = (each: PlacedTensor) => ({ ...each, file: fromFolder(this.path, each.file) });
     return new Map(params.map(([name, { shape, parts }]) => [name, { shape, parts: parts.map(placed) }]));
   }
 
@@ -177,26 +177,20 @@ export class Checkpoint {
   get weightFiles(): readonly string[] {
     const parts = [...(this.#tables.model?.values() ?? [])].flatMap((each) => each.parts);
     const names = new Set(parts.map(({ file }) => file));
-    return [...names].sort().map((name) => resolve(this.path, name));
+    return [...names].sort().map((name) => fromFolder(this.path, name));
   }
 }
 
 /** The numbers of a tensor as float32. */
-async function* readTensor(handle: FileHandle, { dtype, begin, end }: SafetensorsEntry, path: string) {
+async function* readTensor(file: StoredFile, { dtype, begin, end }: SafetensorsEntry) {
   const widen = WIDEN[dtype as keyof typeof WIDEN];
   const step = widen === undefined ? STREAM_CHUNK_BYTES : STREAM_CHUNK_BYTES / 2;
   for (let at = begin; at < end; ) {
     const chunk = new Uint8Array(Math.min(step, end - at));
-    await readFully(handle, chunk, at, path);
+    await file.read(chunk, at);
     at += chunk.length;
     yield widen === undefined ? chunk : widen(chunk);
   }
-}
-
-async function openToRead(path: string): Promise<FileHandle> {
-  return open(path, 'r').catch((error: unknown) => {
-    throw readFailure(path, error);
-  });
 }
 
 const WIDEN = { F16: widenFloat16, BF16: widenBfloat16 };
@@ -210,20 +204,20 @@ const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
  * @throws UserError naming the file and the problem: missing, damaged, another format version, another architecture
  */
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<Checkpoint> {
-  const isOurs = await isFile(join(path, MANIFEST_FILE));
+  const isOurs = await isStored(inFolder(path, MANIFEST_FILE));
   if (isOurs) return openOurs(path, options.verify ?? 'all');
   for (const name of [TRAINER_FILE, OPTIMIZER_FILE]) {
-    if (await isFile(join(path, name))) {
+    if (await isStored(inFolder(path, name))) {
       throw damaged(path, `${MANIFEST_FILE} is missing (it has ${name}, so a Lockstep run wrote it)`);
     }
   }
-  return (await isFile(join(path, ADAPTER_CONFIG_FILE))) ? openAdapter(path) : openHuggingFace(path);
+  return (await isStored(inFolder(path, ADAPTER_CONFIG_FILE))) ? openAdapter(path) : openHuggingFace(path);
 }
 
 /** Whether `path` looks like a checkpoint folder of either kind, damaged or not. */
 export async function isCheckpointFolder(path: string): Promise<boolean> {
   for (const name of [MANIFEST_FILE, TRAINER_FILE, CONFIG_FILE, MODEL_FILE, ADAPTER_CONFIG_FILE]) {
-    if (await isFile(join(path, name))) return true;
+    if (await isStored(inFolder(path, name))) return true;
   }
   return false;
 }
@@ -231,7 +225,7 @@ export async function isCheckpointFolder(path: string): Promise<boolean> {
 async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoint> {
   const manifest = await readManifest(path);
   await verifyFiles(path, manifest, verify);
-  const needsTrainer = verify === 'all' || (await isFile(join(path, TRAINER_FILE)));
+  const needsTrainer = verify === 'all' || (await isStored(inFolder(path, TRAINER_FILE)));
   const trainer = needsTrainer ? await readTrainer(path) : undefined;
   if (trainer !== undefined && trainer.step !== manifest.step) {
     throw damaged(path, `${MANIFEST_FILE} says step ${manifest.step}, ${TRAINER_FILE} says step ${trainer.step}`);
@@ -245,13 +239,13 @@ async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoi
 }
 
 async function openHuggingFace(path: string): Promise<Checkpoint> {
-  if (!(await isFile(join(path, CONFIG_FILE)))) {
+  if (!(await isStored(inFolder(path, CONFIG_FILE)))) {
     throw new UserError(`${path} is not a checkpoint: it has neither ${MANIFEST_FILE} nor ${CONFIG_FILE}`);
   }
   const described = await readModelConfig(path);
-  const isSafe = (await isFile(join(path, MODEL_FILE))) || (await isFile(join(path, SHARD_INDEX_FILE)));
+  const isSafe = (await isStored(inFolder(path, MODEL_FILE))) || (await isStored(inFolder(path, SHARD_INDEX_FILE)));
   for (const other of PICKLED_FILES) {
-    if (isSafe || !(await isFile(join(path, other)))) continue;
+    if (isSafe || !(await isStored(inFolder(path, other)))) continue;
     throw new UserError(
       `${path} has ${other}, which can run code when it is loaded, instead of ${MODEL_FILE}. ` +
         'Load the folder with transformers and save it again with save_pretrained.',
@@ -259,9 +253,9 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   }
   const { modelConfig, params } = await readModelTable(path, described);
   const present: string[] = [];
-  for (const name of HF_TOKENIZER_FILES) if (await isFile(join(path, name))) present.push(name);
+  for (const name of HF_TOKENIZER_FILES) if (await isStored(inFolder(path, name))) present.push(name);
   const tokenizerFiles = await readTexts(path, present);
-  const hasUnread = !present.includes('tokenizer.json') && (await isFile(join(path, SENTENCEPIECE_FILE)));
+  const hasUnread = !present.includes('tokenizer.json') && (await isStored(inFolder(path, SENTENCEPIECE_FILE)));
   return new Checkpoint({
     path,
     step: undefined,
@@ -275,11 +269,11 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
 
 /** An adapter of PEFT, with the weights of its base. */
 async function openAdapter(path: string): Promise<Checkpoint> {
-  const configPath = join(path, ADAPTER_CONFIG_FILE);
-  const json = parseJsonObject(await readBoundedFile(configPath, CONFIG_BYTES_MAX), configPath);
+  const configPath = inFolder(path, ADAPTER_CONFIG_FILE);
+  const json = parseJsonObject(await readStored(configPath, CONFIG_BYTES_MAX), configPath);
   const { base, architecture } = await openBase(baseOfAdapter(json, configPath), path);
   const adapter = decodeAdapterConfig(json, configPath, architecture);
-  const filePath = join(path, ADAPTER_FILE);
+  const filePath = inFolder(path, ADAPTER_FILE);
   const tensors = (await readTensors(path, ADAPTER_FILE)).map((entry) => ({
     name: parameterOfPeft(entry.name, filePath),
     shape: entry.shape,
@@ -320,11 +314,13 @@ async function openBase(
   named: string | undefined,
   adapterPath: string,
 ): Promise<{ base: Checkpoint; architecture: (typeof adaptedArchitectures)[number] }> {
-  const configPath = join(adapterPath, ADAPTER_CONFIG_FILE);
-  for (const path of named === undefined ? [] : [resolve(adapterPath, named), resolve(named)]) {
+  const configPath = inFolder(adapterPath, ADAPTER_CONFIG_FILE);
+  // A downloaded adapter does not choose what is fetched with the keys of the user.
+  const isPlace = named !== undefined && !isObjectPath(named);
+  for (const path of isPlace ? [fromFolder(adapterPath, named), resolve(named)] : []) {
     if (path === adapterPath || !(await isCheckpointFolder(path))) continue;
     // Before it is opened: adapters can name each other.
-    if (await isFile(join(path, ADAPTER_CONFIG_FILE))) throw hasAdapters(configPath, path);
+    if (await isStored(inFolder(path, ADAPTER_CONFIG_FILE))) throw hasAdapters(configPath, path);
     const base = await openCheckpoint(path, { verify: 'model' });
     const architecture = adaptedArchitectures.find((name) => name === base.modelConfig.architecture);
     if (architecture === undefined) {
@@ -363,8 +359,8 @@ function labelsOfAdapter(
 }
 
 async function readModelConfig(folder: string): Promise<ModelConfig> {
-  const path = join(folder, CONFIG_FILE);
-  return decodeModelConfig(parseJsonObject(await readBoundedFile(path, CONFIG_BYTES_MAX), path), path);
+  const path = inFolder(folder, CONFIG_FILE);
+  return decodeModelConfig(parseJsonObject(await readStored(path, CONFIG_BYTES_MAX), path), path);
 }
 
 /** The parameters and the model config. Where the tensors contradict config.json, the tensors decide. */
@@ -372,8 +368,11 @@ async function readModelTable(
   folder: string,
   described: ModelConfig,
 ): Promise<{ modelConfig: ModelConfig; params: TensorTable }> {
-  const isOne = await isFile(join(folder, MODEL_FILE));
-  const path = join(folder, isOne || !(await isFile(join(folder, SHARD_INDEX_FILE))) ? MODEL_FILE : SHARD_INDEX_FILE);
+  const isOne = await isStored(inFolder(folder, MODEL_FILE));
+  const path = inFolder(
+    folder,
+    isOne || !(await isStored(inFolder(folder, SHARD_INDEX_FILE))) ? MODEL_FILE : SHARD_INDEX_FILE,
+  );
   const entries = await (path.endsWith(MODEL_FILE) ? readTensors(folder, MODEL_FILE) : readShards(folder));
   const modelConfig = modelConfigOf(entries, described);
   const params = matchTensors(entries, modelConfig, path);
@@ -385,10 +384,10 @@ async function readModelTable(
 
 /** @throws UserError if a tensor that the model lacks is not 0 */
 async function checkZero(entry: PlacedTensor, folder: string): Promise<void> {
-  const path = resolve(folder, entry.file);
-  const handle = await openToRead(path);
+  const path = fromFolder(folder, entry.file);
+  const handle = await openStored(path);
   try {
-    for await (const chunk of readTensor(handle, entry, path)) {
+    for await (const chunk of readTensor(handle, entry)) {
       const values = new Float32Array(chunk.buffer, chunk.byteOffset, chunk.byteLength / 4);
       if (values.every((value) => value === 0)) continue;
       throw new UserError(
@@ -403,7 +402,7 @@ async function checkZero(entry: PlacedTensor, folder: string): Promise<void> {
 function checkDtypes(params: TensorTable, folder: string): void {
   for (const { name, dtype, file } of [...params.values()].flatMap(({ parts }) => parts)) {
     if (FLOAT_DTYPES.includes(dtype)) continue;
-    throw new UserError(`${resolve(folder, file)}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
+    throw new UserError(`${fromFolder(folder, file)}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
   }
 }
 
@@ -413,7 +412,7 @@ async function readShards(folder: string): Promise<PlacedTensor[]> {
   const entries: PlacedTensor[] = [];
   for (const file of new Set(index.values())) entries.push(...(await readTensors(folder, file)));
   const found = new Map(entries.map(({ name, file }) => [name, file]));
-  const path = join(folder, SHARD_INDEX_FILE);
+  const path = inFolder(folder, SHARD_INDEX_FILE);
   for (const [name, file] of index) {
     if (found.get(name) !== file)
       throw damaged(path, `it says that ${file} has tensor ${name}, but that file does not`);
@@ -425,7 +424,7 @@ async function readShards(folder: string): Promise<PlacedTensor[]> {
 }
 
 async function readTensors(folder: string, file: string): Promise<PlacedTensor[]> {
-  const { entries } = await readSafetensorsHeader(join(folder, file));
+  const { entries } = await readSafetensorsHeader(inFolder(folder, file));
   return entries.map((entry) => ({ ...entry, file }));
 }
 
@@ -438,7 +437,7 @@ async function readOptimizerTables(
   params: TensorTable,
   modelConfig: ModelConfig,
 ): Promise<Record<Exclude<StatePart, 'model'>, TensorTable | undefined>> {
-  const path = join(folder, OPTIMIZER_FILE);
+  const path = inFolder(folder, OPTIMIZER_FILE);
   const entries = await readTensors(folder, OPTIMIZER_FILE);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const trained = [...params].filter(([name]) => byName.has(`m.${name}`) || byName.has(`v.${name}`));
@@ -481,8 +480,8 @@ async function readOptimizerTables(
 async function readTexts(folder: string, names: readonly string[]): Promise<Record<string, string>> {
   const texts: Record<string, string> = {};
   for (const name of names) {
-    const path = join(folder, name);
-    const bytes = await readBoundedFile(path, SMALL_FILE_BYTES_MAX);
+    const path = inFolder(folder, name);
+    const bytes = await readStored(path, SMALL_FILE_BYTES_MAX);
     try {
       texts[name] = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     } catch {

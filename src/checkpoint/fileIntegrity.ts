@@ -1,9 +1,7 @@
 /** Checks a checkpoint's files against its manifest. checkpoint.ts interprets their contents. */
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { UserError } from '../base/errors.ts';
-import { damaged, readFailure } from '../base/strictJson.ts';
-import { hashFile, isFile } from '../base/wholeFiles.ts';
+import { inFolder } from '../base/objectPath.ts';
+import { damaged } from '../base/strictJson.ts';
+import { hashStored, isStored, sizeOfStored } from '../objectStore/storedFiles.ts';
 import { MANIFEST_FILE, type Manifest, OPTIMIZER_FILE, TRAINER_FILE } from './manifest.ts';
 
 /**
@@ -14,12 +12,12 @@ export async function verifyFiles(folder: string, manifest: Manifest, verify: 'a
   const files = { ...manifest.files };
   if (verify === 'model') {
     delete files[OPTIMIZER_FILE];
-    if (!(await isFile(join(folder, TRAINER_FILE)))) delete files[TRAINER_FILE];
+    if (!(await isStored(inFolder(folder, TRAINER_FILE)))) delete files[TRAINER_FILE];
   }
   await verifySizes(folder, { files });
   for (const [name, expected] of Object.entries(files)) {
-    const path = join(folder, name);
-    const sha256 = await hashFile(path, expected.bytes);
+    const path = inFolder(folder, name);
+    const sha256 = await hashStored(path, expected.bytes, expected.sha256);
     if (sha256 !== expected.sha256) {
       throw damaged(path, `its sha256 is ${sha256}, but ${MANIFEST_FILE} says ${expected.sha256}`);
     }
@@ -29,11 +27,8 @@ export async function verifyFiles(folder: string, manifest: Manifest, verify: 'a
 /** @throws UserError when a file of the manifest is missing or has a different size */
 export async function verifySizes(folder: string, { files }: Pick<Manifest, 'files'>): Promise<void> {
   for (const [name, { bytes }] of Object.entries(files)) {
-    const path = join(folder, name);
-    const found = await stat(path).catch((error: unknown) => {
-      throw readFailure(path, error);
-    });
-    if (!found.isFile()) throw new UserError(`${path} is not a regular file`);
-    if (found.size !== bytes) throw damaged(path, `it has ${found.size} bytes, but ${MANIFEST_FILE} says ${bytes}`);
+    const path = inFolder(folder, name);
+    const found = await sizeOfStored(path);
+    if (found !== bytes) throw damaged(path, `it has ${found} bytes, but ${MANIFEST_FILE} says ${bytes}`);
   }
 }

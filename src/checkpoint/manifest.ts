@@ -3,10 +3,11 @@
  * `manifest.json` is written last and lists every other file with its size and sha256; `trainer.json` has what a resume needs
  * besides tensors. Both are deterministic: they contain no time, host or path.
  */
-import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
-import { damaged, parseJsonObject, readBoundedFile } from '../base/strictJson.ts';
+import { inFolder } from '../base/objectPath.ts';
+import { damaged, parseJsonObject } from '../base/strictJson.ts';
+import { readStored } from '../objectStore/storedFiles.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const TRAINER_FILE = 'trainer.json';
@@ -104,8 +105,8 @@ export function encodeManifest(step: number, files: ReadonlyMap<string, { bytes:
 
 /** @throws UserError when it is missing, damaged, has another version, or does not list every required file */
 export async function readManifest(folder: string): Promise<Manifest> {
-  const path = join(folder, MANIFEST_FILE);
-  const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
+  const path = inFolder(folder, MANIFEST_FILE);
+  const value = parseJsonObject(await readStored(path, MANIFEST_BYTES_MAX), path);
   checkVersion(value, MANIFEST_FORMAT, path);
   const manifest = parseWith(manifestSchema, value, path);
   for (const name of REQUIRED_FILES) {
@@ -135,8 +136,8 @@ export function encodeTrainer(state: TrainerState): string {
 
 /** @throws UserError when it is missing, damaged or has another version */
 export async function readTrainer(folder: string): Promise<TrainerState> {
-  const path = join(folder, TRAINER_FILE);
-  const value = parseJsonObject(await readBoundedFile(path, TRAINER_BYTES_MAX), path);
+  const path = inFolder(folder, TRAINER_FILE);
+  const value = parseJsonObject(await readStored(path, TRAINER_BYTES_MAX), path);
   checkVersion(value, TRAINER_FORMAT, path);
   const { format: _format, version: _version, ...state } = parseWith(trainerSchema, value, path);
   return state;

@@ -4,9 +4,9 @@
  * This module reads and writes headers and validates everything in them: bounded length, offsets in range, no overlaps, gaps or
  * duplicate names, and sizes that match dtype and shape. It does not hold tensor data; callers stream it.
  */
-import { open } from 'node:fs/promises';
-import { invariant, UserError } from '../base/errors.ts';
-import { damaged, parseJsonObject, readFailure } from '../base/strictJson.ts';
+import { invariant } from '../base/errors.ts';
+import { damaged, parseJsonObject } from '../base/strictJson.ts';
+import { openStored } from '../objectStore/storedFiles.ts';
 
 /** Bytes per element of each dtype in the format, except those smaller than a byte. */
 const DTYPE_BYTES = {
@@ -145,27 +145,15 @@ export function headerOf(file: Uint8Array, path: string): SafetensorsHeader {
 
 /** Opens `path`, reads and validates its header. @throws UserError naming the file; PeerError when reading fails */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
+  const file = await openStored(path);
   try {
-    const handle = await open(path, 'r');
-    try {
-      const stat = await handle.stat();
-      if (!stat.isFile()) throw new UserError(`${path} is not a regular file`);
-      const prefix = new Uint8Array(LENGTH_BYTES);
-      await handle.read(prefix, 0, LENGTH_BYTES, 0);
-      const json = new Uint8Array(headerLength(prefix, stat.size, path));
-      let filled = 0;
-      while (filled < json.length) {
-        const { bytesRead } = await handle.read(json, filled, json.length - filled, LENGTH_BYTES + filled);
-        if (bytesRead === 0) throw damaged(path, 'its header is cut off');
-        filled += bytesRead;
-      }
-      return parseSafetensorsHeader(json, stat.size, path);
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw readFailure(path, error);
+    const prefix = new Uint8Array(Math.min(LENGTH_BYTES, file.bytes));
+    await file.read(prefix, 0);
+    const json = new Uint8Array(headerLength(prefix, file.bytes, path));
+    await file.read(json, LENGTH_BYTES);
+    return parseSafetensorsHeader(json, file.bytes, path);
+  } finally {
+    await file.close();
   }
 }
 

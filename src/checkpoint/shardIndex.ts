@@ -2,9 +2,10 @@
  * `model.safetensors.index.json` says which of several weight files has which tensor. transformers writes it for models above its
  * `max_shard_size`.
  */
-import { join } from 'node:path';
 import { z } from 'zod';
-import { damaged, parseJsonObject, readBoundedFile } from '../base/strictJson.ts';
+import { inFolder } from '../base/objectPath.ts';
+import { damaged, parseJsonObject } from '../base/strictJson.ts';
+import { readStored } from '../objectStore/storedFiles.ts';
 
 export const SHARD_INDEX_FILE = 'model.safetensors.index.json';
 const INDEX_BYTES_MAX = 16 * 2 ** 20;
@@ -21,8 +22,8 @@ const indexSchema = z.object({ weight_map: z.record(z.string().max(1000), shardN
  * @throws UserError when the index is damaged or names a file elsewhere
  */
 export async function readShardIndex(folder: string): Promise<ReadonlyMap<string, string>> {
-  const path = join(folder, SHARD_INDEX_FILE);
-  const result = indexSchema.safeParse(parseJsonObject(await readBoundedFile(path, INDEX_BYTES_MAX), path));
+  const path = inFolder(folder, SHARD_INDEX_FILE);
+  const result = indexSchema.safeParse(parseJsonObject(await readStored(path, INDEX_BYTES_MAX), path));
   if (!result.success) {
     const issue = result.error.issues[0];
     throw damaged(path, `${issue?.path.join('.')}: ${issue?.message}`);

@@ -1,27 +1,18 @@
 /**
- * The checkpoints of one run: a folder of `step-…` folders. The store begins writes, finds the newest complete checkpoint, keeps
- * the newest K and the best by validation loss, and cleans up the unfinished work of killed processes.
+ * The checkpoints of one run: a folder of `step-…` folders, on a disk or in an object store. The store begins writes, finds the newest complete checkpoint, keeps
+ * the newest K and the best by validation loss, and has its place clean up the unfinished work of killed processes.
  */
-import { existsSync } from 'node:fs';
-import { lstat, readdir, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
 import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
-import { errorCode, fullMessageOf, invariant, messageOf, UserError } from '../base/errors.ts';
+import { fullMessageOf, invariant, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { isObjectPath } from '../base/objectPath.ts';
 import type { StateTensor } from '../base/stateParts.ts';
-import { readFailure } from '../base/strictJson.ts';
 import { type Checkpoint, type OpenOptions, openCheckpoint } from './checkpoint.ts';
+import type { CheckpointPlace, PlacedCheckpoint } from './checkpointPlace.ts';
+import { diskCheckpoints } from './diskCheckpoints.ts';
 import { verifySizes } from './fileIntegrity.ts';
-import {
-  claimHiddenName,
-  type HiddenFolder,
-  isWriterGone,
-  parseHiddenName,
-  releaseHiddenName,
-  stepFolderName,
-  stepOfFolderName,
-} from './folderNames.ts';
 import { readManifest, readTrainer } from './manifest.ts';
-import { beginCheckpoint, type CheckpointContents, type CheckpointWriter, roomProblem, stateBytes } from './writer.ts';
+import { objectCheckpoints } from './objectCheckpoints.ts';
+import { beginCheckpoint, type CheckpointContents, type CheckpointWriter, stateBytes } from './writer.ts';
 
 export interface StoreOptions {
   /** Number of newest checkpoints to keep, besides the best by validation loss. 0 keeps all. Default 0. */
@@ -49,6 +40,8 @@ export interface WholeCheckpoint {
 }
 
 interface Hold {
+  /** Its folder, once retention has released it. */
+  path: string;
   /** Whether retention has released it, so that it is deleted when the hold ends. */
   isDue: boolean;
 }
@@ -56,33 +49,36 @@ interface Hold {
 export class CheckpointStore {
   readonly directory: string;
   readonly #options: StoreOptions;
-  readonly #disk: DiskOperations;
+  readonly #place: CheckpointPlace;
   readonly #holds = new Map<number, Hold>();
   #recovered: Promise<void> | undefined;
 
-  /** @param directory for example `runs/NAME/checkpoints`; the first write creates it */
+  /** @param directory for example `runs/NAME/checkpoints`, or `s3://BUCKET/PREFIX`; the first write creates it */
   constructor(directory: string, options: StoreOptions = {}) {
     this.directory = directory;
     this.#options = options;
-    this.#disk = options.disk ?? nodeDisk;
+    const warn = (message: string) => this.#warn(message);
+    this.#place = isObjectPath(directory)
+      ? objectCheckpoints(directory, warn)
+      : diskCheckpoints(directory, options.disk ?? nodeDisk, warn);
   }
 
   /**
    * Starts writing the checkpoint of `contents.trainer.step`.
    * @param keepsOlder asked when it is written: whether those before it stay, however many they are
-   * @throws PeerError when the disk fails or lacks space
+   * @throws PeerError when the disk fails or lacks space, or the store cannot be reached
    */
   async beginWrite(contents: CheckpointContents, keepsOlder = () => false): Promise<CheckpointWriter> {
     await this.#recoverOnce();
     const { step } = contents.trainer;
-    return beginCheckpoint(this.#disk, this.directory, contents, async () => {
+    return beginCheckpoint(this.#place.draft(step), contents, async () => {
       if (!keepsOlder()) await this.#retain(step);
     });
   }
 
   /** Why a checkpoint of these tensors does not fit on the disk now ("needs …"), or undefined if it does. */
   async roomProblem(tensors: readonly StateTensor[]): Promise<string | undefined> {
-    return await roomProblem(this.#disk, existingFolderOf(this.directory), stateBytes(tensors));
+    return await this.#place.roomProblem(stateBytes(tensors));
   }
 
   /** All checkpoints, newest first. */
@@ -98,7 +94,7 @@ export class CheckpointStore {
    */
   async newestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
     await this.#recoverOnce();
-    return this.#firstWhole(await this.#steps(), options);
+    return this.#firstWhole(await this.#place.list(), options);
   }
 
   /**
@@ -107,31 +103,34 @@ export class CheckpointStore {
    * @throws UserError when there are some and none is complete, with the reason for each
    */
   async bestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
-    const steps = (await this.measured()).map(({ step }) => step);
-    return this.#firstWhole(steps, options);
+    return this.#firstWhole(await this.measured(), options);
   }
 
   /** Checkpoints that have a validation loss, lowest first and, among equals, earliest first (a run's "best"). Their files are not verified. */
-  async measured(): Promise<{ readonly step: number; readonly valLoss: number }[]> {
+  async measured(): Promise<(PlacedCheckpoint & { readonly valLoss: number })[]> {
     await this.#recoverOnce();
-    const measured: { step: number; valLoss: number }[] = [];
-    for (const step of await this.#steps()) {
+    const measured: (PlacedCheckpoint & { valLoss: number })[] = [];
+    for (const { step, path } of await this.#place.list()) {
       // The loss of an unreadable checkpoint is unknown: it is neither the best nor reported as skipped.
-      const trainer = await readTrainer(join(this.directory, stepFolderName(step))).catch(() => undefined);
-      if (trainer !== undefined && trainer.valLoss !== null) measured.push({ step, valLoss: trainer.valLoss });
+      const trainer = await readTrainer(path).catch((error: unknown) => this.#passDamage(error));
+      if (trainer !== undefined && trainer.valLoss !== null) measured.push({ step, path, valLoss: trainer.valLoss });
     }
     return measured.sort((a, b) => a.valLoss - b.valLoss || a.step - b.step);
   }
 
-  async #firstWhole(steps: readonly number[], options: OpenOptions): Promise<WholeCheckpoint | undefined> {
+  async #firstWhole(
+    candidates: readonly PlacedCheckpoint[],
+    options: OpenOptions,
+  ): Promise<WholeCheckpoint | undefined> {
     const skipped: { step: number; reason: string }[] = [];
-    for (const step of steps) {
+    for (const { step, path } of candidates) {
       try {
-        const checkpoint = await openCheckpoint(join(this.directory, stepFolderName(step)), options);
+        const checkpoint = await openCheckpoint(path, options);
         if (checkpoint.step === step) return { checkpoint, skipped };
         const isOf = checkpoint.step === undefined ? 'no run' : `step ${checkpoint.step}`;
         skipped.push({ step, reason: `${checkpoint.path} is the checkpoint of ${isOf}` });
       } catch (error) {
+        this.#passDamage(error);
         skipped.push({ step, reason: fullMessageOf(error) });
       }
     }
@@ -147,11 +146,11 @@ export class CheckpointStore {
    */
   hold(step: number): () => Promise<void> {
     invariant(!this.#holds.has(step), `the checkpoint of step ${step} is held already`);
-    const hold: Hold = { isDue: false };
+    const hold: Hold = { path: '', isDue: false };
     this.#holds.set(step, hold);
     return async () => {
       try {
-        if (hold.isDue) await this.#delete(step);
+        if (hold.isDue) await this.#place.remove({ step, path: hold.path });
       } catch (error) {
         this.#warnOfDeletion(error);
       } finally {
@@ -160,31 +159,20 @@ export class CheckpointStore {
     };
   }
 
-  /** Steps with a checkpoint folder, newest first. */
-  async #steps(): Promise<number[]> {
-    const names = await this.#names();
-    const steps = names.map(stepOfFolderName).filter((step) => step !== undefined);
-    return steps.sort((a, b) => b - a);
-  }
-
-  async #names(): Promise<string[]> {
-    try {
-      return await readdir(this.directory);
-    } catch (error) {
-      if (errorCode(error) === 'ENOENT') return [];
-      throw readFailure(this.directory, error);
-    }
+  /** @throws `error` if a store cannot be reached: its newest checkpoint may be complete, so no older one replaces it */
+  #passDamage(error: unknown): undefined {
+    if (error instanceof PeerError && isObjectPath(this.directory)) throw error;
   }
 
   async #summaries(): Promise<CheckpointSummary[]> {
     const summaries: CheckpointSummary[] = [];
-    for (const step of await this.#steps()) {
-      const path = join(this.directory, stepFolderName(step));
+    for (const { step, path } of await this.#place.list()) {
       try {
         await verifySizes(path, await readManifest(path));
         const { valLoss } = await readTrainer(path);
         summaries.push({ step, path, valLoss, problem: undefined });
       } catch (error) {
+        this.#passDamage(error);
         summaries.push({ step, path, valLoss: null, problem: fullMessageOf(error) });
       }
     }
@@ -209,54 +197,18 @@ export class CheckpointStore {
       if (best !== undefined) kept.add(best);
       for (const summary of whole) {
         const hold = this.#holds.get(summary.step);
-        if (hold !== undefined) hold.isDue = !kept.has(summary);
-        else if (!kept.has(summary)) await this.#delete(summary.step);
+        if (hold !== undefined) Object.assign(hold, { isDue: !kept.has(summary), path: summary.path });
+        else if (!kept.has(summary)) await this.#place.remove(summary);
       }
     } catch (error) {
       this.#warnOfDeletion(error);
     }
   }
 
-  /** Renames it to a hidden name first, so that a half-deleted checkpoint is never visible. */
-  async #delete(step: number): Promise<void> {
-    const name = claimHiddenName('tmp', stepFolderName(step));
-    try {
-      await this.#disk.rename(join(this.directory, stepFolderName(step)), join(this.directory, name));
-      await this.#disk.removeTree(join(this.directory, name));
-    } finally {
-      releaseHiddenName(name);
-    }
-  }
-
   #recoverOnce(): Promise<void> {
     if (this.#options.readOnly) return Promise.resolve();
-    this.#recovered ??= this.#recover();
+    this.#recovered ??= this.#place.recover();
     return this.#recovered;
-  }
-
-  /** Finishes or undoes the work of dead processes. Touches only folders named by the store whose writer has certainly ended. */
-  async #recover(): Promise<void> {
-    for (const name of await this.#names()) {
-      const hidden = parseHiddenName(name);
-      if (hidden === undefined) continue;
-      try {
-        const idleMs = await newestChangeAgeMs(join(this.directory, name));
-        if (idleMs !== undefined && isWriterGone(hidden, idleMs)) await this.#clear(hidden);
-      } catch (error) {
-        this.#warn(`${join(this.directory, name)}, left by a dead process, could not be removed: ${messageOf(error)}`);
-      }
-    }
-  }
-
-  async #clear({ name, kind, target }: HiddenFolder): Promise<void> {
-    const path = join(this.directory, name);
-    const isReplaced = (await this.#names()).includes(target);
-    if (kind === 'old' && !isReplaced) {
-      await this.#disk.rename(path, join(this.directory, target)); // killed between the two renames of a replacement
-      await this.#disk.syncDirectory(this.directory);
-    } else {
-      await this.#disk.removeTree(path);
-    }
   }
 
   #warnOfDeletion(error: unknown): void {
@@ -266,27 +218,4 @@ export class CheckpointStore {
   #warn(message: string): void {
     this.#options.onWarning?.(message);
   }
-}
-
-/** Time since the folder or a file in it last changed; undefined if it is missing or not a folder. */
-async function newestChangeAgeMs(path: string): Promise<number | undefined> {
-  try {
-    if (!(await lstat(path)).isDirectory()) return undefined;
-    let newest = 0;
-    const entries = await readdir(path, { withFileTypes: true });
-    for (const file of ['.', ...entries.map(({ name }) => name)]) {
-      newest = Math.max(newest, (await stat(join(path, file))).mtimeMs);
-    }
-    return Date.now() - newest;
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return undefined;
-    throw error;
-  }
-}
-
-/** The folder itself, or its nearest existing ancestor. */
-function existingFolderOf(path: string): string {
-  let folder = resolve(path);
-  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
-  return folder;
 }

@@ -1,20 +1,14 @@
 /**
- * Writes one checkpoint from an ordered byte stream into a hidden folder beside its final place, then renames the folder: readers
- * see the complete checkpoint or nothing. The caller's chunk bounds the memory. Hashing and file writes work slice by slice, so
- * they block the coordinator's event loop for a few milliseconds at most.
- *
- * Durability: the writer fsyncs every file, then the hidden folder, renames it, and fsyncs the parent folder. Only the
- * rename changes what is visible, and everything it makes visible is already on disk.
+ * Writes one checkpoint from an ordered byte stream, file after file, the manifest last. Where it is written, and how readers come to see
+ * it at once, is a matter of its draft (checkpointPlace.ts). The caller's chunk bounds the memory. Hashing and file writes work slice by
+ * slice, so they block the coordinator's event loop for a few milliseconds at most.
  */
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { ModelConfig } from '../architecture/registry.ts';
-import type { DiskOperations, OutputFile } from '../base/diskOperations.ts';
-import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
+import type { OutputFile } from '../base/diskOperations.ts';
+import { InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
 import { isTrainedTensor, partsOf, type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
-import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
+import type { CheckpointDraft } from './checkpointPlace.ts';
 import {
   CONFIG_FILE,
   checkTokenizerFileName,
@@ -43,8 +37,6 @@ export interface CheckpointContents {
 
 /** Bytes hashed and written at a time; sha256 of 1 MiB takes 1 to 3 ms. */
 const SLICE_BYTES = 2 ** 20;
-/** Disk space needed besides the tensors: headers, JSON, folder entries. */
-const FREE_BYTES_MARGIN = 2 ** 20;
 
 interface OpenFile {
   readonly name: string;
@@ -60,57 +52,36 @@ export function stateBytes(tensors: readonly StateTensor[]): number {
   return stateParts.reduce((sum, part) => sum + bytesOf(tensorsOf(part, tensors)), 0);
 }
 
-/** Why a checkpoint of `bytes` bytes does not fit into the existing `folder` ("needs …"), or undefined if it does. */
-export async function roomProblem(disk: DiskOperations, folder: string, bytes: number): Promise<string | undefined> {
-  const free = await disk.freeBytes(folder);
-  const needed = bytes + FREE_BYTES_MARGIN;
-  return free < needed
-    ? `needs ${grouped(needed)} bytes, but the disk of ${folder} has only ${grouped(free)} free`
-    : undefined;
-}
-
 /** Created by `CheckpointStore.beginWrite`. After an error it removes its files and accepts no more calls. */
 export class CheckpointWriter {
   /** Bytes of tensors that must be written before {@link commit}; see {@link stateBytes}. */
   readonly expectedBytes: number;
-  readonly #disk: DiskOperations;
-  readonly #directory: string;
+  readonly #draft: CheckpointDraft;
   readonly #contents: CheckpointContents;
   readonly #afterCommit: () => Promise<void>;
-  readonly #target: string;
-  readonly #hiddenName: string;
-  readonly #hidden: string;
   readonly #files = new Map<string, { bytes: number; sha256: string }>();
   readonly #modelBytes: number;
   readonly #tensors: readonly StateTensor[];
   #current: OpenFile | undefined;
   #receivedBytes = 0;
   #state: State = 'open';
-  #isVisible = false;
   #queue: Promise<void> = Promise.resolve();
 
   /** @internal use {@link beginCheckpoint} */
-  constructor(disk: DiskOperations, directory: string, contents: CheckpointContents, afterCommit: () => Promise<void>) {
-    this.#disk = disk;
-    this.#directory = directory;
+  constructor(draft: CheckpointDraft, contents: CheckpointContents, afterCommit: () => Promise<void>) {
+    this.#draft = draft;
     this.#contents = contents;
     this.#afterCommit = afterCommit;
     this.#tensors = tensorsIn(contents);
     this.#modelBytes = bytesOf(this.#tensors);
     this.expectedBytes = stateBytes(this.#tensors);
-    this.#target = stepFolderName(contents.trainer.step);
-    this.#hiddenName = claimHiddenName('tmp', this.#target);
-    this.#hidden = join(directory, this.#hiddenName);
   }
 
-  /** Creates the hidden folder and writes everything except the tensors. The store calls it once. */
+  /** Writes everything except the tensors. The store calls it once. */
   begin(): Promise<void> {
     return this.#exclusively(async () => {
       const { modelConfig, tokenizerFiles, endOfText, trainer, tensors } = this.#contents;
-      await this.#disk.makeDirectory(this.#directory);
-      const problem = await roomProblem(this.#disk, this.#directory, this.expectedBytes);
-      if (problem !== undefined) throw new Error(`it ${problem}`);
-      await this.#disk.makeDirectory(this.#hidden);
+      await this.#draft.begin(this.expectedBytes);
       for (const [name, content] of Object.entries(tokenizerFiles).sort(([a], [b]) => (a < b ? -1 : 1))) {
         await this.#writeSmallFile(name, content);
       }
@@ -151,7 +122,6 @@ export class CheckpointWriter {
    * @throws PeerError as {@link write}
    */
   async commit(): Promise<string> {
-    const path = join(this.#directory, this.#target);
     await this.#exclusively(async () => {
       invariant(
         this.#receivedBytes === this.expectedBytes,
@@ -159,46 +129,17 @@ export class CheckpointWriter {
       );
       await this.#finishFile();
       await this.#writeSmallFile(MANIFEST_FILE, encodeManifest(this.#contents.trainer.step, this.#files));
-      await this.#disk.syncDirectory(this.#hidden);
-      await this.#publish(path);
+      await this.#draft.publish();
       this.#state = 'committed';
-      releaseHiddenName(this.#hiddenName);
     });
     await this.#afterCommit();
-    return path;
+    return this.#draft.path;
   }
 
   /** Abandons the checkpoint and removes its files. Does nothing after a commit or an earlier abort. Never throws. */
   async abort(): Promise<void> {
     await this.#queue.catch(() => undefined);
     await this.#discard();
-  }
-
-  /** Renames the hidden folder to `path`, replacing an earlier checkpoint of the same step. */
-  async #publish(path: string): Promise<void> {
-    if (!(await exists(path))) {
-      await this.#disk.rename(this.#hidden, path);
-      this.#isVisible = true;
-      await this.#disk.syncDirectory(this.#directory);
-      return;
-    }
-    // Two renames: after a crash between them, the store finds the replaced folder and restores it.
-    const oldName = claimHiddenName('old', this.#target);
-    const old = join(this.#directory, oldName);
-    try {
-      await this.#disk.rename(path, old);
-      try {
-        await this.#disk.rename(this.#hidden, path);
-      } catch (error) {
-        await this.#disk.rename(old, path);
-        throw error;
-      }
-      this.#isVisible = true;
-      await this.#disk.syncDirectory(this.#directory);
-      await this.#disk.removeTree(old).catch(() => undefined); // the store removes it when it is next opened
-    } finally {
-      releaseHiddenName(oldName);
-    }
   }
 
   async #writeSmallFile(name: string, content: string): Promise<void> {
@@ -219,7 +160,7 @@ export class CheckpointWriter {
   }
 
   async #openFile(name: string): Promise<void> {
-    const file = await this.#disk.createFile(join(this.#hidden, name));
+    const file = await this.#draft.createFile(name);
     this.#current = { name, file, hash: createHash('sha256'), bytes: 0 };
   }
 
@@ -261,16 +202,14 @@ export class CheckpointWriter {
     this.#state = 'aborted';
     const current = this.#current;
     this.#current = undefined;
-    // The store removes any leftovers when it is next opened.
     await current?.file.close().catch(() => undefined);
-    await this.#disk.removeTree(this.#hidden).catch(() => undefined);
-    releaseHiddenName(this.#hiddenName);
+    await this.#draft.discard();
   }
 
   #failure(error: unknown): PeerError {
     const why = messageOf(error);
-    const path = join(this.#directory, this.#target);
-    const message = this.#isVisible
+    const { path, isVisible } = this.#draft;
+    const message = isVisible
       ? `${path} is complete, but might not survive a power failure: ${why}`
       : `${path} could not be written: ${why} (its files were removed)`;
     return new PeerError(message, { cause: error });
@@ -279,8 +218,7 @@ export class CheckpointWriter {
 
 /** Checks the contents and starts the write. @throws PeerError when the disk fails */
 export async function beginCheckpoint(
-  disk: DiskOperations,
-  directory: string,
+  draft: CheckpointDraft,
   contents: CheckpointContents,
   afterCommit: () => Promise<void>,
 ): Promise<CheckpointWriter> {
@@ -291,7 +229,7 @@ export async function beginCheckpoint(
   }
   invariant(tensorsIn(contents).some(isTrainedTensor), 'the new checkpoint has no parameter that is trained');
   for (const name of Object.keys(contents.tokenizerFiles)) checkTokenizerFileName(name);
-  const writer = new CheckpointWriter(disk, directory, contents, afterCommit);
+  const writer = new CheckpointWriter(draft, contents, afterCommit);
   await writer.begin();
   return writer;
 }
@@ -302,14 +240,4 @@ function tensorsIn({ tensors }: CheckpointContents): StateTensor[] {
 
 function bytesOf(tensors: readonly TensorShape[]): number {
   return 4 * tensors.reduce((total, { shape }) => total + elementCount(shape), 0);
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return false;
-    throw error;
-  }
 }

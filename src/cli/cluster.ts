@@ -13,6 +13,7 @@ import { coordinate, follow } from './clusterNode.ts';
 import { optionWords, printOptions, scriptOf } from './clusterPrint.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
+import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { outputModeOf, withOutput } from './runOutput.ts';
 import { trainOptions } from './trainOptions.ts';
 
@@ -103,10 +104,13 @@ async function runNode(args: ClusterArguments): Promise<number> {
   const { nodeRank, nodes, coordinator, workers } = args;
   numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   const waitSeconds = numberOption('wait', args.wait, { min: 0, max: 1_000_000 });
+  const maxRestarts = numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
   const folder = new RunFolder(userPath(process.cwd(), args.runDir));
   const { hosts, hostfile, remoteDir } = args;
   if (hosts !== undefined || hostfile !== undefined) {
     const cores = availableCores();
+    const ring = ringPlaceOf(args.ringPorts, true);
+    checkPorts(ring, workers);
     return await trainOnHosts({ ...args, ...fixed }, args.resume, {
       hosts,
       hostfile,
@@ -114,12 +118,16 @@ async function runNode(args: ClusterArguments): Promise<number> {
       folder,
       cores,
       waitSeconds,
+      ring,
+      maxRestarts,
     });
   }
   const placement = placementOf(process.env, { nodeRank, nodes, coordinator });
   const cores = Math.min(availableCores(), placement.localCpus ?? Number.POSITIVE_INFINITY);
   const startWorkers = workers * placement.nodeCount;
-  const node = { placement, folder, workers, startWorkers, cores, waitSeconds };
+  const ring = ringPlaceOf(args.ringPorts, placement.nodeCount > 1);
+  checkPorts(ring, workers);
+  const node = { placement, folder, workers, startWorkers, cores, waitSeconds, ring, maxRestarts };
   const { source, nodeRank: rank, nodeCount } = placement;
   print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
   if (rank > 0) return await follow(node);

@@ -51,9 +51,14 @@ export interface HostArguments {
 export async function trainOnHosts(
   args: TrainArguments,
   resume: 'auto' | 'never',
-  { folder, cores, waitSeconds, ...options }: HostArguments & Pick<JobNode, 'folder' | 'cores' | 'waitSeconds'>,
+  {
+    hosts,
+    hostfile,
+    remoteDir,
+    ...node
+  }: HostArguments & Pick<JobNode, 'folder' | 'cores' | 'waitSeconds' | 'ring' | 'maxRestarts'>,
 ): Promise<number> {
-  const [here, ...others] = await hostsOf(options);
+  const [here, ...others] = await hostsOf({ hosts, hostfile });
   if (here === undefined) throw new InvariantError('No host.');
   if (args.workers !== 1)
     throw new UserError('--hosts and --hostfile give the number of workers of each host: omit --workers');
@@ -69,14 +74,14 @@ export async function trainOnHosts(
     jobId: undefined,
   };
   const remote = new RemoteWorkers(others, {
-    folder: options.remoteDir ?? process.cwd(),
-    joinKeyPath: folder.joinKeyPath,
+    folder: remoteDir ?? process.cwd(),
+    joinKeyPath: node.folder.joinKeyPath,
     least: args.minWorkers > 1 ? args.minWorkers : startWorkers,
     total: startWorkers,
   });
   try {
     const code = await coordinate({ ...args, workers: here.workers }, resume, {
-      ...{ placement, folder, cores, waitSeconds, workers: here.workers, startWorkers },
+      ...{ ...node, placement, workers: here.workers, startWorkers },
       started: (run, view, address) => remote.start(run, view, address),
     });
     if (remote.failure !== undefined) throw remote.failure;

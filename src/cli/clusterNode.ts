@@ -22,6 +22,7 @@ import {
 import { listeningHostOf } from '../cluster/listeningHost.ts';
 import type { Placement } from '../cluster/placement.ts';
 import { formatTcpAddress, joinAddresses } from '../comm/linkAddress.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import type { RunFolder } from '../run/runFolder.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
@@ -44,6 +45,10 @@ export interface JobNode {
   readonly cores: number;
   /** Time that the other nodes wait for node 0, in seconds. */
   readonly waitSeconds: number;
+  /** Where the ring ends of this node's workers may listen. */
+  readonly ring: RingPlace;
+  /** Maximum number of restarts of the workers of this node. */
+  readonly maxRestarts: number;
   /** Number of workers on all nodes that the run waits for at its start. */
   readonly startWorkers: number;
   /** Called on node 0 when the run listens. @param address where the other nodes join */
@@ -122,10 +127,19 @@ export async function follow(node: JobNode): Promise<number> {
     print('nothing left to train');
     return 0;
   }
-  const { workers, cores, placement } = node;
+  const { workers, cores, ring, maxRestarts, placement } = node;
+  const { waitSeconds, ...run } = found;
   // These signal all nodes at once; others, such as Kubernetes, may mean just this one.
   const staysForScheduler = placement.source === 'slurm' || placement.source === 'mpi';
-  const end = await joinRun({ ...found, workers, cores, staysForScheduler });
+  const end = await joinRun({
+    ...run,
+    waitMs: 1_000 * waitSeconds,
+    workers,
+    cores,
+    ring,
+    maxRestarts,
+    staysForScheduler,
+  });
   switch (end.kind) {
     case 'left':
       return isSchedulers(end.cause) ? unfinishedExitCode : interruptedExitCode;

@@ -36,6 +36,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./cluster.ts')).clusterCommand,
   },
   {
+    command: 'keys',
+    describe: 'Make the keys of a run before it starts',
+    load: async () => (await import('./keys.ts')).keysCommand,
+  },
+  {
     command: 'prepare <sources..>',
     describe: 'Convert text into a folder of tokens to train on',
     load: async () => (await import('./prepare.ts')).prepareCommand,

@@ -6,21 +6,33 @@ import { join as joinPath } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { availableCores } from '../base/cores.ts';
 import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
+import { restartsMaxDefault } from '../base/restarts.ts';
+import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
+import { zmqTransport } from '../comm/zmqLink.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { agentWorkersMin } from '../worker/hostAgent.ts';
-import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
+import { forkWorkers } from '../worker/spawn.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
-import { numberOption } from './options.ts';
-import { print } from './output.ts';
+import { JoinedWorkers, type Loss } from './joinedWorkers.ts';
+import { numberOption, ringPorts } from './options.ts';
+import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
+import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 
 interface JoinArguments {
   address: string;
   workers: number;
   key?: string | undefined;
+  wait: number;
+  'ring-ports'?: string | undefined;
+  'max-restarts': number;
 }
+
+/** Default of `--wait`, in seconds: enough for machines that start together. */
+export const waitDefault = 60;
 
 export const joinCommand: CommandModule<object, JoinArguments> = {
   builder: (yargs) =>
@@ -43,31 +55,55 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
         requiresArg: true,
         describe: `Copy of join.key from the run directory [default: contents of ${joinKeyVariable}]`,
       })
+      .options(ringPorts)
+      .option('wait', {
+        type: 'number',
+        requiresArg: true,
+        default: waitDefault,
+        describe: 'Seconds to wait while the host is unknown or nothing answers, also before a restart; 0: one attempt',
+      })
+      .option('max-restarts', {
+        type: 'number',
+        requiresArg: true,
+        default: restartsMaxDefault,
+        describe: 'Maximum number of restarts of these workers',
+      })
       .example(
         '$0 join tcp://192.168.1.10:5555 --key join.key --workers 2',
         'add two workers to the run on that machine',
+      )
+      .example(
+        '$0 join tcp://run-0.run:5555 --wait 600',
+        'start before the coordinator does, with the key in the environment',
       ),
-  handler: async ({ address, workers: count, key }) => {
-    numberOption('workers', count, { min: 1, max: 1024, whole: true });
-    if (parseTcpAddress(address).port === 0) {
-      throw new UserError(`expected the address with the port that the run printed, received ${address}`);
-    }
+  handler: async ({ address, workers, key, wait, 'max-restarts': maxRestarts, 'ring-ports': typedPorts }) => {
+    numberOption('workers', workers, { min: 1, max: 1024, whole: true });
+    numberOption('wait', wait, { min: 0, max: 86_400 });
+    numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
+    const ring = ringPlaceOf(typedPorts, true);
+    checkPorts(ring, workers);
     const keys = await joinKeys(key, process.env[joinKeyVariable]);
-    const end = await joinRun({ address, workers: count, cores: availableCores(), keys });
+    const limits = { waitMs: 1_000 * wait, maxRestarts };
+    const end = await joinRun({ address, workers, cores: availableCores(), keys, ring, ...limits });
     process.exitCode = end.kind === 'left' ? interruptedExitCode : 0;
   },
 };
 
-/** Folder for a worker's record of its last actions, written if it or the run fails. */
-const flightFolder = 'lockstep-flight';
-
 export interface JoinOptions {
+  /** `tcp://HOST:PORT` of the coordinator. */
   readonly address: string;
-  /** Number of workers to add. */
+  /** Number of worker processes. */
   readonly workers: number;
   /** Cores for all of them. */
   readonly cores: number;
+  /** The keys of the run, or what is needed for joining it. Absent: nothing is encrypted. */
   readonly keys: RunKeys | undefined;
+  /** Where the workers' ring ends may listen. */
+  readonly ring: RingPlace;
+  /** How long to wait for the coordinator to answer, at the start and before each restart. */
+  readonly waitMs: number;
+  /** Maximum number of restarts, of all these workers together. */
+  readonly maxRestarts: number;
   /** A scheduler signals all nodes of the job: node 0 ends the run, and these workers stay until then. Ctrl-C still removes them. */
   readonly staysForScheduler?: boolean | undefined;
 }
@@ -75,58 +111,114 @@ export interface JoinOptions {
 /** The end of the workers: they were asked to leave, or the run ended, perhaps before its last step because it was asked to. */
 export type JoinEnd = { readonly kind: 'left'; readonly cause: EndCause } | { readonly kind: 'ended' | 'unfinished' };
 
-/** Runs workers until the run ends. @throws PeerError, UserError if a worker failed */
+/** Folder for a worker's record of its last actions, written if it or the run fails. */
+const flightFolder = 'lockstep-flight';
+
+/**
+ * Runs workers of a run that is coordinated elsewhere, until the run ends, and prints what happens. Ctrl-C lets them leave.
+ * @throws UserError if the address or the keys are wrong, or the run refuses a worker; PeerError if one failed otherwise
+ */
 export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
-  const { address, workers: count, cores, keys, staysForScheduler = false } = options;
+  const { address, workers: count, cores, keys, ring, waitMs, maxRestarts, staysForScheduler = false } = options;
+  if (parseTcpAddress(address).port === 0) {
+    throw new UserError(`expected the address with the port that the run printed, received ${address}`);
+  }
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
     .slice(0, 20);
   // Two containers may have the same host name and pid.
-  const nonce = randomBytes(3).toString('hex');
-  const names = Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${nonce}-${i}`);
-  const failures: WorkerExit[] = [];
-  let isUnfinished = false;
-  const workers = forkWorkers({
-    coordinatorAddress: address,
-    localWorkers: names,
-    cores,
-    keys,
-    throughHost: count >= agentWorkersMin,
-    flightFolder,
-    leavesOnSignal: !staysForScheduler,
-    onExit: (exit) => {
-      if (!exit.clean) failures.push(exit);
-      isUnfinished ||= exit.isUnfinished === true;
-    },
-  });
-  for (const name of names) workers.start(name);
+  const own = `${host}-${process.pid}-${randomBytes(3).toString('hex')}`;
+  const names = Array.from({ length: count }, (_, i) => `remote-${own}-${i}`);
+  const coordinator = (signal: AbortSignal) =>
+    awaitCoordinator({
+      transport: zmqTransport({ keys }),
+      address,
+      peerId: `probe-${own}-${randomBytes(3).toString('hex')}`,
+      waitMs,
+      onWait: waitingLine(address, waitMs),
+      signal,
+    });
+
+  let joined: JoinedWorkers | undefined;
+  const left = new AbortController();
   let leaving: EndCause | undefined;
+  let isUnfinished = false;
   const ignoreRequests = endInOrder({
-    isIgnored: (cause) => staysForScheduler && isSchedulers(cause),
+    isIgnored: (cause) => {
+      const isIgnored = staysForScheduler && joined !== undefined && isSchedulers(cause);
+      if (isIgnored) joined?.startNoMore();
+      return isIgnored;
+    },
     end: (cause) => {
       leaving = cause;
+      left.abort();
+      if (joined === undefined) return;
       print('leaving after this step; press Ctrl-C again to leave at once');
-      workers.leave();
+      joined.leave();
     },
-    endAtOnce: () => void workers.stop(0),
+    endAtOnce: () => void joined?.stop(),
   });
   // The workers continue without output: the run has its own log.
   goOnWithoutPrinting();
-  print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
-  await workers.ended();
-  ignoreRequests();
+  let losses: readonly Loss[] = [];
+  try {
+    await coordinator(left.signal);
+    if (!left.signal.aborted) {
+      joined = JoinedWorkers.start({
+        names,
+        restartsMax: maxRestarts,
+        fork: (onExit) =>
+          forkWorkers({
+            coordinatorAddress: address,
+            localWorkers: names,
+            cores,
+            keys,
+            ring,
+            throughHost: count >= agentWorkersMin,
+            flightFolder,
+            leavesOnSignal: !staysForScheduler,
+            onExit: (exit) => {
+              isUnfinished ||= exit.isUnfinished === true;
+              onExit(exit);
+            },
+          }),
+        coordinator,
+        warn,
+      });
+      print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
+      losses = await joined.ended();
+    }
+  } catch (error) {
+    if (!left.signal.aborted) throw error;
+  } finally {
+    ignoreRequests();
+  }
   if (leaving !== undefined) {
     print('left the run');
     return { kind: 'left', cause: leaving };
   }
-  // A worker that lost a peer is rarely the cause.
-  const exit = failures.find(({ failure }) => failure?.blame !== 'peer') ?? failures[0];
-  if (exit !== undefined) {
-    const message = `the worker ${exit.description}${flightOf(exit.worker)}`;
-    throw exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
-  }
+  if (losses.length > 0) throw failureOf(losses);
   print(isUnfinished ? 'the run was asked to end before its last step' : 'the run has ended');
   return { kind: isUnfinished ? 'unfinished' : 'ended' };
+}
+
+/** Prints that the coordinator is waited for, and again when the reason changes. */
+function waitingLine(address: string, waitMs: number): (why: string) => void {
+  let printed = '';
+  return (why) => {
+    if (why === printed) return;
+    printed = why;
+    print(`waiting up to ${Math.round(waitMs / 1_000)} s for ${address}: ${why}`);
+  };
+}
+
+function failureOf(losses: readonly Loss[]): Error {
+  // A worker that lost a peer is rarely the cause.
+  const { exit, reason } = losses.find(({ exit: { failure } }) => failure?.blame !== 'peer') ?? losses[0]!;
+  const lines = [`the worker ${exit.description}`];
+  if (reason !== undefined) lines.push(`It was not started again: ${reason}`);
+  const message = `${lines.join('\n')}${flightOf(exit.worker)}`;
+  return exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
 }
 
 /** A hint at the worker's record, if it wrote one. */

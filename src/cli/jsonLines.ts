@@ -3,6 +3,7 @@
  * fields. New fields may be added; existing ones keep their meaning.
  */
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { metricsLine } from '../records/rankSummary.ts';
 import type { Output } from './output.ts';
 
 export type JsonLineType =
@@ -44,7 +45,7 @@ export const jsonListener: Partial<RunListener> = {
       }),
     }),
   lengthChanged: (maxSteps) => writeJsonLine('length', { maxSteps }),
-  step: (metrics) => writeJsonLine('step', metrics),
+  step: (metrics) => writeJsonLine('step', metricsLine(metrics)),
   evaluated: (metrics) => writeJsonLine('evaluation', metrics),
   checkpoint: (outcome) => writeJsonLine('checkpoint', outcome),
   logged: (event) => writeJsonLine('event', event),

@@ -113,6 +113,15 @@ export function countsOption(name: string, text: string, { min, max }: { min: nu
   return counts;
 }
 
+/** For the commands that start workers of a run. */
+export const ringPorts = {
+  'ring-ports': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Ports for connections between workers, like 6000-6015 [default: any]',
+  },
+} as const satisfies Record<string, Options>;
+
 /** For the commands that open a dashboard. */
 export const dashboardHost = {
   'dashboard-host': {

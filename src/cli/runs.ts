@@ -11,6 +11,7 @@ import { ownCommand } from '../base/ownCommand.ts';
 import { fateOfWord, processWord } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { numberColumn, tableHeading, tableRow, textColumn } from '../bench/table.ts';
+import { checkpointsIn } from '../run/checkpointsOfRun.ts';
 import { existingRunFolder, type RunFolder, runFolders } from '../run/runFolder.ts';
 import { type RunSummary, summarise } from '../run/runSummary.ts';
 import { print, warn } from './output.ts';
@@ -104,13 +105,21 @@ async function remove(names: readonly string[], cwd: string): Promise<void> {
   try {
     // Claim all of them before removing the first.
     for (const folder of folders.values()) await claim(folder, 'removed');
+    const places = new Map<string, string>();
+    for (const { path, checkpointsPath } of folders.values()) {
+      const place = await checkpointsIn(path);
+      if (place !== undefined && place !== checkpointsPath) places.set(path, place);
+    }
     for (const folder of folders.values()) {
       // Hidden first, so that nobody sees a partly removed run.
       const word = randomBytes(4).toString('hex');
       const hidden = join(dirname(folder.path), `.removed-${process.pid}-${processWord()}-${word}`);
       await folder.moveTo(hidden);
       await nodeDisk.removeTree(hidden);
-      print(`removed ${shortPath(folder.path, cwd)}`);
+      const remain = places.get(folder.path);
+      print(
+        `removed ${shortPath(folder.path, cwd)}${remain === undefined ? '' : `; its checkpoints in ${remain} remain`}`,
+      );
     }
   } finally {
     for (const folder of folders.values()) await folder.release();

@@ -3,12 +3,12 @@
  * `run/executeRun.ts` the run itself.
  */
 import { join } from 'node:path';
-import { interruptedExitCode, unfinishedExitCode } from '../base/errors.ts';
+import { interruptedExitCode, UserError, unfinishedExitCode } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
-import { joinAddresses } from '../comm/linkAddress.ts';
+import { isLoopback, joinAddresses } from '../comm/linkAddress.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
@@ -16,6 +16,7 @@ import { type EngineChoice, selectEngine } from '../engine/registry.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
+import { givenRunKeys, runKeyVariable } from '../run/runKeyFiles.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
@@ -23,6 +24,7 @@ import { numberOption, portOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
 import { printPlan } from './plan.ts';
+import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
 import { printSweep } from './sweepResult.ts';
@@ -55,7 +57,10 @@ export async function runTrain(args: TrainArguments): Promise<void> {
 export async function train(args: TrainArguments, site?: JobSite): Promise<number> {
   goOnWithoutPrinting();
   checkNumbers(args);
+  const keys = await keysOf(args);
+  const ring = ringPlaceOf(args.ringPorts, args.listen !== undefined && !(await isLoopback(args.listen)));
   const run = await prepareRun({ ...args, startWorkers: site?.startWorkers }, process.cwd(), messages);
+  checkPorts(ring, run.config.train.workers);
   if (args.dryRun) {
     await printPlan(run.config, run.data);
     return 0;
@@ -69,8 +74,10 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
     leavesOnSignal: site === undefined,
     singleProcess,
     encrypt,
+    keys,
     listen,
     advertise,
+    ring,
     maxRestarts,
     traceSteps: trace,
     messages,
@@ -152,6 +159,17 @@ function useOf(
     default:
       return kind satisfies never;
   }
+}
+
+/** Keys that were made before the run. Processes that this one starts do not find them in their environment. */
+async function keysOf({ runKey, encrypt, singleProcess }: TrainArguments) {
+  const fromEnvironment = process.env[runKeyVariable];
+  delete process.env[runKeyVariable];
+  if (encrypt && !singleProcess) return await givenRunKeys(runKey, fromEnvironment);
+  if (runKey === undefined) return undefined;
+  throw new UserError(
+    '--run-key: this run has no connections to encrypt: omit it, or --no-encrypt and --single-process',
+  );
 }
 
 /** Before anything is written. */

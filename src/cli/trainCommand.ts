@@ -25,8 +25,7 @@ const firstBuilder: TrainCommand['builder'] = (yargs) =>
     .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data-parallel over 4 processes')
     .example('$0 --config my.yaml --set train.maxSteps=500', 'override a key of the config')
     .example('$0 --resume runs/gpt-small', 'resume from the newest complete checkpoint')
-    .example('$0 train --help', 'all training options')
-    .example('$0 generate --help', 'the options of another command');
+    .example('$0 train --help', 'all training options');
 
 const fullCommand: TrainCommand = {
   builder: (yargs) =>
@@ -37,10 +36,8 @@ const fullCommand: TrainCommand = {
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'resume from the newest complete checkpoint')
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 workers to join')
-      .example('$0 --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555', 'workers join at that name')
       .example('$0 --config lora --init-from gpt2/ --set data.text=book.txt', 'train only LoRA adapters of weights')
       .example('$0 --config grpo --init-from runs/sft', 'learn from rewards of its own answers')
-      .example('$0 --set schedule.kind=sweep schedule.learningRate=1', 'find a learning rate')
       .example('$0 --dashboard --trace 20', 'show live curves, record 20 steps')
       .example('$0 --workers 4 --min-workers 2', 'continue with at least 2 of 4 if workers die'),
   handler: async (args) => (await import('./train.ts')).runTrain(args),

@@ -1,6 +1,7 @@
 /** The options of `launch` and `launch train`. */
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
-import { dashboardHost } from './options.ts';
+import { restartsMaxDefault } from '../base/restarts.ts';
+import { dashboardHost, ringPorts } from './options.ts';
 
 export const trainOptions = {
   config: {
@@ -29,7 +30,7 @@ export const trainOptions = {
   'max-restarts': {
     type: 'number',
     requiresArg: true,
-    default: 10,
+    default: restartsMaxDefault,
     describe: 'Maximum number of restarts of local workers',
   },
   set: { type: 'string', array: true, requiresArg: true, describe: 'Override config keys, such as model.nLayer=4' },
@@ -59,6 +60,12 @@ export const trainOptions = {
     default: true,
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt is only for workers on this machine',
+  },
+  ...ringPorts,
+  'run-key': {
+    type: 'string',
+    requiresArg: true,
+    describe: `Keys made by "launch keys" [default: contents of LOCKSTEP_RUN_KEY, or new]`,
   },
   dashboard: {
     type: 'string',

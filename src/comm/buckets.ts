@@ -62,6 +62,45 @@ export function makeBuckets({ offsets, sizes, length, bucketBytesMax }: BucketOp
   return { buckets, bucketsOfTensor };
 }
 
+/** Up to this number of ranks the buckets are those of {@link makeBuckets}. */
+const ranksMax = 16;
+
+/**
+ * The buckets for a ring of `worldSize` ranks. A bucket is cut into a segment for each rank, and every segment is sent 2(N - 1) times, each time for some
+ * 30 µs whatever its size. So above {@link ranksMax} ranks neighbouring buckets become one, up to the size of the largest times
+ * worldSize / {@link ranksMax}: segments, and the number of frames of a rank, stay as they are at {@link ranksMax} ranks.
+ */
+export function bucketsFor(buckets: readonly Bucket[], worldSize: number): readonly Bucket[] {
+  return worldSize <= ranksMax ? buckets : joinedBuckets(buckets, worldSize).map(({ bucket }) => bucket);
+}
+
+/** The same for the plan. */
+export function planFor(plan: BucketPlan, worldSize: number): BucketPlan {
+  if (worldSize <= ranksMax) return plan;
+  const joined = joinedBuckets(plan.buckets, worldSize);
+  const placeOf = joined.flatMap(({ count }, place) => new Array<number>(count).fill(place));
+  return {
+    buckets: joined.map(({ bucket }) => bucket),
+    bucketsOfTensor: plan.bucketsOfTensor.map(({ first, last }) => {
+      return { first: placeOf[first] ?? first, last: placeOf[last] ?? last };
+    }),
+  };
+}
+
+/** @returns each joined bucket with the number of its parts */
+function joinedBuckets(buckets: readonly Bucket[], worldSize: number): { bucket: Bucket; count: number }[] {
+  const longest = buckets.reduce((most, { start, end }) => Math.max(most, end - start), 0);
+  const elementsMax = (longest * worldSize) / ranksMax;
+  const joined: { bucket: Bucket; count: number }[] = [];
+  for (const { start, end } of buckets) {
+    const last = joined.at(-1);
+    if (last !== undefined && end - last.bucket.start <= elementsMax) {
+      joined[joined.length - 1] = { bucket: { start: last.bucket.start, end }, count: last.count + 1 };
+    } else joined.push({ bucket: { start, end }, count: 1 });
+  }
+  return joined;
+}
+
 /** Counts down, from one `reset` to the next, the tensors that each bucket still waits for. */
 export class BucketTracker {
   readonly #plan: BucketPlan;

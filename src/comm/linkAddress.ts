@@ -1,12 +1,23 @@
 /**
  * Addresses of the form `tcp://HOST:PORT`: parsing, name resolution, and at which of them a machine can be reached.
- * Everything that is wrong with an address is the user's error and is reported with what to write instead.
+ * An address that is wrong in itself is the user's error and is reported with what to write instead.
  */
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { isIPv6 } from 'node:net';
-import { messageOf, UserError } from '../base/errors.ts';
+import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { externalAddresses, type Interfaces, ownAddresses } from '../base/localAddresses.ts';
+
+/** Nothing answers at an address, or its host name is not known at the moment: another attempt may find something. */
+export class NotThereError extends PeerError {
+  /** In a few words: `nothing answers`. */
+  readonly why: string;
+
+  constructor(message: string, why: string) {
+    super(message);
+    this.why = why;
+  }
+}
 
 export interface TcpAddress {
   /**
@@ -39,29 +50,44 @@ export function isEveryInterface(host: string): boolean {
   return host === '*' || host === '0.0.0.0' || host === '::';
 }
 
-/** The numeric addresses of a host name, IPv4 first. ZeroMQ would look it up too, but could not say that it is unknown. */
+/**
+ * The numeric addresses of a host name, IPv4 first. ZeroMQ would look it up too, but could not say that it is unknown.
+ * @throws NotThereError if it is unknown: a name server may not answer for a while, or may not have a host yet that has just started
+ */
 export async function resolveHosts(host: string): Promise<string[]> {
   // A name server knows nothing of the interface behind the `%`.
   if (isIPv6(host)) return [host];
   try {
     return (await lookup(host, { order: 'ipv4first', all: true })).map(({ address }) => address);
   } catch (error) {
-    throw new UserError(`The host "${host}" is not known here (${messageOf(error)}). Write its IP address instead.`);
+    throw new NotThereError(
+      `The host "${host}" is not known here (${messageOf(error)}). Write its IP address instead.`,
+      'its name is not known here',
+    );
   }
 }
 
-/** What to bind to. */
+/** What to bind to. @throws UserError if the host is unknown */
 export async function listeningHost(host: string): Promise<string> {
   if (host === '*') return ownAddresses().some((address) => isIPv6(address)) ? '::' : '0.0.0.0';
-  const [first = host] = await resolveHosts(host);
+  const [first = host] = await ownHosts(host);
   return first;
 }
 
-/** Whether `address` can be reached from this machine only. */
+/** Whether `address`, to listen on, can be reached from this machine only. @throws UserError if its host is unknown */
 export async function isLoopback(address: string): Promise<boolean> {
   const { host } = parseTcpAddress(address);
   if (isEveryInterface(host)) return false;
-  return (await resolveHosts(host)).every(isLoopbackHost);
+  return (await ownHosts(host)).every(isLoopbackHost);
+}
+
+/** A machine that does not know a name of its own was given a wrong one. */
+async function ownHosts(host: string): Promise<string[]> {
+  try {
+    return await resolveHosts(host);
+  } catch (error) {
+    throw new UserError(messageOf(error), { cause: error });
+  }
 }
 
 export function isLoopbackHost(host: string): boolean {
@@ -100,11 +126,15 @@ export function covers(bound: string, wanted: string): boolean {
   return own.port === other.port && (own.host === '::' || (own.host === '0.0.0.0' && !isIPv6(other.host)));
 }
 
-/** The source address that the system's routes choose for packets to `address`. Sends nothing. */
-export async function hostFacing(address: string): Promise<string> {
-  const { host, port } = parseTcpAddress(address);
+/**
+ * The source address that the system's routes choose for packets to one of these hosts. Sends nothing.
+ * @param address for messages
+ * @throws NotThereError if there is no route to any
+ */
+export async function hostFacing(hosts: readonly string[], address: string): Promise<string> {
+  const { port } = parseTcpAddress(address);
   let failure: unknown;
-  for (const remote of await resolveHosts(host)) {
+  for (const remote of hosts) {
     const socket = createSocket(isIPv6(remote) ? 'udp6' : 'udp4');
     try {
       return await new Promise<string>((resolve, reject) => {
@@ -117,5 +147,5 @@ export async function hostFacing(address: string): Promise<string> {
       socket.close();
     }
   }
-  throw new UserError(`This machine has no route to ${address} (${messageOf(failure)}).`);
+  throw new NotThereError(`This machine has no route to ${address} (${messageOf(failure)}).`, 'no route to it');
 }

@@ -45,6 +45,8 @@ export const batchFields = z
       dtype: z.enum(['int32', 'float32']),
       /** The shape for one sample. */
       shape: z.array(z.number().int().min(1).max(0x7fff_ffff)).max(4),
+      /** The payload has windows of these numbers in place of this array and the next one: batchPayload.ts. */
+      window: z.enum(['uint16', 'uint32']).exactOptional(),
     }),
   )
   .min(1)

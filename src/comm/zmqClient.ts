@@ -2,6 +2,7 @@
 import * as zmq from 'zeromq';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { type ControlClient, isPeerId, type LinkOptions } from './link.ts';
+import { NotThereError } from './linkAddress.ts';
 import type { RunKeys } from './runKeys.ts';
 import {
   checkSize,
@@ -27,10 +28,7 @@ const turnMs = 500;
 /** Why there is no connection. */
 type ConnectFailure = 'refused' | 'mismatch' | 'foreign' | 'broken' | 'timeout';
 
-/**
- * @throws UserError if the address is malformed, its host unknown, or the keys are not those of the run; PeerError if nobody
- *   answers in time
- */
+/** As `connect` of a `Transport`. */
 export async function connect(
   address: string,
   peerId: string,
@@ -99,8 +97,9 @@ function failureError(failure: ConnectFailure, address: string, timeoutMs: numbe
     case 'foreign':
       return new PeerError(`The server at ${address} is not a coordinator: is this its address?`);
     case 'timeout':
-      return new PeerError(
+      return new NotThereError(
         `Nobody answers at ${address} after ${timeoutMs} ms: is the coordinator running, and is this its address?`,
+        'nothing answers',
       );
     default:
       return failure satisfies never;

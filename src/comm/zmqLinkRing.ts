@@ -14,22 +14,15 @@
 import * as zmq from 'zeromq';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { type LinkOptions, type RingLink, ringHeaderBytes } from './link.ts';
-import { formatTcpAddress, hostFacing } from './linkAddress.ts';
+import { hostFacing, isLoopbackHost } from './linkAddress.ts';
 import { RefusedConnections } from './refusedConnections.ts';
 import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
-import { addressesToTry, offeredAddresses, type RingRun } from './ringReach.ts';
+import { addressOfInterface, bindRing, type RingPlace } from './ringPlace.ts';
+import { addressesToTry, CoordinatorHost, offeredAddresses, type RingRun } from './ringReach.ts';
 import { localHostId, parseOffer, type UnixSocketOffer, UnixSocketReceiver } from './unixSocketRing.ts';
 import { openZapDomain, type ZapDomain } from './zmqAuthentication.ts';
 import { NextRank } from './zmqRingNext.ts';
-import {
-  bindTcp,
-  commonOptions,
-  curveServer,
-  type KeyPair,
-  monitorLoop,
-  receiveLoop,
-  ringMessageBytes,
-} from './zmqSocket.ts';
+import { commonOptions, curveServer, type KeyPair, monitorLoop, receiveLoop, ringMessageBytes } from './zmqSocket.ts';
 
 /**
  * Frames that wait in memory between ZeroMQ's thread and a listener that is busy or has asked to wait. Above it the
@@ -57,6 +50,8 @@ export interface RingLinkOptions extends LinkOptions {
   localRing: boolean;
   /** Whether to use a key pair and refuse peers without one. */
   encrypted: boolean;
+  /** Its interface is for ring ends that other machines are to reach, which are encrypted. */
+  place: RingPlace;
 }
 
 /** As {@link Transport.openRing}. */
@@ -65,9 +60,13 @@ export async function openZmqRing(
   run: RingRun | undefined,
   given: RingLinkOptions,
 ): Promise<RingLink> {
-  const facing = run && !run.isBeside ? await hostFacing(run.coordinatorAddress) : undefined;
+  const coordinator = run && new CoordinatorHost(run.coordinatorAddress);
+  const facing =
+    coordinator && !run.isBeside ? await hostFacing(await coordinator.resolved(), coordinator.address) : undefined;
   const options = { ...given, maxMessageBytes: ringMessageBytes(given.maxMessageBytes) };
-  const { maxMessageBytes, encrypted, log } = options;
+  const { maxMessageBytes, encrypted, place, log } = options;
+  const isForOthers = encrypted && !(host !== undefined && isLoopbackHost(host));
+  const chosen = place.interfaces && isForOthers ? addressOfInterface(place.interfaces) : undefined;
   const refused = new RefusedConnections("the ring's port", log);
   const onRefused = (from: string) => refused.add('it is not from the previous rank', ` from ${from}`);
   const keys = encrypted ? zmq.curveKeyPair() : undefined;
@@ -78,9 +77,10 @@ export async function openZmqRing(
     receiveHighWaterMark: receivedFramesMax,
   });
   try {
-    const at = host ?? (encrypted ? '*' : (facing ?? '127.0.0.1'));
-    const bound = await bindTcp(pull, formatTcpAddress({ host: at, port: 0 }));
-    return new ZmqRing({ pull, bound, run, facing, keys, domain, refused }, options);
+    const at = chosen ?? host ?? (encrypted ? '*' : (facing ?? '127.0.0.1'));
+    const bound = await bindRing(pull, at, place.ports);
+    const isBeside = chosen === undefined && run?.isBeside === true;
+    return new ZmqRing({ pull, bound, isBeside, coordinator, facing, keys, domain, refused }, options);
   } catch (error) {
     pull.close();
     domain?.close();
@@ -92,7 +92,9 @@ interface Parts {
   readonly pull: zmq.Pull;
   /** What it is bound to. */
   readonly bound: string;
-  readonly run: RingRun | undefined;
+  /** Whether it listens where the coordinator does. */
+  readonly isBeside: boolean;
+  readonly coordinator: CoordinatorHost | undefined;
   /** This machine's address that faces the coordinator. */
   readonly facing: string | undefined;
   readonly keys: KeyPair | undefined;
@@ -128,8 +130,8 @@ class ZmqRing implements RingLink {
   }
 
   get address(): string {
-    const { bound, run, facing, keys } = this.#parts;
-    const tcp = offeredAddresses(bound, run, facing);
+    const { bound, isBeside, facing, keys } = this.#parts;
+    const tcp = offeredAddresses(bound, { isBeside, facing });
     return formatRingAddress({ tcp, hostId: this.#hostId, publicKey: keys?.publicKey });
   }
 
@@ -146,7 +148,7 @@ class ZmqRing implements RingLink {
     this.#unreached = undefined;
     const offered = parseRingAddress(next);
     const { hostId, publicKey: serverKey } = offered;
-    const { keys, domain, run } = this.#parts;
+    const { keys, domain, coordinator } = this.#parts;
     if (domain) {
       const { publicKey } = parseRingAddress(previous);
       if (publicKey === undefined || serverKey === undefined) {
@@ -155,7 +157,7 @@ class ZmqRing implements RingLink {
       domain.allow([publicKey]);
     }
     const rank: NextRank = new NextRank({
-      addresses: addressesToTry(offered, this.#hostId, run),
+      addresses: addressesToTry(offered, this.#hostId, coordinator),
       timeoutMs,
       local: hostId !== undefined && hostId === this.#hostId,
       keys: keys && serverKey !== undefined ? { own: keys, serverKey } : undefined,

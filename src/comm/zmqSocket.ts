@@ -86,7 +86,7 @@ export async function bindTcp(socket: zmq.Socket, address: string): Promise<stri
   try {
     await socket.bind(formatTcpAddress({ host, port: wanted.port }).replace(/:0$/, ':*'));
   } catch (error) {
-    throw new UserError(bindFailure(address, error));
+    throw new UserError(bindFailure(address, error), { cause: error });
   }
   const { port } = parseTcpAddress(socket.lastEndpoint ?? address);
   return formatTcpAddress({ host, port });

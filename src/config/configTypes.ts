@@ -299,6 +299,8 @@ export interface CheckpointKeys {
   keep: number;
   /** Also write a checkpoint each time the validation loss reaches a new minimum. Default `false`, true or false. */
   best: boolean;
+  /** Where checkpoints are written, for this run alone: an absolute folder, or s3://BUCKET/PREFIX in an object store. Empty: checkpoints/ in the run directory. A resumed run keeps it. Default `""`, an absolute folder or s3://BUCKET/PREFIX. */
+  directory: string;
 }
 
 /** Validation during training. `launch eval` always uses the full split. */
@@ -341,7 +343,7 @@ export interface EngineKeys {
 
 /** Messages between processes. */
 export interface CommKeys {
-  /** Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final. Default `4194304`, a multiple of 4 from 4 to 1073741824. */
+  /** Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final. Above 16 ranks it grows with their number. Default `4194304`, a multiple of 4 from 4 to 1073741824. */
   bucketBytesMax: number;
   /** Size of one ring message, in bytes. Default `524288`, a multiple of 4 from 4 to 16777216. */
   chunkBytes: number;

@@ -118,6 +118,8 @@ export interface CoordinatorOptions {
   readonly restartsMax: number;
   /** Whether other workers may join. */
   readonly open: boolean;
+  /** How long a resumed run waits for the first worker that kept the state, if longer than `comm.heartbeatTimeoutMs`. */
+  readonly returnTimeoutMs?: number;
   /** Starts a local worker, for the first time or again. */
   readonly startWorker: (worker: string) => void;
   readonly killWorker: (worker: string) => void;
@@ -230,6 +232,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
     joinTimeoutMs: comm.joinTimeoutMs,
     stepTimeoutMs: comm.stepTimeoutMs,
+    ...(options.returnTimeoutMs !== undefined && { returnTimeoutMs: options.returnTimeoutMs }),
     batchSplit: train.batchSplit,
     ...(rollouts && { rollouts: { ...rollouts.plan, known: options.knownRollouts } }),
   };

@@ -1,4 +1,5 @@
 /** Runs in Prometheus' text format, version 0.0.4: `/metrics`. */
+import { rankCountOf, rankRowsOf } from '../records/runLines.ts';
 import type { RunView } from './runView.ts';
 
 interface Metric {
@@ -76,7 +77,7 @@ const metrics: readonly Metric[] = [
     name: 'lockstep_workers',
     type: 'gauge',
     help: 'Workers in the newest step.',
-    samples: one((run) => run.newestStep?.ranks.length),
+    samples: one((run) => run.newestStep && rankCountOf(run.newestStep)),
   },
   {
     name: 'lockstep_recent_workers_lost',
@@ -87,9 +88,9 @@ const metrics: readonly Metric[] = [
   {
     name: 'lockstep_phase_seconds',
     type: 'gauge',
-    help: 'Time of each rank in each part of the newest step.',
+    help: 'Time of each rank in each part of the newest step; of more than 16, the median over the ranks, and the slowest rank.',
     samples: (run) =>
-      (run.newestStep?.ranks ?? []).flatMap((rank) =>
+      (run.newestStep === undefined ? [] : rankRowsOf(run.newestStep)).flatMap((rank) =>
         phases.map((phase) => {
           const ms = rank[`${phase}Ms`];
           return [{ rank: String(rank.rank), phase }, ms === undefined ? undefined : ms / 1_000] as const;

@@ -6,7 +6,14 @@ import { errorCode, messageOf, PeerError } from '../base/errors.ts';
 import { isLocked } from '../base/lockFile.ts';
 import { withoutRepeats } from '../records/eventText.ts';
 import { RecentSpeed } from '../records/recentSpeed.ts';
-import { type EventLine, parseLine, type SampleLine, type StepLine, type ValidationLine } from '../records/runLines.ts';
+import {
+  type EventLine,
+  parseLine,
+  rankRowsOf,
+  type SampleLine,
+  type StepLine,
+  type ValidationLine,
+} from '../records/runLines.ts';
 import type { RunUpdate } from './runUpdate.ts';
 import { Series } from './series.ts';
 import { TailFile } from './tailFile.ts';
@@ -184,11 +191,12 @@ export class RunView {
   }
 }
 
-/** Bytes that each rank sent, over the time of its step: how much of the wire is used. */
-function ringRate({ ranks }: StepLine): number {
+/** Bytes that each rank, or the median one, sent, over the time of its step: how much of the wire is used. */
+function ringRate(line: StepLine): number {
   let bytes = 0;
   let ms = 0;
-  for (const rank of ranks) {
+  const rows = rankRowsOf(line).filter(({ rank }) => rank !== 'slowest');
+  for (const rank of rows) {
     bytes += rank.ringBytesSent ?? 0;
     ms += (rank.dataWaitMs ?? 0) + (rank.forwardBackwardMs ?? 0) + (rank.ringWaitMs ?? 0);
     ms += (rank.commitWaitMs ?? 0) + (rank.optimizerMs ?? 0);

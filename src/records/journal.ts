@@ -7,7 +7,7 @@
  * renamed, when it has grown and after the disk has refused something, so that no half line ever lies between others.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { errorCode, InvariantError, messageOf, PeerError } from '../base/errors.ts';
+import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
 import { type JournalDisk, nodeJournalDisk } from './journalDisk.ts';
 import {
   compacted,
@@ -121,6 +121,19 @@ export class Journal implements JournalSink {
       }
     } catch (error) {
       this.#refused(record, error);
+    }
+  }
+
+  /** The coordinator is at another place from now on: rewrites the file. A write error is like that of a commit: the file is only older. */
+  relocate(place: Pick<Recovered, 'address' | 'advertise'>): void {
+    invariant(this.#history !== undefined && !this.#isClosed, 'a journal without a run has no place');
+    const { advertise, ...run } = { ...this.#history.run, ...place };
+    this.#history = { ...this.#history, run: { ...run, ...(advertise !== undefined && { advertise }) } };
+    try {
+      this.#rewrite(this.#history);
+    } catch (error) {
+      this.#isWhole = false;
+      this.#warn(error);
     }
   }
 

@@ -1,25 +1,15 @@
 /**
- * `metrics.jsonl` of a run directory: one JSON object per line. The step lines are the ledger of a run: every sample of every step is in
- * one of them, once.
+ * `metrics.jsonl` of a run directory: one JSON object per line. Up to 16 ranks, the step lines are the ledger of a run: every sample of every
+ * step is in one of them, once. The journal is that for any number of ranks.
  *
  * - A step line has step, loss, lr, gradNorm, tokens (trained on so far), tokensPerSecond, mfu and term. For each rank it has
- *   the computed samples and the phase times.
+ *   the computed samples and the phase times; above 16 ranks a summary of them (rankSummary.ts).
  * - A validation line has step and valLoss; valPerplexity if the objective predicts tokens, and valBitsPerByte if their bytes are known.
  * - Both have `means` if the objective has other measures.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
-import type { StepTimings } from '../comm/messageFields.ts';
 import { LineLog, readLines, replaceLines } from './lineLog.ts';
-
-/** The samples [sampleFrom, sampleFrom + sampleCount) of the global batch. */
-export interface RankShare {
-  /** From 0. */
-  readonly rank: number;
-  /** Index in the global batch, from 0. */
-  readonly sampleFrom: number;
-  /** Number of samples that the rank computed. */
-  readonly sampleCount: number;
-}
+import { metricsLine, type RankMetrics, type RankShare } from './rankSummary.ts';
 
 /** What is known of every committed step: of one whose coordinator was killed before it wrote its line, no more than this. */
 export interface CommittedStep {
@@ -41,13 +31,7 @@ export interface CommittedStep {
   readonly ranks: readonly RankShare[];
 }
 
-/** The part of a rank in a step. */
-export interface RankMetrics extends RankShare, Partial<StepTimings> {
-  /** Bytes of gradients sent to the next rank. */
-  readonly ringBytesSent?: number;
-}
-
-/** A line of metrics.jsonl that is about a step. */
+/** What was measured of a step. Its line in metrics.jsonl is the same up to 16 ranks; above, it has `rankSummary` in place of `ranks`. */
 export interface StepMetrics extends CommittedStep {
   /** Speed of this step over all workers: from the commit of the step before it, or the end of the pause before it, to its own commit or the pause after it. */
   readonly tokensPerSecond: number;
@@ -119,7 +103,7 @@ export class MetricsLog {
 
   /** Queues a line. A write error is reported once, and the run continues. */
   append(line: StepMetrics | CommittedStep | EvaluationMetrics): void {
-    this.#log.append(line);
+    this.#log.append(metricsLine(line));
   }
 
   /** Drops the lines after `step`, of those appended so far: the run continues from there and repeats those steps. */
@@ -136,7 +120,8 @@ export class MetricsLog {
 /** Only what belongs in the line, in the order in which a live step has it. */
 function encodeCommitted({ step, loss, means, lr, gradNorm, tokens, term, ranks }: CommittedStep): string {
   const shares = ranks.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
-  return JSON.stringify({ step, loss, means, lr, gradNorm, tokens, term, ranks: shares });
+  const line: CommittedStep = { step, loss, ...(means && { means }), lr, gradNorm, tokens, term, ranks: shares };
+  return JSON.stringify(metricsLine(line));
 }
 
 interface ParsedLine {

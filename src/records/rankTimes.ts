@@ -14,8 +14,11 @@ export const phases = [
 /** The phases and what remains of a step: messages, logging, waiting for a core. */
 export const phaseNames: readonly string[] = [...phases.map(([, name]) => name), 'rest'];
 
+type RankName = number | 'median' | 'slowest';
+
 export interface RankTime {
-  readonly rank: number;
+  /** Steps of many ranks have the median of each phase, and the slowest rank. */
+  readonly rank: RankName;
   /** Number of steps with known times. */
   readonly steps: number;
   /** Milliseconds per step: the mean of each phase and of the rest, in the order of {@link phaseNames}. */
@@ -26,7 +29,7 @@ export interface RankTime {
 }
 
 /** The fields of a rank in a line of metrics.jsonl. */
-type RankLine = { readonly rank: number } & { readonly [phase in keyof StepTimings]?: number | undefined };
+type RankLine = { readonly rank: RankName } & { readonly [phase in keyof StepTimings]?: number | undefined };
 
 interface Sums {
   steps: number;
@@ -36,7 +39,7 @@ interface Sums {
 }
 
 export class RankTimes {
-  readonly #ranks = new Map<number, Sums>();
+  readonly #ranks = new Map<RankName, Sums>();
   readonly #stepMs = new ThinnedSamples();
 
   /** @param tokens of this step; without a speed its time is unknown */
@@ -75,8 +78,13 @@ export class RankTimes {
         p50Ms: busyMs.quantile(0.5),
         p95Ms: busyMs.quantile(0.95),
       }))
-      .sort((a, b) => a.rank - b.rank);
+      .sort((a, b) => placeOf(a.rank) - placeOf(b.rank));
   }
+}
+
+/** After all ranks. */
+function placeOf(rank: RankName): number {
+  return rank === 'median' ? Number.MAX_SAFE_INTEGER - 1 : rank === 'slowest' ? Number.MAX_SAFE_INTEGER : rank;
 }
 
 const samplesMax = 8_192;

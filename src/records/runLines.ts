@@ -9,18 +9,25 @@ const orNaN = z.union([finite, z.null().transform(() => Number.NaN)]);
 /** Measures of an objective besides its loss, by name. */
 const means = z.record(z.string(), orNaN).optional();
 
-const rank = z.object({
-  rank: z.number().int().min(0),
-  sampleCount: finite,
+const measures = {
+  sampleCount: finite.optional(),
   dataWaitMs: finite.optional(),
   forwardBackwardMs: finite.optional(),
   ringWaitMs: finite.optional(),
   commitWaitMs: finite.optional(),
   optimizerMs: finite.optional(),
   ringBytesSent: finite.optional(),
+};
+const rank = z.object({ rank: z.number().int().min(0), ...measures, sampleCount: finite });
+const rankSummary = z.object({
+  count: finite,
+  min: z.object(measures),
+  median: z.object(measures),
+  max: z.object(measures),
+  slowest: rank.optional(),
 });
 /** A step whose coordinator was killed has no speed and no time. */
-const stepLine = z.object({
+const stepFields = z.object({
   step: finite,
   loss: orNaN,
   means,
@@ -30,8 +37,14 @@ const stepLine = z.object({
   term: finite,
   tokensPerSecond: finite.optional(),
   mfu: finite.optional(),
-  ranks: z.array(rank),
+  /** Absent if there are more than 16. */
+  ranks: z.array(rank).optional(),
+  rankSummary: rankSummary.optional(),
 });
+const stepLine = stepFields.refine(
+  ({ ranks, rankSummary: summary }) => (ranks === undefined) !== (summary === undefined),
+  'expected ranks or rankSummary',
+);
 const validationLine = z.object({
   step: finite,
   valLoss: orNaN,
@@ -54,6 +67,7 @@ const eventLine = z.object({
 const sampleLine = z.object({ step: finite, prompt: z.string(), text: z.string() });
 
 export type StepLine = z.infer<typeof stepLine>;
+type Measures = z.infer<typeof rankSummary>['median'];
 export type ValidationLine = z.infer<typeof validationLine>;
 export type EventLine = z.infer<typeof eventLine>;
 export type SampleLine = z.infer<typeof sampleLine>;
@@ -64,6 +78,24 @@ export type Line =
   | { readonly kind: 'sample'; readonly line: SampleLine };
 
 const kinds = { step: stepLine, validation: validationLine, event: eventLine, sample: sampleLine } as const;
+
+/** Number of ranks of a step. */
+export function rankCountOf({ ranks, rankSummary: summary }: StepLine): number {
+  return ranks?.length ?? summary?.count ?? 0;
+}
+
+/** Each rank of a step; of many ranks, the medians of their measures and the slowest one. */
+export function rankRowsOf({
+  ranks,
+  rankSummary: summary,
+}: StepLine): (Measures & { rank: number | 'median' | 'slowest' })[] {
+  if (ranks !== undefined) return ranks;
+  const { median, slowest } = summary ?? {};
+  return [
+    ...(median === undefined ? [] : [{ ...median, rank: 'median' as const }]),
+    ...(slowest === undefined ? [] : [{ ...slowest, rank: 'slowest' as const }]),
+  ];
+}
 
 /** Undefined for a line that is torn, as the last one of a killed run may be, or of an unknown kind. */
 export function parseLine(text: string): Line | undefined {

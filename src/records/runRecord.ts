@@ -12,7 +12,15 @@ import { userPath } from '../base/userPath.ts';
 import { isFile } from '../base/wholeFiles.ts';
 import { RankTimes } from './rankTimes.ts';
 import { RecentSpeed } from './recentSpeed.ts';
-import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
+import {
+  type EventLine,
+  type Line,
+  parseLine,
+  rankCountOf,
+  rankRowsOf,
+  type SampleLine,
+  type ValidationLine,
+} from './runLines.ts';
 
 /** The metrics of a plot. All but `valLoss` are columns of the steps. */
 export const metricNames = [
@@ -35,6 +43,8 @@ export interface RunRecord {
   readonly steps: Readonly<Record<'step' | Exclude<MetricName, 'valLoss'>, readonly number[]>>;
   /** Number of tokens trained on by the last step. */
   readonly tokens: number;
+  /** The most in a step. */
+  readonly workers: number;
   readonly evaluations: readonly ValidationLine[];
   readonly rankTimes: RankTimes;
   readonly events: readonly EventLine[];
@@ -76,6 +86,7 @@ export async function readRun(
   const samples = new Last<SampleLine>(samplesMax);
   const speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
   let tokens = 0;
+  let workers = 0;
   let lastStep = 0;
   const take = ({ kind, line }: Line): void => {
     if (kind === 'validation') evaluations.push(line);
@@ -86,7 +97,8 @@ export async function readRun(
       for (const name of ['tokensPerSecond', 'mfu'] as const) steps[name].push(speeds[name].add(line[name]));
       for (const name of ['reward', 'rolloutKl'] as const) steps[name].push(line.means?.[name] ?? Number.NaN);
       // Beyond lines that are missing, the tokens are those of many steps, and would make a long one of this.
-      if (line.step === lastStep + 1) rankTimes.add(line.tokens - tokens, line.tokensPerSecond, line.ranks);
+      if (line.step === lastStep + 1) rankTimes.add(line.tokens - tokens, line.tokensPerSecond, rankRowsOf(line));
+      workers = Math.max(workers, rankCountOf(line));
       ({ step: lastStep, tokens } = line);
     }
   };
@@ -98,6 +110,7 @@ export async function readRun(
     path,
     steps,
     tokens,
+    workers,
     evaluations,
     rankTimes,
     badLines,

@@ -49,7 +49,7 @@ function section(title: string, body: string): string {
   return `<section><h2>${escaped(title)}</h2>${body}</section>\n`;
 }
 
-function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: RunRecord): Facts {
+function summaryOf({ steps, tokens, workers, evaluations, events, rankTimes, badLines }: RunRecord): Facts {
   const [best] = evaluations.toSorted((a, b) => a.valLoss - b.valLoss);
   const lost = events.filter(({ event }) => event === 'lost').length;
   const end = events.findLast(({ event }) => event === 'finished' || event === 'failed');
@@ -59,7 +59,7 @@ function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: 
     ['last loss', steps.loss.at(-1)?.toFixed(4)],
     ['best validation loss', best && `${best.valLoss.toFixed(4)} at step ${grouped(best.step)}`],
     ['bits per byte there', best?.valBitsPerByte?.toFixed(4)],
-    ['workers', String(rankTimes.ranks.length)],
+    ['workers', String(workers)],
     ['workers lost', lost > 0 ? String(lost) : undefined],
     ['a step', millis(rankTimes.stepQuantileMs(0.5), rankTimes.stepQuantileMs(0.95))],
     ['began', events[0]?.time],
@@ -103,9 +103,13 @@ function* timings({ rankTimes: { ranks } }: RunRecord): Generator<string> {
   };
   const picture = figure({ width: 1_080, height: 400 }, (size) => barChart({ ...chart, ...size }, { inPage: true }));
   const note =
-    'Milliseconds of a step: means; the median and 95th percentile are of all phases together. “Rest” is what a step takes beyond the phases.';
+    'Milliseconds of a step: means; the median and 95th percentile are of all phases together. “Rest” is what a step takes beyond the phases.' +
+    (ranks.some(({ rank }) => typeof rank === 'string') ? manyRanks : '');
   yield section('Timings', `${picture}<br>${htmlTable(headings, rows)}<p>${note}</p>`);
 }
+
+const manyRanks =
+  ' Steps of more than 16 ranks have two rows: the median of each phase over the ranks, and the slowest rank of each step.';
 
 function* samples(run: RunRecord): Generator<string> {
   if (run.samples.length === 0) return;

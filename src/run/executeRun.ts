@@ -14,6 +14,7 @@ import { shortPath } from '../base/shortPath.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { addressFromHere, parseTcpAddress } from '../comm/linkAddress.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { modelOf } from '../config/groups/model.ts';
@@ -28,13 +29,21 @@ import type { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import { TraceFile } from '../records/traceFile.ts';
 import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import { localNames } from '../worker/workerNames.ts';
 import { describeWeights, writeInitialCheckpoint } from './initialWeights.ts';
 import { openJudge } from './judge.ts';
 import type { RunMessages } from './messages.ts';
 import { openPolicy, type PolicyParts, type PolicyPoint, policyPoint } from './policyRollouts.ts';
 import type { Run } from './prepareRun.ts';
 import { withReference } from './reference.ts';
-import { checkWaiting, findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
+import {
+  checkWaiting,
+  findWaitingWorkers,
+  openJournal,
+  type ResumePoint,
+  reachable,
+  returnTimeoutMs,
+} from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { LengthKeeper, withRunLength } from './runLength.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
@@ -49,6 +58,10 @@ export interface ExecuteRunOptions {
   /** Run the workers in this process, without sockets. */
   readonly singleProcess: boolean;
   readonly encrypt: boolean;
+  /** Keys that were made before the run; absent: those of the run directory, or new ones. */
+  readonly keys?: RunKeys | undefined;
+  /** Where ring ends of local workers may listen, if that is restricted. */
+  readonly ring?: RingPlace | undefined;
   /** Address for other workers to join; absent: this machine only. */
   readonly listen?: string | undefined;
   /** The address of this machine for others, `tcp://HOST:PORT`; absent: its own. Port 0: that of `listen`. */
@@ -214,9 +227,10 @@ async function beginWithWeights(run: Run): Promise<Begun> {
 }
 
 /** Undefined without encryption. */
-async function keysOf({ encrypt, singleProcess, run: { folder } }: ExecuteRunOptions): Promise<RunKeys | undefined> {
+async function keysOf(options: ExecuteRunOptions): Promise<RunKeys | undefined> {
+  const { encrypt, singleProcess, keys, run } = options;
   if (!encrypt || singleProcess) return undefined;
-  return folder.isNew ? newRunKeys() : await keysToResumeWith(folder);
+  return run.folder.isNew ? (keys ?? newRunKeys()) : await keysToResumeWith(run.folder, keys);
 }
 
 /** What the user can do about a failed run. */
@@ -274,11 +288,12 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const { run, point, keys, transport, server, singleProcess, observer, tracer, policy } = given;
   const { config, data, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
-  const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
+  const localWorkers = localNames(config.train.workers);
   const meanLength = data.sampleTokens / data.sequencesPerSample;
   const model = modelOf(config.model, data.vocabSize);
   // A target's token is counted with one of its source.
   const counted = hasEncoder(model) ? 1 / 2 : 1;
+  const returnMs = point && returnTimeoutMs(config, given.advertise);
   const length = new LengthKeeper(run, given.messages.warn);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
@@ -289,6 +304,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     cores: given.cores ?? availableCores(),
     leavesOnSignal: given.leavesOnSignal,
     keys: keys && joinKeysOf(keys),
+    ring: given.ring,
     flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
     onOutput: observer.onWorkerOutput,
@@ -311,6 +327,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     tokenFlops: stepFlops(model, counted, config.train.trainable, meanLength),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
+    ...(returnMs !== undefined && { returnTimeoutMs: returnMs }),
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),
     killWorker: (worker) => workers.kill(worker),

@@ -9,7 +9,7 @@ import { UserError } from '../base/errors.ts';
 import { type NewFile, refuseExisting, writeNewFolder } from '../base/newFolder.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { userPath } from '../base/userPath.ts';
+import { storedPath, userPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder } from '../checkpoint/checkpoint.ts';
 import { CONFIG_FILE, MODEL_FILE } from '../checkpoint/manifest.ts';
 import { encodeModelConfig, fileTensorsOf, isOfHuggingFace } from '../checkpoint/modelConfig.ts';
@@ -144,7 +144,7 @@ async function baseOf(
       `${shortPath(checkpoint.path)} does not name the weights that its adapters were trained for: name their folder with --base`,
     );
   }
-  const folder = userPath(cwd, from);
+  const folder = storedPath(cwd, from);
   const isFolder = (await isCheckpointFolder(folder)) || base === undefined;
   if (!isFolder) return from; // the name of published weights
   let found = await findCheckpoint({ path: from, cwd, onWarning, verify: 'model' });

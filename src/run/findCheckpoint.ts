@@ -2,18 +2,19 @@
  * Which checkpoint a command or a program takes: that of a path, a run's newest or its best, or those of the newest run. The one
  * place that decides it, for `generate`, `eval` and whatever else loads a model.
  */
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { userPath } from '../base/userPath.ts';
+import { storedPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore, type WholeCheckpoint } from '../checkpoint/store.ts';
+import { isStoredFolder } from '../objectStore/storedFiles.ts';
+import { checkpointsIn } from './checkpointsOfRun.ts';
 import { runFolders, runsHint } from './runFolder.ts';
 
 export interface CheckpointChoice {
-  /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2. Undefined: the newest run in `runs/` with a checkpoint. */
+  /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2, or `s3://…`: a checkpoint or the place of a run's. Undefined: the newest run in `runs/` with a checkpoint. */
   readonly path: string | undefined;
   /** For a run: take the checkpoint with the lowest validation loss instead of the newest. Default false. */
   readonly best?: boolean | undefined;
@@ -34,18 +35,17 @@ export async function findCheckpoint(
   choice: CheckpointChoice & { readonly verify: 'all' | 'model' },
 ): Promise<Checkpoint> {
   const { cwd, verify, best = false } = choice;
-  const folder = choice.path === undefined ? await newestRun(choice) : userPath(cwd, choice.path);
+  const folder = choice.path === undefined ? await newestRun(choice) : storedPath(cwd, choice.path);
   if (await isCheckpointFolder(folder)) {
     if (!best) return openCheckpoint(folder, { verify });
     throw new UserError(
       `--best selects one of a run's checkpoints, but ${shortPath(folder, cwd)} is a checkpoint: name a run directory, or omit --best`,
     );
   }
-  const inRun = join(folder, 'checkpoints');
-  const directory = (await isDirectory(inRun)) ? inRun : folder;
-  if (!(await isDirectory(directory))) {
+  const directory = (await checkpointsIn(folder)) ?? folder;
+  if (!(await isStoredFolder(directory))) {
     throw new UserError(
-      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a folder of GPT-2, Llama or MarianMT weights${await runsHint(folder, cwd)}`,
+      `${isObjectPath(folder) ? '' : 'folder '}${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a folder of GPT-2, Llama or MarianMT weights${isObjectPath(folder) ? '' : await runsHint(folder, cwd)}`,
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });
@@ -87,7 +87,8 @@ function taken({ checkpoint, skipped }: WholeCheckpoint, { onWarning }: Checkpoi
 async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> {
   const runs = await runFolders(cwd);
   for (const [index, { path, checkpointsPath }] of runs.entries()) {
-    if ((await new CheckpointStore(checkpointsPath, { readOnly: true }).list()).length === 0) continue;
+    const directory = (await checkpointsIn(path)) ?? checkpointsPath;
+    if ((await new CheckpointStore(directory, { readOnly: true }).list()).length === 0) continue;
     for (const newer of runs.slice(0, index)) {
       onWarning(`${shortPath(newer.path, cwd)} has no checkpoint yet: using ${shortPath(path, cwd)}`);
     }
@@ -106,11 +107,4 @@ export function emitWarning(message: string): void {
   if (emitted.has(message)) return;
   emitted.add(message);
   process.emitWarning(message, 'LockstepWarning');
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
 }

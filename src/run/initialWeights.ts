@@ -3,7 +3,6 @@
  * and written as the run's checkpoint of step 0. Workers receive them from there, as in a resumed run, and the run no longer needs their
  * folder. Parameters that the weights lack have the values of a model without weights, and those that the model lacks are dropped.
  */
-import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
 import type { ParameterSpec } from '../architecture/parameters.ts';
@@ -23,8 +22,7 @@ import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { tensorsOf } from '../base/stateParts.ts';
-import { userPath } from '../base/userPath.ts';
-import { hashFile } from '../base/wholeFiles.ts';
+import { storedPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import { stateBytes } from '../checkpoint/writer.ts';
@@ -37,6 +35,7 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { tokenizerHash } from '../data/tokenizers/tokenizerHash.ts';
 import { fillInitial } from '../model/parameterStore.ts';
 import { sharesWeights } from '../model/referenceModel.ts';
+import { hashStored, sizeOfStored } from '../objectStore/storedFiles.ts';
 import { isPolicyKind } from '../task/kinds.ts';
 import { findCheckpoint } from './findCheckpoint.ts';
 import { hasTokenizer, openTokenizer } from './loadModel.ts';
@@ -213,7 +212,7 @@ function checkStart({ model, task, train }: Config, weights: ModelConfig): void 
 export async function checkStartOfPolicy(config: Config, vocabSize: number, cwd: string): Promise<void> {
   const { model, task } = config;
   if (!isPolicyKind(task.kind) || model.from === '' || loraOf(model) === undefined) return;
-  if (!(await isCheckpointFolder(userPath(cwd, model.from)))) return;
+  if (!(await isCheckpointFolder(storedPath(cwd, model.from)))) return;
   const { modelConfig } = await findCheckpoint({ path: model.from, cwd, onWarning: () => undefined, verify: 'model' });
   checkStart({ ...config, model: { ...model, vocabSize } }, modelConfig);
 }
@@ -223,8 +222,7 @@ export async function describeWeights({ checkpoint }: InitialWeights): Promise<s
   const { path, step, weightFiles } = checkpoint;
   const files: string[] = [];
   for (const file of weightFiles) {
-    const { size } = await stat(file);
-    files.push(`${basename(file)} sha256 ${await hashFile(file, size)}`);
+    files.push(`${basename(file)} sha256 ${await hashStored(file, await sizeOfStored(file))}`);
   }
   return `the weights of ${path}${step === undefined ? '' : ` (step ${step})`}: ${files.join(', ')}`;
 }

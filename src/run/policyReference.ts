@@ -3,15 +3,17 @@
  * weights below them stay. Otherwise the weights are kept in the run directory, because checkpoints are removed, and workers get them when
  * they join.
  */
-import { copyFile, link, mkdir, rm, stat } from 'node:fs/promises';
+import { copyFile, link, mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isTrainedBy } from '../architecture/trainable.ts';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
-import { hashFile, isFile } from '../base/wholeFiles.ts';
+import { isObjectPath } from '../base/objectPath.ts';
+import { isFile } from '../base/wholeFiles.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { ReferenceFile } from '../coordinator/coordinatorOptions.ts';
 import { sharesWeights } from '../model/referenceModel.ts';
+import { downloadStored, hashStored, sizeOfStored } from '../objectStore/storedFiles.ts';
 import type { Run } from './prepareRun.ts';
 
 /**
@@ -48,8 +50,8 @@ async function startFile({ store, resume }: Run): Promise<string | undefined> {
 }
 
 async function fileOf(path: string): Promise<ReferenceFile> {
-  const { size } = await stat(path);
-  return { path, bytes: size, sha256: await hashFile(path, size) };
+  const bytes = await sizeOfStored(path);
+  return { path, bytes, sha256: await hashStored(path, bytes) };
 }
 
 /** Shares the disk space of the checkpoint if the file system can. */
@@ -57,7 +59,8 @@ async function copied(from: string, to: string): Promise<ReferenceFile> {
   try {
     await mkdir(dirname(to), { recursive: true });
     await rm(to, { force: true });
-    await link(from, to).catch(() => copyFile(from, to));
+    if (isObjectPath(from)) await downloadStored(from, to);
+    else await link(from, to).catch(() => copyFile(from, to));
     return await fileOf(to);
   } catch (error) {
     throw new PeerError(`${to} cannot be written: ${messageOf(error)}; make room`, { cause: error });

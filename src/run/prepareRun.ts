@@ -27,6 +27,7 @@ import { createEngine, devicesOf, engineWarning, findEngine, selectEngine } from
 import { checkPrecision } from '../model/training.ts';
 import { isPolicyKind } from '../task/kinds.ts';
 import type { TextSize } from '../task/textMeasures.ts';
+import { checkpointsFor, checkUnused } from './checkpointsOfRun.ts';
 import { withFittingPrompt } from './fittingPrompt.ts';
 import { checkStartOfPolicy, type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
@@ -132,7 +133,11 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   if (args.advertise !== undefined) checkAdvertise(args.advertise, { listen: args.listen, resuming });
   // A dry run computes nothing.
   if (!(args.dryRun && 'missing' in (await findEngine(loaded.engine)))) await checkEngine(loaded, messages);
-  const store = new CheckpointStore(folder.checkpointsPath, { keep: loaded.checkpoint.keep, onWarning: messages.warn });
+  const store = new CheckpointStore(checkpointsFor(loaded, folder), {
+    keep: loaded.checkpoint.keep,
+    onWarning: messages.warn,
+  });
+  if (!resuming && loaded.checkpoint.directory !== '') await checkUnused(store);
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
   const needsWeights = resume === undefined && loaded.model.from !== '';
   const { config: given, weights } = needsWeights
@@ -221,6 +226,12 @@ export function checkChanges(now: Config, before: Config, { note }: Pick<RunMess
   if (now.model.from !== before.model.from) {
     throw new UserError(
       'a resumed run has its own weights: omit model.from (--init-from), or start a new run without --resume',
+    );
+  }
+  const [place, placeBefore] = [now.checkpoint.directory, before.checkpoint.directory];
+  if (place !== placeBefore) {
+    throw new UserError(
+      `checkpoint.directory was ${placeBefore || "the run's own"} and is ${place || "the run's own"}: a resumed run finds its checkpoints only where it wrote them. Omit checkpoint.directory`,
     );
   }
   // Parameters are float32 in both cases, but the bits of the run change.

@@ -3,17 +3,19 @@
  * hold their state. Otherwise the run resumes from the newest checkpoint or starts from the beginning.
  */
 import { randomUUID } from 'node:crypto';
+import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { isSameValue, modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { fateOfWord, isAlive } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { covers } from '../comm/linkAddress.ts';
+import { addressFromHere, covers, isLoopbackHost, joinAddresses, parseTcpAddress } from '../comm/linkAddress.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { Resumed } from '../coordinator/core/runState.ts';
 import { Journal } from '../records/journal.ts';
 import type { Recovered } from '../records/journalRecords.ts';
+import { isLocalName } from '../worker/workerNames.ts';
 import type { RunMessages } from './messages.ts';
 import type { RunFolder } from './runFolder.ts';
 
@@ -101,19 +103,52 @@ export interface Found {
   readonly advertise: string | undefined;
 }
 
-/** The point, if workers find this coordinator where the former one was: they look only there. */
+/** The point, with the workers that find this coordinator: they look only where the former one was. Undefined if none does. */
 export function reachable(
   point: ResumePoint | undefined,
-  { address, advertise }: Found,
-  { warn }: RunMessages,
+  found: Found,
+  { note, warn }: RunMessages,
 ): ResumePoint | undefined {
-  if (point === undefined || covers(address, point.recovered.address)) return point;
-  if (advertise !== undefined && advertise === point.recovered.advertise) return point;
-  const { workers } = point.resumed;
-  warn(
-    `${workers.join(', ')} look for their coordinator at ${point.recovered.address}, not at ${address}: starting other workers`,
-  );
-  return undefined;
+  if (point === undefined) return undefined;
+  const { recovered, resumed } = point;
+  const isNear = isSamePlace(found, recovered);
+  const finds = (worker: string) => (isLocalName(worker) ? findsNearby(worker, found, recovered) : isNear);
+  const workers = resumed.workers.filter(finds);
+  const others = resumed.workers.filter((worker) => !finds(worker)).join(', ');
+  if (workers.length === resumed.workers.length) return point;
+  const [was, is] = [placeOf(recovered), placeOf(found)];
+  if (workers.length > 0 || was === is) {
+    note(`${others} looked for their coordinator on its former machine: starting others`);
+  } else {
+    warn(`${others} look for their coordinator at ${was}, not at ${is}: starting other workers`);
+  }
+  return workers.length > 0 ? { ...point, resumed: { ...resumed, workers } } : undefined;
+}
+
+/** Whether workers that joined the one coordinator find the other. */
+function isSamePlace(now: Found, before: Found): boolean {
+  if (covers(now.address, before.address)) return true;
+  return now.advertise !== undefined && before.advertise !== undefined && placeOf(now) === placeOf(before);
+}
+
+/** Where others are told to join. */
+function placeOf({ address, advertise }: Found): string {
+  return advertise === undefined ? address : joinAddresses(address, advertise)[0]!;
+}
+
+/** Whether a worker that the former coordinator started on its own machine finds this one. */
+function findsNearby(worker: string, now: Found, { address, members }: Recovered): boolean {
+  if (!address.startsWith('tcp:')) return covers(now.address, address);
+  const at = addressFromHere(address);
+  const isElsewhere = members.some((member) => member.worker === worker && member.host !== hostname());
+  return covers(now.address, at) && !(isElsewhere && isLoopbackHost(parseTcpAddress(at).host));
+}
+
+/** How long a resumed run waits for the first worker with the state; undefined: as long as for any other. */
+export function returnTimeoutMs({ comm }: Config, advertise: string | undefined): number | undefined {
+  // Name servers and their caches may lead workers to the former address for some time.
+  const isNamed = advertise !== undefined && isIP(parseTcpAddress(advertise).host) === 0;
+  return isNamed ? Math.min(comm.joinTimeoutMs, comm.rejoinTimeoutMs) : undefined;
 }
 
 /** The journal of a run that resumes at the point where its coordinator was killed, or starts at `startStep`; and the run's id. */
@@ -127,7 +162,11 @@ export function openJournal(
   }: { point: ResumePoint | undefined; startStep: number; messages: RunMessages },
 ): { journal: Journal; runId: string } {
   if (point !== undefined) {
-    return { journal: Journal.open(folder.journalPath, warn).journal, runId: point.recovered.runId };
+    const { journal } = Journal.open(folder.journalPath, warn);
+    if (point.recovered.address !== address || point.recovered.advertise !== advertise) {
+      journal.relocate({ address, advertise });
+    }
+    return { journal, runId: point.recovered.runId };
   }
   const runId = randomUUID();
   const journal = Journal.create(folder.journalPath, warn);

@@ -3,7 +3,7 @@ import { hasEncoder, type ModelConfig, modelDifference } from '../architecture/r
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import { sourceOf } from '../base/stateParts.ts';
-import { userPath } from '../base/userPath.ts';
+import { storedPath } from '../base/userPath.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
@@ -100,7 +100,7 @@ export async function saveCheckpoint(
   const { seed, globalBatchSize } = parsed.train;
   // Without a config, the number of samples per step is unknown.
   const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
-  const store = new CheckpointStore(userPath(cwd, directory), { keep, onWarning });
+  const store = new CheckpointStore(storedPath(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
     tensors: parameters.stateTensors,
     modelConfig: model.config,

@@ -1,6 +1,7 @@
 /** Training as a library: one call from a config to a summary. The same as `launch train`, without terminal, signals or exit codes. */
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { restartsMaxDefault } from '../base/restarts.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { bestOf } from '../coordinator/core/bestEvaluation.ts';
@@ -98,7 +99,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   checkOptionNames('train', options, optionNames);
   const { signal, listener = {} } = options;
   checkListener(listener);
-  const { singleProcess = false, encrypt = true, maxRestarts = 10 } = options;
+  const { singleProcess = false, encrypt = true, maxRestarts = restartsMaxDefault } = options;
   checkNumbers({ ...options, maxRestarts });
   signal?.throwIfAborted();
   const warn = (line: string) => listener.warning?.(line);

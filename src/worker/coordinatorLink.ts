@@ -3,7 +3,7 @@
  * coordinator says that the worker no longer belongs to the run. The worker's computation continues undisturbed.
  */
 import type { Clock } from '../base/clock.ts';
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
@@ -175,7 +175,10 @@ export class CoordinatorLink {
     });
   }
 
-  /** Reconnects to the coordinator, or to a successor at its address, within `comm.rejoinTimeoutMs`. */
+  /**
+   * Reconnects to the coordinator, or to a successor at its address, within `comm.rejoinTimeoutMs`. Only a refusal ends it sooner: that
+   * nothing answers, that something else does, or that a name is unknown may be over with the next attempt.
+   */
   async #comeBack(reason: string): Promise<void> {
     const old = this.#control;
     if (this.#closed || old === undefined) return;
@@ -183,6 +186,7 @@ export class CoordinatorLink {
     this.#control = undefined;
     await old.close();
     const deadlineMs = this.#options.clock.monotonic() + (this.#config?.comm.rejoinTimeoutMs ?? 0);
+    let last = '';
     while (!this.#closed && this.#options.clock.monotonic() < deadlineMs) {
       try {
         const control = await this.#connect(Math.min(attemptMs, deadlineMs - this.#options.clock.monotonic()));
@@ -193,13 +197,16 @@ export class CoordinatorLink {
         }
         return;
       } catch (error) {
-        if (!(error instanceof PeerError)) {
-          this.#options.onLost(error instanceof Error ? error : new PeerError(messageOf(error)));
+        if (error instanceof UserError || error instanceof InvariantError) {
+          this.#options.onLost(error);
           return;
         }
+        if (messageOf(error) !== last) this.#options.record('not reconnected', { reason: messageOf(error) });
+        last = messageOf(error);
         await new Promise<void>((resolve) => void this.#options.clock.after(retryMs, resolve));
       }
     }
-    this.#options.onLost(new PeerError(`lost the coordinator: ${reason}`));
+    const attempts = last === '' ? '' : `. The last attempt to reconnect: ${last}`;
+    this.#options.onLost(new PeerError(`lost the coordinator: ${reason}${attempts}`));
   }
 }

@@ -5,7 +5,7 @@
  * Notifications are per bucket, because each message wakes a thread that shares the cores with the kernels.
  */
 import { invariant } from '../base/errors.ts';
-import { type BucketPlan, BucketTracker } from '../comm/buckets.ts';
+import { type BucketPlan, BucketTracker, planFor } from '../comm/buckets.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { TensorGroup } from '../engine/tensor.ts';
 
@@ -13,6 +13,7 @@ export interface GradientExchangeOptions {
   readonly engine: Pick<Engine, 'isHost' | 'hostRange' | 'copyOut' | 'copyIn' | 'finish'>;
   /** The gradients. */
   readonly group: TensorGroup;
+  /** For a ring of few ranks. */
   readonly plan: BucketPlan;
   /** Called with each bucket that the ring may read, and the agent's id of the attempt. */
   readonly onReady: (attempt: number, bucket: number) => void;
@@ -22,7 +23,10 @@ export class GradientExchange {
   /** The flat gradients, [group.length]. */
   readonly shared: Float32Array;
   readonly #options: GradientExchangeOptions;
-  readonly #tracker: BucketTracker;
+  /** The buckets of the ring of the newest step. */
+  #plan: BucketPlan;
+  #tracker: BucketTracker;
+  #worldSize = 1;
   /** Copies to the host in progress. */
   #leaving: Promise<void>[] = [];
   /** The device may still be reading the returned data, so `shared` must not change. */
@@ -36,6 +40,7 @@ export class GradientExchange {
 
   constructor(options: GradientExchangeOptions) {
     this.#options = options;
+    this.#plan = options.plan;
     this.#tracker = new BucketTracker(options.plan);
     this.shared = options.engine.hostRange(options.group, 0, options.group.length);
   }
@@ -43,19 +48,24 @@ export class GradientExchange {
   /**
    * Call it before each step. Waits for the copies, in both directions, of an abandoned step.
    * @param attempt the agent's id of this attempt
-   * @param isAlone there is no other rank with gradients to add: the agent is told of buckets but reduces none
+   * @param worldSize number of ranks. With one, there are no gradients to add: the agent is told of buckets but reduces none
    */
-  async begin(attempt: number, { isAlone = false } = {}): Promise<void> {
+  async begin(attempt: number, { worldSize = 2 } = {}): Promise<void> {
     const { engine } = this.#options;
     this.#attempt = attempt; // from here on, buckets returned by the previous attempt are ignored
     await Promise.allSettled(this.#leaving);
     this.#leaving = [];
     if (this.#isReturning) await engine.finish();
     this.#isReturning = false;
+    if (worldSize !== this.#worldSize) {
+      this.#worldSize = worldSize;
+      this.#plan = planFor(this.#options.plan, worldSize);
+      this.#tracker = new BucketTracker(this.#plan);
+    }
     this.#tracker.reset();
-    this.#isInPlace = engine.isHost || isAlone;
+    this.#isInPlace = engine.isHost || worldSize === 1;
     this.#missing.clear();
-    if (!this.#isInPlace) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
+    if (!this.#isInPlace) for (const bucket of this.#plan.buckets.keys()) this.#missing.add(bucket);
   }
 
   /** Parameter `index` has its final gradient on this rank; the buckets that it completes go to the ring. */
@@ -98,7 +108,7 @@ export class GradientExchange {
   }
 
   #range(bucket: number): [from: number, to: number] {
-    const range = this.#options.plan.buckets[bucket];
+    const range = this.#plan.buckets[bucket];
     invariant(range !== undefined, `there is no bucket ${bucket}`);
     return [range.start, range.end];
   }

@@ -50,7 +50,7 @@ export interface BuildResult {
   readonly gradients: Float32Array;
   /** They are in the device's memory, not a copy that it takes back. */
   readonly isInPlace: boolean;
-  /** How the ring divides `gradients`. */
+  /** How a ring of few ranks divides `gradients` (`bucketsFor` in comm/buckets.ts). */
   readonly buckets: readonly Bucket[];
   /** The contents of a state in stream order: part after part. */
   readonly blocks: readonly StateBlock[];
@@ -91,8 +91,8 @@ export interface StepTask {
   readonly batch: Batch;
   /** Total weight of all targets in the global batch. */
   readonly globalWeight: number;
-  /** It is the only rank: its gradients are reduced already, and stay in place. */
-  readonly isAlone: boolean;
+  /** Number of ranks. The gradients of a single rank are reduced already, and stay in place. */
+  readonly worldSize: number;
   /** Record computations from here until `takeSpans`. */
   readonly trace: boolean;
 }

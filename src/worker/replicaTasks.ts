@@ -149,10 +149,10 @@ export class ReplicaTasks {
   }
 
   /** Forward and backward of this rank's samples; afterwards its share of the gradient is final. */
-  async step({ attempt, step: update, sampleFrom, batch, globalWeight, isAlone, trace }: StepTask): Promise<Sums> {
+  async step({ attempt, step: update, sampleFrom, batch, globalWeight, worldSize, trace }: StepTask): Promise<Sums> {
     const { config, trainer, exchange, wanted } = this.#built();
     const { microBatchSize, seed } = config.train;
-    await exchange.begin(attempt, { isAlone });
+    await exchange.begin(attempt, { worldSize });
     this.#spans.begin(trace);
     trainer.zeroGrads(); // from a step that was not applied
     const reads: Promise<Sums>[] = [];

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { invariant, unfinishedExitCode } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
+import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
@@ -57,6 +58,8 @@ export interface StartOptions {
   readonly cores: number;
   /** The run's keys for joining. Absent: nothing is encrypted. */
   readonly keys?: RunKeys | undefined;
+  /** Where ring ends may listen, if that is restricted. */
+  readonly ring?: RingPlace | undefined;
   /** Whether they share one connection to the coordinator, which this process has (hostAgent.ts). Default: each has its own. */
   readonly throughHost?: boolean;
   /** Where a worker writes its last events if it or the run fails. */
@@ -86,6 +89,7 @@ export interface WorkerArguments {
   readonly localIndex: number;
   readonly cores: number;
   readonly keys?: RunKeys | undefined;
+  readonly ring?: RingPlace | undefined;
   readonly throughHost?: boolean | undefined;
   readonly flightFolder: string;
   readonly leavesOnSignal?: boolean | undefined;
@@ -104,7 +108,7 @@ export function forkWorkers(
 ): LocalWorkers {
   const children = new Map<string, ChildProcess>();
   const waiting: (() => void)[] = [];
-  const agent = given.throughHost === true ? newHostAgent(given) : undefined;
+  let agent: HostAgent | undefined;
   let isStopped = false;
   const gone = (id: string, child: ChildProcess, exit: WorkerExit) => {
     if (children.get(id) !== child) return;
@@ -112,6 +116,7 @@ export function forkWorkers(
     onExit(exit);
     if (children.size > 0) return;
     void agent?.close();
+    agent = undefined;
     for (const resolve of waiting.splice(0)) resolve();
   };
   const ended = () =>
@@ -143,7 +148,10 @@ export function forkWorkers(
       child.on('message', (message) => {
         if (!isOfHost(message)) failure = message as WorkerFailure;
       });
-      if (agent !== undefined) serveHost(agent, channelToWorker(child));
+      if (given.throughHost === true) {
+        agent ??= newHostAgent(given);
+        serveHost(agent, channelToWorker(child));
+      }
       child.on('error', (error) =>
         gone(id, child, { worker: id, pid, description: `could not be started: ${error.message}`, clean: false }),
       );

@@ -6,6 +6,7 @@ import type { Batch } from '../base/batch.ts';
 import type { Clock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
 import { decodeBatch, encodeBatch } from '../comm/batchPayload.ts';
+import { type Bucket, bucketsFor } from '../comm/buckets.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { type RingAllReduce, RingError } from '../comm/ring.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
@@ -42,6 +43,8 @@ export interface TermParts {
 
 export class Term {
   readonly #parts: TermParts;
+  /** The same array in every step, by which the ring knows it again. */
+  #buckets: readonly Bucket[] | undefined;
 
   constructor(parts: TermParts) {
     this.#parts = parts;
@@ -74,7 +77,9 @@ export class Term {
   async #trainStep(step: number): Promise<CoordinatorMessageOf<'commit'>> {
     const { form, job, ring, held, inbox, status, send } = this.#parts;
     const { term } = form;
-    const { gradients, buckets } = held.built;
+    const { gradients } = held.built;
+    this.#buckets ??= bucketsFor(held.built.buckets, form.worldSize);
+    const buckets = this.#buckets;
     status.step = step;
     status.phase = 'waiting for work';
     const timeline = new StepTimeline(this.#parts.clock);
@@ -88,12 +93,12 @@ export class Term {
     const trace = assign.trace ? new StepTrace() : undefined;
     const onReduced = (bucket: number): void => held.replica.reduced(bucket);
     ring.begin({ step, data: gradients, buckets, onReduced, observer: trace?.ring });
-    const isAlone = form.worldSize === 1;
-    const task = { step, sampleFrom, batch, globalWeight, isAlone, trace: assign.trace };
+    const { worldSize } = form;
+    const task = { step, sampleFrom, batch, globalWeight, worldSize, trace: assign.trace };
     const sums = await this.#computing(held.replica.step(task, (bucket) => ring.start(bucket)));
     timeline.ended('forward and backward');
 
-    if (!isAlone) status.enter('all-reduce');
+    if (worldSize > 1) status.enter('all-reduce');
     await inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error));
     timeline.ended('wait for the ring');
     const gradNorm = await inbox.orEnd(held.replica.gradNorm());

@@ -22,6 +22,12 @@ const workerArguments = z.object({
   localIndex: z.number().int().min(0),
   cores: z.number().int().min(1),
   keys: runKeysSchema.optional(),
+  ring: z
+    .object({
+      ports: z.object({ first: z.number(), last: z.number() }).optional(),
+      interfaces: z.array(z.string()).optional(),
+    })
+    .optional(),
   throughHost: z.boolean().optional(),
   flightFolder: z.string(),
   leavesOnSignal: z.boolean().optional(),
@@ -63,6 +69,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     const [message] = await once(process, 'message');
     const {
       keys,
+      ring = {},
       flightFolder,
       throughHost: isThroughHost,
       leavesOnSignal: leaves = true,
@@ -76,7 +83,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
     // Node prints the error itself, and exits.
     process.on('uncaughtExceptionMonitor', () => recorder.write());
-    const direct = zmqTransport({ keys, log: warn });
+    const direct = zmqTransport({ keys, ring, log: warn });
     const transport = isThroughHost ? throughHost(direct, channelToHost()) : direct;
     const replica = makeReplica && { makeReplica };
     const onUnfinished = () => {

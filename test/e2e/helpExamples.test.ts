@@ -69,6 +69,7 @@ const run: Record<string, string> = {
   'launch runs --json': '',
   'launch report runs/quickstart --out page.html': '',
   'launch doctor': '',
+  'launch keys --out keys': '',
   'launch completion bash': '',
   'launch bench step --config shakespeare-char.yaml': ' --steps 2',
   'launch bench ring': ' --mbytes 4 --repetitions 2',
@@ -81,13 +82,12 @@ const run: Record<string, string> = {
 const notRun: Record<string, string> = {
   'launch --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4':
     'waits for another machine; comeAndGo.test.ts has it',
-  'launch --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555':
-    'listens on every interface; addresses.test.ts has it',
   'launch join tcp://192.168.1.10:5555 --key join.key --workers 2': 'needs that machine; comeAndGo.test.ts has it',
   'launch cluster --run-dir runs/a --nodes 2 --node-rank 0 --coordinator a:5555':
     'waits for another node; cluster.test.ts has it',
   'srun --ntasks-per-node=1 launch cluster --run-dir runs/a': 'needs a job of Slurm; slurm.test.ts has one',
   'mpirun --map-by ppr:1:node launch cluster --run-dir runs/a': 'needs several nodes; cluster.test.ts has two',
+  'launch join tcp://run-0.run:5555 --wait 600': 'needs that machine; otherAddress.test.ts has it',
   'launch prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web':
     'Node 20 cannot write zstd; prepare.test.ts has it',
   'launch prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki':
@@ -126,7 +126,6 @@ const notRun: Record<string, string> = {
   'launch dashboard runs/a runs/b --port 8080': 'serves until it is ended; dashboard.test.ts has it',
   'launch merge runs/lora --out merged/': 'needs a run with LoRA; lora.test.ts has one',
   'launch merge runs/lora --best --out merged/': 'needs a run with LoRA; lora.test.ts has one',
-  'launch --set schedule.kind=sweep schedule.learningRate=1': 'earlyStop.test.ts has a shorter one',
   'launch export runs/lora --out adapter/': 'needs a run with LoRA; lora.test.ts has one',
   'launch export runs/lora --base openai-community/gpt2 --out adapter/': 'needs a run with LoRA; lora.test.ts has one',
   'launch --config grpo --init-from runs/sft': 'needs weights; rollouts.test.ts has some',

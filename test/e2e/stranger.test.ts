@@ -175,10 +175,10 @@ it('a resumed run keeps its keys, where others cannot read them', async () => {
   await expectToTrain(running, address, keyPath);
   const args = ['--resume', 'kept keys', '--min-workers', '2', ...set('train.workers=1', 'train.maxSteps=6')];
   const runKey = joinPath(folder(), 'kept keys', 'run.key');
-  await chmod(runKey, 0o640);
+  await chmod(runKey, 0o644);
   const open = await launch(args, folder());
   expect(open.code).toBe(2);
-  expect(open.stderr).toMatch(/kept keys\/run\.key is open to other users \(mode 640\): chmod 600/);
+  expect(open.stderr).toMatch(/kept keys\/run\.key is open to other users \(mode 644\): chmod 600/);
   await chmod(runKey, 0o600);
   await rm(keyPath);
   const resumed = start(args, folder());

@@ -122,7 +122,7 @@ export class Chaos {
   #join(count: number): void {
     const { joinArgs, folder } = this.#options;
     this.#note('join', `launch join --workers ${count}`);
-    this.guests.push(start(['join', ...joinArgs, '--workers', `${count}`], folder));
+    this.guests.push(start(['join', ...joinArgs, '--workers', `${count}`, '--max-restarts', '0'], folder));
   }
 
   #kill(kind: string, worker: Worker | undefined): void {

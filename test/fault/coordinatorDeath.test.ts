@@ -12,7 +12,7 @@ async function joinedRun(runDir: string) {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '1', '--run-dir', runDir];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=1000000', 'comm.rejoinTimeoutMs=1000')], folder());
   const [, ...joinArguments] = await running.printed(/launch (join) (\S+) (--key) ([^\s)]+)/);
-  const joined = start(joinArguments, folder());
+  const joined = start([...joinArguments, '--wait', '0'], folder());
   await running.printed(/2 workers ready.*\n(?:.*\n)*?step/);
   return { running, joined };
 }
@@ -22,7 +22,8 @@ it('a coordinator that is killed: every worker ends, and `launch join` says why'
   running.process.kill('SIGKILL');
   const result = await joined.finished;
   expect(result.code).toBe(1);
-  expect(result.stderr).toMatch(/the worker failed: lost the coordinator: its connection is lost/);
+  expect(result.stderr).toMatch(/the worker failed: lost the coordinator: its connection is lost.*\. The last attempt/);
+  expect(result.stderr).toMatch(/^It was not started again: Nobody answers at tcp:/m);
   expect(await joined.descendants()).toEqual([]);
   const [, flight = ''] = /its last actions are in (\S+)/.exec(result.stderr) ?? [];
   expect(await readFile(join(folder(), flight), 'utf8')).toMatch(/"what":"reconnecting".*its connection is lost/);

@@ -63,7 +63,7 @@ class Run {
   /** Resolves when the worker is in the run. @returns its command, and its name */
   async join(machine: string): Promise<{ guest: Running; worker: string }> {
     const [, address = ''] = await this.running.printed(/^listening on (\S+)/m);
-    const args = ['join', address, '--key', join(this.runDir, 'join.key')];
+    const args = ['join', address, '--key', join(this.runDir, 'join.key'), '--wait', '1'];
     const guest = start(args, folder(), {}, network.within(machine));
     this.guests.push(guest);
     const event = await this.event('join', (worker) => isOf(worker, guest));

@@ -139,6 +139,20 @@ export class Network {
     return Number(/dropped (\d+)/.exec(stdout)?.[1]);
   }
 
+  /** Where programs of the machine listen by IPv4, other than on loopback: `10.77.0.1:5555`. */
+  async listening(machine: string): Promise<string[]> {
+    const [file = '', ...args] = [...this.within(machine), 'cat', '/proc/net/tcp'];
+    const { stdout } = await run(file, args);
+    const found = [...stdout.matchAll(/^ *\d+: ([0-9A-F]{8}):([0-9A-F]{4}) \S+ 0A /gm)].map(
+      ([, host = '', port = '']) => {
+        // The bytes of an address are in the order of the machine.
+        const bytes = [...Buffer.from(host, 'hex').reverse()];
+        return `${bytes.join('.')}:${Number.parseInt(port, 16)}`;
+      },
+    );
+    return found.filter((address) => !address.startsWith('127.'));
+  }
+
   /** Processes of all machines. */
   async pids(): Promise<number[]> {
     const found = await Promise.all(

@@ -76,14 +76,17 @@ export class SimReplica implements Replica {
     }));
   }
 
-  step({ step, sampleFrom, batch, isAlone }: Parameters<Replica['step']>[0], onBucketReady: (bucket: number) => void) {
+  step(
+    { step, sampleFrom, batch, worldSize }: Parameters<Replica['step']>[0],
+    onBucketReady: (bucket: number) => void,
+  ) {
     const { sampleCount } = batch;
     this.#options.onStep?.(step, sampleFrom, batch);
     const attempt = ++this.#attempt;
     this.#onBucketReady = onBucketReady;
     const { gradients } = this.device;
     return this.#after(async () => {
-      await this.#exchange.begin(attempt, { isAlone });
+      await this.#exchange.begin(attempt, { worldSize });
       gradients.fill(0);
       await this.#takes(2 * sampleCount);
       for (const [index, { start, end }] of buckets.entries()) {

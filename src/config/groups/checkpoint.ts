@@ -1,6 +1,9 @@
 /** The group `checkpoint` of a config: when the run is saved. */
+
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { flag, whole } from '../../base/keyTypes.ts';
+import { flag, pathMax, whole } from '../../base/keyTypes.ts';
+import { isObjectPath } from '../../base/objectPath.ts';
 
 export const checkpoint = z
   .strictObject({
@@ -18,5 +21,15 @@ export const checkpoint = z
       default: false,
       doc: 'Also write a checkpoint each time the validation loss reaches a new minimum.',
     }),
+    directory: z
+      .string()
+      .max(pathMax)
+      .refine((path) => path === '' || isObjectPath(path) || isAbsolute(path), 'neither absolute nor s3://')
+      .default('')
+      .meta({
+        description:
+          'Where checkpoints are written, for this run alone: an absolute folder, or s3://BUCKET/PREFIX in an object store. Empty: checkpoints/ in the run directory. A resumed run keeps it.',
+        expects: 'an absolute folder or s3://BUCKET/PREFIX',
+      }),
   })
   .meta({ description: 'Checkpoints: when they are written and how many are kept.' });

@@ -8,7 +8,7 @@ export const comm = z
       default: 4 * 2 ** 20,
       min: 4,
       max: 2 ** 30,
-      doc: 'Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final.',
+      doc: 'Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final. Above 16 ranks it grows with their number.',
     }),
     chunkBytes: bytes({
       default: 512 * 2 ** 10,

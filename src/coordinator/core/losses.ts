@@ -2,18 +2,16 @@
  * Workers that are lost: their connection, their process, or their computation. However many are lost together, one membership follows. Pure,
  * a part of decide.ts.
  */
+import { isWorthRestart, nextRestart } from '../../base/restarts.ts';
 import type { WorkerPhase } from '../../comm/messageFields.ts';
 import type { WorkerFailure } from '../../comm/workerMessages.ts';
-import { after, everyone, factsOf, fail, nameOf, nothing, seconds, withoutSource, workerOf } from './decisionParts.ts';
+import { after, everyone, factsOf, fail, nameOf, nothing, withoutSource, workerOf } from './decisionParts.ts';
 import type { Decision, Effect, LossEvent, Member, RunState } from './runState.ts';
 import { whenApplied } from './stepping.ts';
 import { reform, tryToOpen } from './terms.ts';
 
 /** The phases of a worker before it is admitted to the ring. */
 const newcomerPhases: readonly WorkerPhase[] = ['starting', 'building', 'waiting for work'];
-/** Pause before a worker restarts: doubled each time up to the maximum. */
-const restartPauseMs = 250;
-const restartPauseMostMs = 30_000;
 
 /** A worker that is lost. */
 export interface Loss {
@@ -143,8 +141,7 @@ function withoutProcess(
   // At the end, a replacement has work only if this worker was sending the last checkpoint.
   const isNeeded = state.stage !== 'finishing' || state.checkpointInFlight?.from === member?.id;
   const again =
-    !clean &&
-    failure?.blame !== 'user' &&
+    isWorthRestart({ clean, blame: failure?.blame }) &&
     isNeeded &&
     !everyone(state).some((other) => other.worker === worker && other !== member);
   return again ? startAgain(gone, worker) : { state: gone, effects: [] };
@@ -163,9 +160,10 @@ function isHopeless(state: RunState, member: Member | undefined, { blame, phase 
 /** Starts a local worker again after a pause, if restarts are left. */
 export function startAgain(state: RunState, worker: string): { state: RunState; effects: Effect[] } {
   const { plan, restarts } = state;
-  if (restarts >= plan.restartsMax) return { state, effects: [] };
-  const afterMs = Math.min(restartPauseMostMs, restartPauseMs * 2 ** Math.min(restarts, 16));
-  const reason = `worker ${worker} is started again in ${seconds(afterMs)} (${restarts + 1} of ${plan.restartsMax} restarts)`;
+  const restart = nextRestart(restarts, plan.restartsMax);
+  if (restart === undefined) return { state, effects: [] };
+  const { afterMs, announcement } = restart;
+  const reason = `worker ${worker} is ${announcement}`;
   const event = { event: 'restart', reason, worker, term: state.term, step: state.step } as const;
   return {
     state: { ...state, restarts: restarts + 1, starting: [...state.starting, worker] },

@@ -80,6 +80,8 @@ export interface RunPlan extends RunLength {
   readonly heartbeatTimeoutMs: number;
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;
+  /** How long a resumed run waits for the first worker that kept the state, if longer than `heartbeatTimeoutMs`. */
+  readonly returnTimeoutMs?: number;
   /** Whether every rank gets the same number of samples, or a number in proportion to its speed. */
   readonly batchSplit: 'equal' | 'proportional';
   /** For a run that writes its own samples. */

@@ -127,6 +127,14 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
 }
 
+/** How long workers may take to return. Steps are at stake until the first of them returns, and it may look in the wrong place for a while. */
+function patienceMs(state: RunState): number {
+  const { plan, joiners, step, checkpointStep, openedAtStep } = state;
+  const isThere = joiners.some((member) => hasState(state, member) || lacksCommit(state, member));
+  const isAtStake = openedAtStep === undefined && step > checkpointStep && !isThere;
+  return isAtStake ? Math.max(plan.heartbeatTimeoutMs, plan.returnTimeoutMs ?? 0) : plan.heartbeatTimeoutMs;
+}
+
 /** While the run gathers: opens a term once there are enough workers. */
 export function tryToOpen(state: RunState, nowMs: number, why: string): Decision {
   if (state.stopRequested) return endGathering(state, nowMs, why);
@@ -139,7 +147,7 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
       return wait(state, why, 'a checkpoint is still being written');
     // A worker with the state may be about to return.
     const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
-    if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openTerm(state, there, nowMs, why);
+    if (!mayReturn || nowMs - state.sinceMs >= patienceMs(state)) return openTerm(state, there, nowMs, why);
     const whom = namesOf(missing).join(', ');
     return wait(state, why, `waiting for ${whom}, which had the state of step ${state.step}`);
   }
@@ -188,7 +196,7 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
   if (state.stopRequested) return endGathering(state, nowMs, 'the run was to end');
   const { plan, joiners, missing, needed } = state;
   const waitedMs = nowMs - state.sinceMs;
-  if (missing.length > 0 && waitedMs > plan.heartbeatTimeoutMs) {
+  if (missing.length > 0 && waitedMs > patienceMs(state)) {
     const again = plan.localWorkers.filter((worker) => namesOf(missing).includes(worker));
     const next = {
       ...state,

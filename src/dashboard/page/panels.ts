@@ -29,7 +29,7 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
         ['Tokens/s', short(run.tokensPerSecond)],
         ['MFU', run.mfu === undefined ? '–' : `${(100 * run.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
-        ['Workers', String(newest?.ranks.length ?? '–')],
+        ['Workers', String(newest?.ranks?.length ?? newest?.rankSummary?.count ?? '–')],
         ...(run.isRunning ? [['Time left', timeLeft(run)]] : []),
       ].map(([name = '', value = '']) => tile(name, value));
       return element('div', 'run', heading, ...tiles);
@@ -60,12 +60,20 @@ function timeLeft(run: RunState): string {
   return duration(((maxSteps - newest.step) * (newest.tokens / newest.step)) / tokensPerSecond);
 }
 
-/** A bar for each rank of each run's newest step, all on one scale; beside the names of the parts their means over the ranks. */
+/** A bar for each rank of each run's newest step, or for the median and the slowest of many, all on one scale; beside the names of the parts their means over the ranks. */
 export function drawTimeline(parent: HTMLElement, legend: HTMLElement, runs: readonly RunState[]): void {
   const rows = runs.flatMap(({ name, newest }) => {
-    return (newest?.ranks ?? []).map((rank) => {
-      const parts = phases.map(([key]) => rank[key] ?? 0);
-      const label = runs.length > 1 ? `${name}, rank ${rank.rank}` : `rank ${rank.rank}, ${rank.sampleCount} samples`;
+    const { ranks = [], rankSummary } = newest ?? {};
+    const rows = [
+      ...ranks.map((rank) => ({ ...rank, who: `rank ${rank.rank}` })),
+      ...(rankSummary === undefined ? [] : [{ ...rankSummary.median, who: `median of ${rankSummary.count} ranks` }]),
+      ...(rankSummary?.slowest === undefined
+        ? []
+        : [{ ...rankSummary.slowest, who: `slowest: rank ${rankSummary.slowest.rank}` }]),
+    ];
+    return rows.map(({ who, ...row }) => {
+      const parts = phases.map(([key]) => row[key] ?? 0);
+      const label = runs.length > 1 ? `${name}, ${who}` : `${who}, ${row.sampleCount} samples`;
       return { label, parts, total: parts.reduce((sum, ms) => sum + ms, 0) };
     });
   });

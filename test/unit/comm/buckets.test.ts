@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
-import { BucketTracker, makeBuckets } from '../../../src/comm/buckets.ts';
+import { BucketTracker, bucketsFor, makeBuckets, planFor } from '../../../src/comm/buckets.ts';
 
 describe('makeBuckets', () => {
   it('joins small tensors, cuts large ones, takes padding along', () => {
@@ -71,5 +71,47 @@ describe('makeBuckets', () => {
         }
       }),
     );
+  });
+});
+
+describe('buckets of many ranks', () => {
+  const MiB = 2 ** 20;
+  /** Tensors of some MB and of some KB, and one of 154 MB: about those of gpt-small. */
+  const sizes = [...Array.from({ length: 148 }, (_, i) => (i % 3 === 0 ? 768 : 2_359_296)), 38_597_376];
+  const offsets = sizes.map((_, i) => sizes.slice(0, i).reduce((sum, size) => sum + size, 0));
+  const length = sizes.reduce((sum, size) => sum + size, 0);
+  const plan = makeBuckets({ offsets, sizes, length, bucketBytesMax: 4 * MiB });
+
+  it('are those of the config up to 16 ranks', () => {
+    for (const ranks of [1, 2, 16]) {
+      expect(bucketsFor(plan.buckets, ranks)).toBe(plan.buckets);
+      expect(planFor(plan, ranks)).toBe(plan);
+    }
+  });
+
+  it.each([17, 64, 256, 1_024])('grow with %d ranks, so that a rank sends no more frames', (ranks) => {
+    const buckets = bucketsFor(plan.buckets, ranks);
+    expect(planFor(plan, ranks).buckets).toEqual(buckets);
+    let at = 0;
+    for (const { start, end } of buckets) {
+      expect(start).toBe(at);
+      at = end;
+      expect(4 * (end - start)).toBeLessThanOrEqual((4 * MiB * ranks) / 16);
+    }
+    expect(at).toBe(length);
+    // At least one frame for each segment and hop.
+    const frames = (count: number, worldSize: number) => count * 2 * (worldSize - 1);
+    expect(frames(buckets.length, ranks)).toBeLessThan(1.35 * frames(plan.buckets.length, 16));
+  });
+
+  it('are complete when all their parts are, each once', () => {
+    const joined = planFor(plan, 100);
+    const tracker = new BucketTracker(joined);
+    const complete = sizes.flatMap((_, tensor) => tracker.ready(tensor));
+    expect(complete).toEqual(joined.buckets.map((_, bucket) => bucket));
+    for (const [tensor, { first, last }] of joined.bucketsOfTensor.entries()) {
+      expect(joined.buckets[first]!.start).toBeLessThanOrEqual(offsets[tensor]!);
+      expect(joined.buckets[last]!.end).toBeGreaterThanOrEqual(offsets[tensor]! + sizes[tensor]!);
+    }
   });
 });

@@ -13,7 +13,12 @@ import {
   ringHeaderBytes,
   type Transport,
 } from '../../../src/comm/link.ts';
-import { addressesFromElsewhere, addressFromHere, parseTcpAddress } from '../../../src/comm/linkAddress.ts';
+import {
+  addressesFromElsewhere,
+  addressFromHere,
+  NotThereError,
+  parseTcpAddress,
+} from '../../../src/comm/linkAddress.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
 import { newRunKeys } from '../../../src/comm/runKeys.ts';
 import { hexOfKey } from '../../../src/comm/z85.ts';
@@ -317,7 +322,12 @@ describe('zmq link', () => {
   it("refuses another machine's address and unknown hosts", async () => {
     await expect(zmqTransport().listen('tcp://192.0.2.1:0')).rejects.toThrow(/not an address of this machine/);
     await expect(zmqTransport().listen('tcp://no-such-host.invalid:1')).rejects.toThrow(UserError);
-    await expect(zmqTransport().connect('tcp://no-such-host.invalid:1', 'w')).rejects.toThrow(/is not known here/);
+    const unknown = zmqTransport().connect('tcp://no-such-host.invalid:1', 'w');
+    await expect(unknown).rejects.toThrow(/is not known here/);
+    // Its name may be known with the next attempt.
+    await expect(unknown).rejects.toThrow(NotThereError);
+    const run = { coordinatorAddress: 'tcp://no-such-host.invalid:1', isBeside: false };
+    await expect(zmqTransport().openRing(undefined, run)).rejects.toThrow(NotThereError);
     await expect(zmqTransport().connect('tcp://127.0.0.1:0', 'w')).rejects.toThrow(/received 0/);
   });
 

@@ -10,9 +10,11 @@ import {
   hostFacing,
   isLoopback,
   joinAddresses,
+  NotThereError,
   parseTcpAddress,
+  resolveHosts,
 } from '../../../src/comm/linkAddress.ts';
-import { addressesToTry, offeredAddresses } from '../../../src/comm/ringReach.ts';
+import { addressesToTry, CoordinatorHost, offeredAddresses } from '../../../src/comm/ringReach.ts';
 
 const family = (address: string) => (address.includes(':') ? ('IPv6' as const) : ('IPv4' as const));
 const at = (address: string, internal = false) =>
@@ -87,8 +89,8 @@ it.each([
 });
 
 it('finds the address that faces another, and what is loopback', async () => {
-  expect(await hostFacing('tcp://127.0.0.1:5555')).toBe('127.0.0.1');
-  expect(await hostFacing('tcp://localhost:5555')).toMatch(/^(127\.0\.0\.1|::1)$/);
+  expect(await hostFacing(['127.0.0.1'], 'tcp://127.0.0.1:5555')).toBe('127.0.0.1');
+  expect(await hostFacing(await resolveHosts('localhost'), 'tcp://localhost:5555')).toMatch(/^(127\.0\.0\.1|::1)$/);
   for (const address of ['tcp://127.0.0.1:1', 'tcp://localhost:1', 'tcp://[::1]:1']) {
     expect(await isLoopback(address), address).toBe(true);
   }
@@ -113,7 +115,7 @@ it.each([
   ],
   ['tcp://127.0.0.1:9', undefined, undefined, ['tcp://127.0.0.1:9']],
 ])('a ring end that listens on %s offers (%o, facing %s) %j', (bound, run, facing, offered) => {
-  expect(offeredAddresses(bound, run, facing, machine)).toEqual(offered);
+  expect(offeredAddresses(bound, { isBeside: run?.isBeside === true, facing }, machine)).toEqual(offered);
 });
 
 /** Another machine of the same kind. */
@@ -121,23 +123,37 @@ const other = { lo: machine.lo, docker0: machine.docker0, eth1: [at('10.7.0.2'),
 
 it("tries the host of the coordinator first, and never an address that is this machine's own", async () => {
   const offered = { tcp: ['tcp://*:9', 'tcp://172.17.0.1:9', 'tcp://10.8.0.1:9'], hostId: 'a', publicKey: undefined };
-  const there = await addressesToTry(offered, 'b', byCable, other);
+  const [cable, tunnel] = [byCable, beside].map(({ coordinatorAddress }) => new CoordinatorHost(coordinatorAddress));
+  const there = await addressesToTry(offered, 'b', cable, other);
   expect(there).toEqual(['tcp://10.7.0.1:9', 'tcp://10.8.0.1:9']);
   // Through a tunnel the coordinator seems to be on this machine: its neighbours are not.
-  expect(await addressesToTry(offered, 'b', beside, other)).toEqual(['tcp://10.8.0.1:9']);
+  expect(await addressesToTry(offered, 'b', tunnel, other)).toEqual(['tcp://10.8.0.1:9']);
   // On the same machine, and where nobody knows, any address may be the one.
-  const here = await addressesToTry(offered, 'a', beside, machine);
+  const here = await addressesToTry(offered, 'a', tunnel, machine);
   expect(here).toEqual(['tcp://127.0.0.1:9', 'tcp://172.17.0.1:9', 'tcp://10.8.0.1:9']);
-  expect(await addressesToTry({ ...offered, hostId: undefined }, undefined, beside, other)).toEqual(here);
+  expect(await addressesToTry({ ...offered, hostId: undefined }, undefined, tunnel, other)).toEqual(here);
 });
 
 it("gives up the coordinator's host where its name is unknown, and not the other addresses", async () => {
-  const run = { coordinatorAddress: 'tcp://nobody.invalid:5', isBeside: false };
+  const unknown = new CoordinatorHost('tcp://nobody.invalid:5');
   const offered = { tcp: ['tcp://*:9', 'tcp://10.8.0.1:9'], hostId: 'a', publicKey: undefined };
-  expect(await addressesToTry(offered, 'b', run, other)).toEqual(['tcp://10.8.0.1:9']);
+  expect(await addressesToTry(offered, 'b', unknown, other)).toEqual(['tcp://10.8.0.1:9']);
+});
+
+it("keeps the last addresses of the coordinator's host while its name is unknown", async () => {
+  const answers = [['10.7.0.1'], undefined, ['10.7.0.9'], undefined];
+  const host = new CoordinatorHost('tcp://run-0.run:5', async (name) => {
+    const answer = answers.shift();
+    if (answer === undefined) throw new NotThereError(`${name} is not known here`, 'unknown');
+    return answer;
+  });
+  const offered = { tcp: ['tcp://*:9'], hostId: 'a', publicKey: undefined };
+  const tried: string[][] = [];
+  for (let i = 0; i < 4; i++) tried.push(await addressesToTry(offered, 'b', host, other));
+  expect(tried.flat()).toEqual(['tcp://10.7.0.1:9', 'tcp://10.7.0.1:9', 'tcp://10.7.0.9:9', 'tcp://10.7.0.9:9']);
 });
 
 it('tries a link-local address on each interface that has one', async () => {
   const offered = { tcp: ['tcp://[fe80::1]:9'], hostId: 'a', publicKey: undefined };
-  expect(await addressesToTry(offered, 'b', byCable, other)).toEqual(['tcp://[fe80::1%eth1]:9']);
+  expect(await addressesToTry(offered, 'b', undefined, other)).toEqual(['tcp://[fe80::1%eth1]:9']);
 });

@@ -140,6 +140,66 @@ describe('batches', () => {
     expect(decodeBatch({ sampleCount: 1, fields: slice.fields }, slice.payload)).toEqual(samplesOf(batch, 1, 1));
   });
 
+  describe('of a text', () => {
+    /** Targets are the tokens one position further. */
+    const textOf = (sampleCount: number, T: number, number: (i: number) => number): Batch => {
+      const numbers = Array.from({ length: sampleCount * (T + 1) }, (_, i) => number(i));
+      const from = (shift: number) =>
+        Int32Array.from({ length: sampleCount * T }, (_, i) => numbers[Math.floor(i / T) * (T + 1) + (i % T) + shift]!);
+      const starts = { shape: [T], data: new Int32Array(sampleCount * T).fill(-1) };
+      return {
+        sampleCount,
+        arrays: { tokens: { shape: [T], data: from(0) }, targets: { shape: [T], data: from(1) }, starts },
+      };
+    };
+    const extra = (batch: Batch) => 4 * batch.arrays['starts']!.data.length;
+
+    it.each([
+      ['of two bytes', 65_535, 2],
+      ['of four bytes where a token needs them', 65_536, 4],
+    ])('travel as windows %s', (_, token, bytes) => {
+      for (const sampleCount of [1, 3, 8]) {
+        const text = textOf(sampleCount, 1_024, (i) => (i * i + token) % (token + 1));
+        const { fields: sent, payload: windows } = encodeBatch(text);
+        expect(windows.length - extra(text)).toBe(Math.ceil((sampleCount * 1_025 * bytes) / 4) * 4);
+        const message = { ...evaluate, sampleCount, fields: sent };
+        expect(decodeCoordinatorMessage(encodeMessage(message))).toEqual(message);
+        expect(decodeBatch(message, windows)).toEqual(text);
+      }
+    });
+
+    it('travel as they are if a target is masked, or is another token', () => {
+      for (const [at, value] of [
+        [2, -1],
+        [4, 3],
+      ] as const) {
+        const text = textOf(2, 5, (i) => i);
+        text.arrays['targets']!.data[at] = at === 4 ? -value : value + 7;
+        const { fields: sent, payload: whole } = encodeBatch(text);
+        expect(whole.length).toBe(4 * 3 * 10);
+        expect(decodeBatch({ sampleCount: 2, fields: sent }, whole)).toEqual(text);
+      }
+    });
+
+    it('are refused without two arrays of one length', () => {
+      const { fields: sent, payload: windows } = encodeBatch(textOf(2, 5, (i) => i));
+      const [tokens, targets, starts] = sent;
+      const wrong = [
+        [tokens!],
+        [tokens!, { ...targets!, shape: [6] }],
+        [tokens!, { ...targets!, dtype: 'float32' as const }],
+        [tokens!, { ...targets!, window: 'uint16' as const }, starts!],
+        [{ ...tokens!, shape: [5, 1] }, targets!],
+      ];
+      for (const given of wrong) {
+        expect(() => decodeBatch({ sampleCount: 2, fields: given }, windows)).toThrow(/expected two int32 arrays/);
+      }
+      expect(() => decodeBatch({ sampleCount: 2, fields: sent }, windows.subarray(4))).toThrow(/expected 64 bytes/);
+      const again = [tokens!, { ...targets!, name: 'tokens' }];
+      expect(() => decodeBatch({ sampleCount: 2, fields: again }, windows.subarray(0, 24))).toThrow(/tokens twice/);
+    });
+  });
+
   it('may be empty', () => {
     const { arrays } = decodeBatch({ sampleCount: 0, fields }, undefined);
     expect(Object.values(arrays).map(({ data }) => data.length)).toEqual([0, 0, 0]);

@@ -24,7 +24,7 @@ async function firstStep(name: string) {
   const batch = { sampleCount: 2, arrays: { tokens: { data, shape }, targets: { data, shape } } };
   const ready: number[] = [];
   const sums = await replica.step(
-    { step: 1, sampleFrom: 0, batch, globalWeight: 16, isAlone: false, trace: false },
+    { step: 1, sampleFrom: 0, batch, globalWeight: 16, worldSize: 2, trace: false },
     (bucket) => ready.push(bucket),
   );
   await vi.waitFor(() => expect(ready).toHaveLength(built.buckets.length));

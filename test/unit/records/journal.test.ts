@@ -313,3 +313,46 @@ describe('size and syncs', () => {
     expect(events).toHaveLength(4);
   });
 });
+
+describe('a coordinator at another place', () => {
+  const place = { address: 'tcp://10.7.0.9:1', advertise: 'tcp://train.example:1' };
+
+  test('is found there, with everything else as it was, and appended to', async () => {
+    const path = newPath();
+    await written(path, someSteps);
+    const before = reopened(path).recovered!;
+    const { journal } = Journal.open(path, noWarning, { disk: quickDisk });
+    journal.relocate(place);
+    expect(reopened(path)).toEqual({ recovered: { ...before, ...place }, warnings: [] });
+    journal.append(term(3, 3));
+    await journal.close();
+    expect(reopened(path).recovered).toMatchObject({ ...place, term: 3 });
+    const back = Journal.open(path, noWarning, { disk: quickDisk }).journal;
+    back.relocate({ address: 'tcp://10.7.0.1:1', advertise: undefined });
+    await back.close();
+    expect(reopened(path).recovered).toMatchObject({ address: 'tcp://10.7.0.1:1', advertise: undefined, step: 3 });
+  });
+
+  test('on a disk that refuses: the file stays as it was, and the next record brings both', async () => {
+    const path = newPath();
+    await written(path, someSteps);
+    const before = reopened(path).recovered!;
+    const warnings: string[] = [];
+    let isFull = true;
+    const disk = {
+      ...quickDisk,
+      create: (beside: string) => {
+        if (isFull) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+        return quickDisk.create(beside);
+      },
+    };
+    const { journal } = Journal.open(path, (message) => warnings.push(message), { disk });
+    journal.relocate(place);
+    expect(reopened(path).recovered).toEqual(before);
+    expect(warnings).toEqual([expect.stringMatching(/^cannot write .*: .*; the run continues/)]);
+    isFull = false;
+    journal.append(term(3, 3));
+    await journal.close();
+    expect(reopened(path).recovered).toMatchObject({ ...place, term: 3 });
+  });
+});

@@ -13,6 +13,7 @@ import {
   openJournal,
   type ResumePoint,
   reachable,
+  returnTimeoutMs,
 } from '../../../src/run/resumePoint.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
 
@@ -102,6 +103,22 @@ it.each([
     is: { address: 'tcp://10.7.0.9:5555', advertise: name },
     finds: true,
   },
+  // The port is that of the name, or the one that was listened on.
+  {
+    was: { address: 'tcp://10.7.0.1:5555', advertise: 'tcp://train.example:0' },
+    is: { address: 'tcp://10.7.0.9:5555', advertise: name },
+    finds: true,
+  },
+  {
+    was: { address: 'tcp://10.7.0.1:5555', advertise: 'tcp://train.example:0' },
+    is: { address: 'tcp://10.7.0.9:5556', advertise: 'tcp://train.example:0' },
+    finds: false,
+  },
+  {
+    was: { address: 'tcp://10.7.0.1:5555', advertise: name },
+    is: { address: 'tcp://10.7.0.9:5555', advertise: 'tcp://other.example:5555' },
+    finds: false,
+  },
 ])('workers of a coordinator at $was find one at $is: $finds', async ({ was, is, finds }) => {
   const warnings: string[] = [];
   const messages = { note: () => {}, warn: (message: string) => void warnings.push(message), progress: () => () => {} };
@@ -113,4 +130,46 @@ it.each([
   expect(point?.recovered).toMatchObject(was);
   expect(reachable(point, found(is), messages)).toBe(finds ? point : undefined);
   expect(warnings).toHaveLength(finds ? 0 : 1);
+});
+
+const coordinators: { of: string; was: string; is: string; member: { host: string }; finds: boolean }[] = [
+  { of: 'this machine', was: '0.0.0.0', is: '0.0.0.0', member: { host }, finds: true },
+  { of: 'this machine', was: '0.0.0.0', is: '10.7.0.1', member: { host }, finds: false },
+  { of: 'another machine', was: '0.0.0.0', is: '0.0.0.0', member: { host: 'elsewhere' }, finds: false },
+  // An address that moved from one machine to the other.
+  { of: 'another machine', was: '10.7.0.1', is: '10.7.0.1', member: { host: 'elsewhere' }, finds: true },
+  { of: 'another machine', was: '10.7.0.1', is: '10.7.0.9', member: { host: 'elsewhere' }, finds: false },
+];
+
+it.each(coordinators)(
+  'a local worker of $of whose coordinator listened on $was finds one that listens on $is: $finds; one that joined does',
+  async ({ was, is, member, finds }) => {
+    const notes: string[] = [];
+    const messages = { note: (line: string) => void notes.push(line), warn: expect.fail, progress: () => () => {} };
+    const at = (address: string) => ({ address: `tcp://${address}:5555`, advertise: name });
+    const { journal } = openJournal(folder, at(was), { point: undefined, startStep: 0, messages });
+    const members = [
+      { worker: 'local-0000', pid, process: processWord(pid), ...member },
+      { worker: 'remote-b-1-0', host: 'b', pid: 1 },
+    ];
+    journal.append({ kind: 'term', term: 1, step: 0, members });
+    await journal.close();
+    const point = reachable(findWaitingWorkers(folder, 0, messages), at(is), messages);
+    expect(point?.resumed.workers).toEqual([...(finds ? ['local-0000'] : []), 'remote-b-1-0']);
+    expect(notes.slice(1)).toEqual(
+      finds ? [] : ['local-0000 looked for their coordinator on its former machine: starting others'],
+    );
+    // The next coordinator learns where this one was.
+    await openJournal(folder, at(is), { point, startStep: 0, messages }).journal.close();
+    expect(findWaitingWorkers(folder, 0, messages)?.recovered).toEqual({ ...point?.recovered, ...at(is) });
+  },
+);
+
+it('waits longer for workers that look for a name, which may lead to the former address for some time', () => {
+  const config = configSchema.parse({ comm: { joinTimeoutMs: 50_000, rejoinTimeoutMs: 600_000 } });
+  expect(returnTimeoutMs(config, name)).toBe(50_000);
+  expect(returnTimeoutMs(configSchema.parse({ comm: { rejoinTimeoutMs: 7_000 } }), name)).toBe(7_000);
+  for (const given of [undefined, 'tcp://10.7.0.1:5555', 'tcp://[fd00::1]:5555']) {
+    expect(returnTimeoutMs(config, given)).toBeUndefined();
+  }
 });

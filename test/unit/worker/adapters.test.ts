@@ -35,7 +35,7 @@ async function built(name: 'native' | 'tfjs') {
 }
 
 async function train({ replica }: TrackedReplica): Promise<void> {
-  const step = { step: 1, sampleFrom: 0, batch, globalWeight: 16, isAlone: true, trace: false };
+  const step = { step: 1, sampleFrom: 0, batch, globalWeight: 16, worldSize: 1, trace: false };
   await replica.step(step, (bucket) => replica.reduced(bucket));
   await replica.apply({ step: 1, learningRate: 0.1, gradNorm: await replica.gradNorm() });
 }

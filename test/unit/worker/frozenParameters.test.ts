@@ -43,7 +43,7 @@ async function train({ replica }: TrackedReplica): Promise<void> {
     tokens.map((token) => (token + 1) % vocabSize),
     8,
   );
-  await replica.step({ step: 1, sampleFrom: 0, batch, globalWeight: 16, isAlone: true, trace: false }, (bucket) =>
+  await replica.step({ step: 1, sampleFrom: 0, batch, globalWeight: 16, worldSize: 1, trace: false }, (bucket) =>
     replica.reduced(bucket),
   );
   await replica.apply({ step: 1, learningRate: 0.1, gradNorm: await replica.gradNorm() });

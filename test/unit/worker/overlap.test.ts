@@ -169,7 +169,7 @@ async function makeTasks(times: DeviceTimes, microBatches: number) {
   const step = (sampleCount: number) => {
     const numbers = { shape: [8], data: new Int32Array(8 * sampleCount) };
     const batch = { sampleCount, arrays: { tokens: numbers, targets: numbers } };
-    return tasks.step({ attempt: 1, step: 1, sampleFrom: 0, batch, globalWeight: 1, isAlone: true, trace: false });
+    return tasks.step({ attempt: 1, step: 1, sampleFrom: 0, batch, globalWeight: 1, worldSize: 1, trace: false });
   };
   return { tasks, blocks, timed, step, close: () => port1.close() };
 }

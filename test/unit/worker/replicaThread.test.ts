@@ -8,7 +8,7 @@ const task: Omit<StepTask, 'attempt'> = {
   sampleFrom: 0,
   batch: { sampleCount: 0, arrays: {} },
   globalWeight: 1,
-  isAlone: false,
+  worldSize: 2,
   trace: false,
 };
 

@@ -1244,6 +1244,19 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(lost.assigned().map(([, step]) => step)).toEqual([5, 6]);
   });
 
+  it('waits longer for the first that has the state, where a name may lead them astray, and then as long as ever', () => {
+    const changes = { ...quiet, maxSteps: 20, localWorkers: [], open: true, returnTimeoutMs: 4_000 };
+    const late = new Script(changes, resumed).tick(3_900);
+    expect(late.state.missing).toHaveLength(2);
+    late.join('w0', { step: 7, term: 2 }).prepared('w0').tick(3_901);
+    expect(late.state.missing).toEqual([]);
+    expect(late.state.step).toBe(7);
+
+    const lost = new Script(changes, resumed).tick(3_900).join('w2').prepared('w2').join('w3').prepared('w3');
+    expect(lost.kinds()).not.toContain('rewind');
+    expect(lost.tick(4_001).kinds()).toContain('rewind');
+  });
+
   it('starts those that do not come back', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 7, term: 2 }).prepared('w0');
     script.nowMs = 900;

@@ -1,0 +1,213 @@
+/**
+ * The checkpoints of a run as objects of a store, below a prefix: the files of a folder on a disk, with the same names and bytes. A store cannot
+ * rename, so `manifest.json` is written last, and only what has one is a checkpoint. It is deleted first. No object is ever written twice: the
+ * second checkpoint of a step gets a folder of its own, `step-00000100.2`, and then the first is removed.
+ */
+import type { OutputFile } from '../base/diskOperations.ts';
+import { messageOf } from '../base/errors.ts';
+import { inFolder, objectPath } from '../base/objectPath.ts';
+import { fateOfWord, placeWord, processWord } from '../base/processes.ts';
+import { openBucket } from '../objectStore/buckets.ts';
+import type { BucketClient } from '../objectStore/client.ts';
+import {
+  abortUpload,
+  deleteObject,
+  headObject,
+  type ListedObject,
+  listObjects,
+  listUploads,
+} from '../objectStore/objects.ts';
+import { ObjectUpload } from '../objectStore/upload.ts';
+import type { CheckpointDraft, CheckpointPlace, PlacedCheckpoint, Warn } from './checkpointPlace.ts';
+import { FOREIGN_WRITER_IDLE_MS, stepFolderName, stepOfFolderName } from './folderNames.ts';
+import { MANIFEST_FILE } from './manifest.ts';
+
+/** The step, and the number of its folder from the second on. */
+const FOLDER_NAME = /^(step-\d{8,15})(?:\.([2-9]|[1-9]\d{1,3}))?$/;
+/** Metadata of every object: who wrote it. */
+const WRITER = 'lockstep-writer';
+
+/** Folders that this process writes. */
+const ownFolders = new Set<string>();
+
+/** One folder of objects. */
+interface StoredFolder {
+  readonly name: string;
+  readonly step: number;
+  readonly number: number;
+  readonly objects: ListedObject[];
+  readonly isWhole: boolean;
+}
+
+/** @param directory `s3://BUCKET/PREFIX` */
+export function objectCheckpoints(directory: string, warn: Warn): CheckpointPlace {
+  const { client, key: prefix } = openBucket(directory);
+  const place = { client, prefix, warn };
+  return {
+    async list() {
+      const newest = new Map<number, StoredFolder>();
+      for (const folder of await foldersOf(place)) {
+        const other = newest.get(folder.step);
+        if (folder.isWhole && (other === undefined || other.number < folder.number)) newest.set(folder.step, folder);
+      }
+      return [...newest.values()]
+        .map(({ step, name }): PlacedCheckpoint => ({ step, path: inFolder(directory, name) }))
+        .sort((a, b) => b.step - a.step);
+    },
+    draft: (step) => new ObjectDraft(place, step),
+    // A bucket has no size.
+    roomProblem: async () => undefined,
+    remove: ({ step }) => removeStep(place, step),
+    recover: () => recover(place),
+  };
+}
+
+interface Place {
+  readonly client: BucketClient;
+  readonly prefix: string;
+  readonly warn: Warn;
+}
+
+class ObjectDraft implements CheckpointDraft {
+  readonly #place: Place;
+  readonly #step: number;
+  #name: string;
+  #isVisible = false;
+  #replaced: readonly string[] = [];
+  #last: ObjectUpload | undefined;
+
+  constructor(place: Place, step: number) {
+    this.#place = place;
+    this.#step = step;
+    this.#name = stepFolderName(step);
+  }
+
+  get path(): string {
+    return objectPath({ bucket: this.#place.client.bucket, key: keyIn(this.#place, this.#name) });
+  }
+
+  get isVisible(): boolean {
+    return this.#isVisible;
+  }
+
+  async begin(): Promise<void> {
+    // Again and again: those of a machine that has gone are removed when they are an hour old.
+    await recover(this.#place);
+    const all = await foldersOf(this.#place, stepFolderName(this.#step));
+    const before = all.filter(({ step }) => step === this.#step);
+    const number = 1 + Math.max(0, ...before.map((folder) => folder.number));
+    this.#name = number === 1 ? this.#name : `${this.#name}.${number}`;
+    this.#replaced = before.filter(({ isWhole }) => isWhole).map(({ name }) => name);
+    ownFolders.add(this.path);
+  }
+
+  async createFile(name: string): Promise<OutputFile> {
+    const { client } = this.#place;
+    const metadata = { [WRITER]: `${placeWord()} ${process.pid} ${processWord()}` };
+    this.#last = new ObjectUpload(client, keyIn(this.#place, this.#name, name), metadata);
+    return this.#last;
+  }
+
+  /** The manifest has made it visible. */
+  async publish(): Promise<void> {
+    this.#isVisible = true;
+    ownFolders.delete(this.path);
+    for (const name of this.#replaced) await removeFolder(this.#place, name).catch(() => undefined); // removed with its step
+  }
+
+  async discard(): Promise<void> {
+    try {
+      // A manifest whose writing failed may be there all the same.
+      await this.#last?.close();
+      await abortUploads(this.#place, this.#name);
+      await removeFolder(this.#place, this.#name);
+    } catch {
+      // The store cannot be reached. The next writer removes the leftovers, which have no manifest.
+    } finally {
+      ownFolders.delete(this.path);
+    }
+  }
+}
+
+function keyIn({ prefix }: Place, ...names: readonly string[]): string {
+  return [...(prefix === '' ? [] : [prefix]), ...names].join('/');
+}
+
+/** The folders whose names begin with `start`. */
+async function foldersOf(place: Place, start = 'step-'): Promise<StoredFolder[]> {
+  const found = new Map<string, ListedObject[]>();
+  const prefix = keyIn(place, '');
+  for await (const object of listObjects(place.client, keyIn(place, start))) {
+    const [name = '', file, ...more] = object.key.slice(prefix.length).split('/');
+    if (file === undefined || more.length > 0) continue;
+    found.set(name, [...(found.get(name) ?? []), object]);
+  }
+  return [...found].flatMap(([name, objects]): StoredFolder[] => {
+    const [, stepName, number] = FOLDER_NAME.exec(name) ?? [];
+    const step = stepName === undefined ? undefined : stepOfFolderName(stepName);
+    if (step === undefined) return [];
+    const isWhole = objects.some(({ key }) => key.endsWith(`/${MANIFEST_FILE}`));
+    return [{ name, step, number: Number(number ?? 1), objects, isWhole }];
+  });
+}
+
+/** All folders of the step, older ones first: a kill in between leaves the newest. */
+async function removeStep(place: Place, step: number): Promise<void> {
+  const folders = (await foldersOf(place, stepFolderName(step))).filter((each) => each.step === step && each.isWhole);
+  for (const { name } of folders.sort((a, b) => a.number - b.number)) await removeFolder(place, name);
+}
+
+/** Its manifest first, so that no half-deleted folder counts as a checkpoint. */
+async function removeFolder(place: Place, name: string): Promise<void> {
+  const { client } = place;
+  await deleteObject(client, keyIn(place, name, MANIFEST_FILE));
+  for await (const { key } of listObjects(client, keyIn(place, name, ''))) await deleteObject(client, key);
+}
+
+async function abortUploads(place: Place, name: string): Promise<void> {
+  const { client } = place;
+  for (const { key, id } of await listUploads(client, keyIn(place, name, ''))) await abortUpload(client, key, id);
+}
+
+/**
+ * Removes folders without a manifest, and open uploads, whose writer has ended; one on another machine when it has been idle for an hour. Also
+ * what a second checkpoint of the same step has replaced.
+ */
+async function recover(place: Place): Promise<void> {
+  const { client } = place;
+  try {
+    const all = await foldersOf(place);
+    const folders = all.filter(({ isWhole }) => !isWhole);
+    for (const { name, step, number } of all.filter(({ isWhole }) => isWhole)) {
+      const isReplaced = all.some((other) => other.isWhole && other.step === step && other.number > number);
+      if (isReplaced) await removeFolder(place, name);
+    }
+    const uploads = await listUploads(client, keyIn(place, 'step-'));
+    const names = new Set([
+      ...folders.map(({ name }) => name),
+      ...uploads.map(({ key }) => key.split('/').at(-2) ?? ''),
+    ]);
+    for (const name of names) {
+      if (!FOLDER_NAME.test(name) || ownFolders.has(client.pathOf(keyIn(place, name)))) continue;
+      const objects = folders.find((folder) => folder.name === name)?.objects ?? [];
+      const started = uploads.filter(({ key }) => key.startsWith(keyIn(place, name, '')));
+      const changedMs = Math.max(...objects.map((each) => each.changedMs), ...started.map((each) => each.startedMs));
+      if (!(await isAbandoned(client, objects, Date.now() - changedMs))) continue;
+      await abortUploads(place, name);
+      if (objects.length > 0) await removeFolder(place, name);
+    }
+  } catch (error) {
+    place.warn(`what a killed writer left in ${client.pathOf(place.prefix)} could not be removed: ${messageOf(error)}`);
+  }
+}
+
+/** The process that wrote the first object has ended. */
+async function isAbandoned(client: BucketClient, objects: readonly ListedObject[], idleMs: number): Promise<boolean> {
+  if (idleMs > FOREIGN_WRITER_IDLE_MS) return true;
+  const [first] = objects;
+  const writer = first && (await headObject(client, first.key))?.metadata[WRITER];
+  const [where, pid, word] = writer?.split(' ') ?? [];
+  if (where !== placeWord() || pid === undefined || word === undefined) return false;
+  if (Number(pid) === process.pid && word === processWord()) return true;
+  return fateOfWord(Number(pid), word) === 'gone';
+}

@@ -1,0 +1,117 @@
+/**
+ * Reads complete files, or objects of a store, by their path. A reader of a checkpoint, shards or a tokenizer does not need to know where
+ * they are.
+ */
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { nodeDisk } from '../base/diskOperations.ts';
+import { UserError } from '../base/errors.ts';
+import { isObjectPath } from '../base/objectPath.ts';
+import { readBoundedFile, readFailure } from '../base/strictJson.ts';
+import { hashFile, isFile, readFully } from '../base/wholeFiles.ts';
+import { openBucket } from './buckets.ts';
+import { openObject, rangeBytes } from './objectReader.ts';
+import { getRange, hasObjects, headObject } from './objects.ts';
+
+/** A file or object that is open for reading. */
+export interface StoredFile {
+  readonly bytes: number;
+  /** Fills `into` from `position` on. @throws UserError if the file ends before, PeerError if reading fails */
+  read(into: Uint8Array, position: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** @throws UserError if it is missing or not a file; PeerError if that is unknown */
+export async function openStored(path: string): Promise<StoredFile> {
+  if (isObjectPath(path)) {
+    const { client, key } = openBucket(path);
+    return await openObject(client, key);
+  }
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, 'r');
+    const found = await handle.stat();
+    if (!found.isFile()) throw new UserError(`${path} is not a regular file`);
+    const opened = handle;
+    return {
+      bytes: found.size,
+      read: (into, position) => readFully(opened, into, position, path),
+      close: () => opened.close(),
+    };
+  } catch (error) {
+    await handle?.close();
+    throw error instanceof UserError ? error : readFailure(path, error);
+  }
+}
+
+/** False if the path cannot be a file; PeerError if that is unknown. */
+export async function isStored(path: string): Promise<boolean> {
+  if (!isObjectPath(path)) return await isFile(path);
+  const { client, key } = openBucket(path);
+  return key !== '' && (await headObject(client, key)) !== undefined;
+}
+
+/** Whether the folder exists, or objects whose path begins with it. */
+export async function isStoredFolder(path: string): Promise<boolean> {
+  if (isObjectPath(path)) {
+    const { client, key } = openBucket(path);
+    return await hasObjects(client, key === '' ? '' : `${key}/`);
+  }
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+/**
+ * Its size in bytes.
+ * @throws UserError if it is missing or not a file; PeerError if reading fails
+ */
+export async function sizeOfStored(path: string): Promise<number> {
+  if (isObjectPath(path)) return (await openStored(path)).bytes;
+  const found = await stat(path).catch((error: unknown) => {
+    throw readFailure(path, error);
+  });
+  if (!found.isFile()) throw new UserError(`${path} is not a regular file`);
+  return found.size;
+}
+
+/** Everything in it, at most `bytesMax` bytes. @throws UserError if it is missing, not a file, or larger; PeerError if reading fails */
+export async function readStored(path: string, bytesMax: number): Promise<Buffer> {
+  if (!isObjectPath(path)) return await readBoundedFile(path, bytesMax);
+  const { client, key } = openBucket(path);
+  const facts = await headObject(client, key);
+  if (facts === undefined) throw new UserError(`${path} is missing`);
+  if (facts.bytes > bytesMax) throw new UserError(`${path} has ${facts.bytes} bytes: expected at most ${bytesMax}`);
+  const content = await getRange(client, key, { start: 0, end: facts.bytes, tag: facts.tag });
+  if (content === undefined) throw new UserError(`${path} is missing`);
+  return content;
+}
+
+/** The sha256 of its `bytes` bytes, in lower-case hex. If an object has the `expected` one, later reads of it are verified. */
+export async function hashStored(path: string, bytes: number, expected?: string): Promise<string> {
+  if (!isObjectPath(path)) return await hashFile(path, bytes);
+  const { client, key } = openBucket(path);
+  const object = await openObject(client, key);
+  try {
+    return await object.hash(expected);
+  } finally {
+    await object.close();
+  }
+}
+
+/** Writes an object to a new file, piece by piece. */
+export async function downloadStored(from: string, to: string): Promise<void> {
+  const object = await openStored(from);
+  const file = await nodeDisk.createFile(to);
+  try {
+    const piece = new Uint8Array(Math.min(rangeBytes, object.bytes));
+    for (let at = 0; at < object.bytes; at += piece.length) {
+      const part = piece.subarray(0, Math.min(piece.length, object.bytes - at));
+      await object.read(part, at);
+      await file.write(part);
+    }
+    await file.sync();
+  } finally {
+    await Promise.all([object.close(), file.close()]);
+  }
+}
