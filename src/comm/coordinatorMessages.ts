@@ -39,9 +39,12 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     step: count,
     /** The term in which that step was committed. */
     committedTerm: count,
-    /** `keep`: what the replica holds is the state. `initialise`: make the initial one again. `receive`: stateChunks follow. */
-    state: z.enum(['keep', 'initialise', 'receive']),
-    /** Stream the state to the coordinator, which passes it on. */
+    /**
+     * `keep`: what the replica holds is the state. `initialise`: make the initial one again. `receive`: stateChunks follow. `follow`: the
+     * previous rank sends it, in frames of the ring.
+     */
+    state: z.enum(['keep', 'initialise', 'receive', 'follow']),
+    /** Send the state to the next rank, while it comes if it has to come. */
     send: z.boolean(),
     /** Answer with the hash of the state. */
     verify: z.boolean(),

@@ -127,7 +127,10 @@ export interface StepTimings extends z.infer<typeof stepTimings> {}
 
 /** One piece of a state stream: part after part, each in the order of the tensor table. */
 const stateStream = {
-  /** A checkpoint goes from a member to the coordinator; a transfer from a member or a checkpoint to a worker that has no state. */
+  /**
+   * A checkpoint goes from a member to the coordinator. A transfer goes from a checkpoint to the first of the workers without a state; between two ranks, whose
+   * chunks travel in the ring, only the acknowledgements are messages.
+   */
   purpose: z.enum(['checkpoint', 'transfer']),
   term: count,
   step: count,
@@ -136,8 +139,6 @@ const stateStream = {
 export const stateChunk = z.object({ type: z.literal('stateChunk'), ...stateStream });
 /** Received and stored up to this offset: the sender may continue. */
 export const stateAck = z.object({ type: z.literal('stateAck'), ...stateStream });
-/** What a stream of state is for. */
-export type StreamPurpose = z.infer<typeof stateChunk>['purpose'];
 
 export const stateClaim = z.object({
   /** Updates applied to the replica; 0 is the initial state. */

@@ -13,7 +13,7 @@
  *     W→C join      with the step that its replica is at         C→W welcome | refused
  *     W→C referenceWanted  what a policy is compared with, piece by piece, if the run has it   C→W referenceChunk
      W→C prepared  the replica is built: it may be taken in at the next step boundary
- *     C→W form      a new term: rank, ring neighbours, and whether to keep the state, to receive it, or to send it to others
+ *     C→W form      a new term: rank, ring neighbours, and whether to keep the state, to receive it, and to pass it on to the next rank
  *     W→C ready     (with a hash of the state, where somebody received it: all ranks must agree)
  *     C→W proceed   train; a term begins held
  *     C→W assign    step s+1 while step s runs: one step ahead
@@ -36,7 +36,7 @@ import { type CoordinatorMessage, coordinatorMessage } from './coordinatorMessag
 import { anyJoin, type WorkerMessage, workerMessage } from './workerMessages.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 11;
+export const protocolVersion = 12;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;

@@ -83,6 +83,16 @@ export interface RingObserver {
   chunk(header: RingHeader, startMs: number, endMs: number): void;
 }
 
+/** How a rank takes part in handing the state of a term round, before the first step. */
+export interface StatePassage {
+  /** Told of the pieces from the previous rank, in order; the bytes may be overwritten when it returns. Absent: none is expected. */
+  readonly onPiece?: (offset: number, payload: Uint8Array) => void;
+  /** Whether the next rank still waits for pieces of this one. */
+  readonly isSending: () => boolean;
+  /** The ring does not work: it has been left. */
+  readonly onBroken: (error: RingError) => void;
+}
+
 /** Statistics of the step begun last. */
 export interface RingStats {
   readonly bytesSent: number;
@@ -135,6 +145,7 @@ export class RingAllReduce {
   #unfinished = 0;
   #done = new Completion();
   #nextGone: string | undefined;
+  #passage: StatePassage | undefined;
 
   readonly #early: EarlyFrames;
   #stopTimer: (() => void) | undefined;
@@ -162,10 +173,41 @@ export class RingAllReduce {
     this.#plan = undefined;
     this.#step = -1;
     this.#nextGone = undefined;
+    this.#counts = { ...this.#counts, framesReceived: 0 };
     this.#state = { kind: 'formed' };
     const { link, reachTimeoutMs } = this.#options;
     if (place.worldSize > 1) link.connect(place.next, place.previous, reachTimeoutMs);
     this.#forgetEarly((header) => header.term < place.term);
+  }
+
+  /** Hands the state of `step` round, between `form` and the first step. Pieces that have come already are handed over at once. */
+  pass(step: number, passage: StatePassage): void {
+    this.#passage = passage;
+    if (this.#nextGone !== undefined && passage.isSending()) {
+      this.#failNext(this.#nextGone);
+      return;
+    }
+    const { term } = this.#place;
+    const isPiece = (header: RingHeader) => header.phase === 'state' && header.term === term && header.step === step;
+    for (const { header, payload } of this.#early.take(isPiece)) this.#takePiece(header, payload);
+  }
+
+  /** Sends a piece of the state to the next rank; the bytes must not change any more. Without effect after a failure. */
+  sendPiece(step: number, offset: number, payload: Uint8Array): void {
+    if (this.#state.kind !== 'formed') return;
+    if (this.#nextGone !== undefined) {
+      this.#failNext(this.#nextGone);
+      return;
+    }
+    const { term, rank } = this.#place;
+    const place = { bucket: Math.floor(offset / 2 ** 32), chunk: offset % 2 ** 32, segment: 0 };
+    const header = encodeRingHeader({ term, step, phase: 'state', ...place, rank }, this.#header);
+    this.#options.link.send(header, payload);
+  }
+
+  /** A piece of the state has come another way: statistics have it as a frame, by which the coordinator sees that something moves. */
+  countPiece(): void {
+    this.#counts.framesReceived++;
   }
 
   /** Opens a step. No bucket is started by it. */
@@ -175,6 +217,7 @@ export class RingAllReduce {
       `a step begins between steps of a formed ring, not when it is ${this.#state.kind}`,
     );
     invariant(step.step > this.#step, `step ${step.step} begins after step ${this.#step}`);
+    this.#passage = undefined;
     this.#prepare(step);
     this.#step = step.step;
     this.#state = { kind: 'active', step: step.step };
@@ -220,6 +263,7 @@ export class RingAllReduce {
   /** Ends the step, if there is one, and leaves the ring: nothing is sent or kept until `form`. */
   abort(reason: Error): void {
     this.#stopWatch();
+    this.#passage = undefined;
     this.#state = { kind: 'idle' };
     this.#options.link.disconnect();
     // Frames of the term that follows may have come already.
@@ -271,6 +315,12 @@ export class RingAllReduce {
     }
     if (header.term > this.#place.term) return this.#early.keep(header, payload);
     if (header.rank !== this.#previous()) return this.#malformed(`it is from rank ${header.rank}`);
+    if (header.phase === 'state') {
+      const isBeforeSteps = this.#state.kind === 'formed' && this.#step === -1;
+      return isBeforeSteps && this.#passage === undefined
+        ? this.#early.keep(header, payload)
+        : this.#takePiece(header, payload);
+    }
     if (this.#state.kind === 'active' && header.step === this.#step) {
       const reduction = this.#reductions[header.bucket];
       if (!reduction) return this.#malformed(`bucket ${header.bucket} of ${this.#reductions.length} does not exist`);
@@ -284,9 +334,22 @@ export class RingAllReduce {
     return this.#state.kind === 'idle' || (this.#state.kind === 'active' ? step < this.#step : step <= this.#step);
   }
 
+  #takePiece(header: RingHeader, payload: Uint8Array): undefined {
+    const { onPiece } = this.#passage ?? {};
+    if (onPiece === undefined) return this.#malformed('no state is expected');
+    this.#counts.framesReceived++;
+    try {
+      onPiece(header.bucket * 2 ** 32 + header.chunk, payload);
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error;
+      this.#failPrevious(`sent another piece of the state: ${error.message}`);
+    }
+    return undefined;
+  }
+
   #apply(header: RingHeader, payload: Uint8Array): undefined {
     const reduction = this.#reductions[header.bucket];
-    if (!reduction || this.#state.kind !== 'active') return undefined;
+    if (!reduction || this.#state.kind !== 'active' || header.phase === 'state') return undefined;
     const observer = this.#observer;
     const startMs = observer === undefined ? 0 : this.#options.clock.monotonic();
     const outcome = reduction.accept(header.phase, header.segment, header.chunk, payload);
@@ -354,7 +417,8 @@ export class RingAllReduce {
 
   #onNextGone(reason: string): void {
     this.#nextGone = reason;
-    if (this.#state.kind === 'active' && this.#stopTimer !== undefined) this.#failNext(reason);
+    const isSending = this.#state.kind === 'active' ? this.#stopTimer !== undefined : this.#passage?.isSending();
+    if (isSending) this.#failNext(reason);
   }
 
   #failNext(reason: string): void {
@@ -373,10 +437,16 @@ export class RingAllReduce {
     if (unreached !== undefined) {
       const next = (rank + 1) % worldSize;
       const message = `rank ${next} (next in the ring) cannot be reached at ${unreached} (term ${term}, step ${this.#step})`;
-      this.abort(new RingError(next, message, unreached));
+      this.#break(new RingError(next, message, unreached));
       return;
     }
-    this.abort(new RingError(suspect, `rank ${suspect} (${where}) ${what} (term ${term}, step ${this.#step})`));
+    this.#break(new RingError(suspect, `rank ${suspect} (${where}) ${what} (term ${term}, step ${this.#step})`));
+  }
+
+  #break(error: RingError): void {
+    const passage = this.#passage;
+    this.abort(error);
+    passage?.onBroken(error);
   }
 
   #describe(bucket: number): string {

@@ -16,22 +16,23 @@ import { endianness } from 'node:os';
 import { InvariantError } from '../base/errors.ts';
 import { ringHeaderBytes } from './link.ts';
 
-/** "LSR1": changes with every incompatible change of the layout or of the order of the frames. */
-const magic = 0x3152534c;
+/** "LSR2": changes with every incompatible change of the layout or of the order of the frames. */
+const magic = 0x3252534c;
 
 /** Reduce-scatter sums segments on their way round; all-gather carries the finished ones round. */
 export type RingPhase = 'reduceScatter' | 'allGather';
-const phases = ['reduceScatter', 'allGather'] as const satisfies readonly RingPhase[];
+/** `state`: a piece of the state of a step, before the first step of a term. */
+const phases = ['reduceScatter', 'allGather', 'state'] as const satisfies readonly (RingPhase | 'state')[];
 
 export interface RingHeader {
   term: number;
   step: number;
-  /** Index in the step's list of buckets. */
+  /** Index in the step's list of buckets. In a piece of the state, its offset in units of 2^32 bytes. */
   bucket: number;
-  phase: RingPhase;
+  phase: RingPhase | 'state';
   /** Which of the bucket's worldSize parts. */
   segment: number;
-  /** Index of the chunk in the segment. */
+  /** Index of the chunk in the segment. In a piece of the state, the rest of its offset, in bytes. */
   chunk: number;
   /** The rank that sends the frame. */
   rank: number;

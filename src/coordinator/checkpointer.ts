@@ -154,10 +154,15 @@ export class Checkpointer {
 
 /** Streams a checkpoint's state to one worker, a few chunks ahead of its acknowledgements. */
 export class StateFeed {
+  readonly #chunkBytes: number;
   #sentBytes = 0;
   #acknowledgedBytes = 0;
   #wake: () => void = () => {};
   #stopped = false;
+
+  constructor(chunkBytes = stateChunkBytes) {
+    this.#chunkBytes = chunkBytes;
+  }
 
   /**
    * @param tensors the receiver's, in the order of its state
@@ -171,9 +176,9 @@ export class StateFeed {
     for (const part of stateParts) {
       const names = tensorsOf(part, tensors).map(({ name }) => name);
       for await (const chunk of checkpoint.stream(sourceOf(part, tensors), names)) {
-        for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {
+        for (let start = 0; start < chunk.byteLength; start += this.#chunkBytes) {
           while (
-            this.#sentBytes - this.#acknowledgedBytes > stateChunkBytes * (stateChunksInFlight - 1) &&
+            this.#sentBytes - this.#acknowledgedBytes > this.#chunkBytes * (stateChunksInFlight - 1) &&
             !this.#stopped
           ) {
             await new Promise<void>((resolve) => {
@@ -181,7 +186,7 @@ export class StateFeed {
             });
           }
           if (this.#stopped) return;
-          const piece = chunk.subarray(start, Math.min(start + stateChunkBytes, chunk.byteLength));
+          const piece = chunk.subarray(start, Math.min(start + this.#chunkBytes, chunk.byteLength));
           // A copy, because the stream may reuse its buffer before the link has sent it.
           const offset = this.#sentBytes;
           this.#sentBytes += piece.byteLength;

@@ -97,6 +97,7 @@ export class Coordinator {
     this.#transfers = new StateTransfers({
       store: options.store,
       resume: options.resume,
+      chunkBytes: options.stateChunkBytes,
       forward: (to, at, chunk) => this.#send(to, { type: 'stateChunk', purpose, ...at }, chunk),
       acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose, ...at }),
       onError: (error) => this.#fail(error),
@@ -250,10 +251,8 @@ export class Coordinator {
       this.#writer.warnOfStranger(`refused ${peer}, which asked to join: ${refusal}`);
       return;
     }
-    if (message.type === 'stateChunk') {
-      if (message.purpose === 'checkpoint') this.#checkpointer.receive(peer, message, payload);
-      else this.#transfers.chunk(peer, message, payload);
-    } else if (message.type === 'stateAck') this.#transfers.acknowledged(peer, message);
+    if (message.type === 'stateChunk') this.#checkpointer.receive(peer, message, payload);
+    else if (message.type === 'stateAck') this.#transfers.acknowledged(peer, message);
     else if (message.type === 'trace') this.#traced(peer, message, payload);
     else if (message.type === 'referenceWanted') void this.#sendReference(peer, message.offset);
     const problem = message.type === 'rolledOut' ? this.#rollouts?.receive(message, payload) : undefined;

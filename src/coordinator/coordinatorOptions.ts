@@ -108,6 +108,8 @@ export interface CoordinatorOptions {
   readonly validationText?: TextSize;
   /** Number of tokens of a rank's validation samples evaluated at a time. Default 32,768. */
   readonly evalPartTokens?: number;
+  /** Bytes of a chunk in which a checkpoint's state is sent to a worker. Default: that of the protocol, which workers use. */
+  readonly stateChunkBytes?: number;
   /** The link on which workers join; the caller closes it. */
   readonly server: ControlServer;
   /** Number of workers to wait for before the run starts, and the minimum it continues with. */

@@ -1,11 +1,10 @@
 /**
- * Brings a step's state to workers without one: from a member, whose chunks it forwards (stateRelay.ts), or from a
- * checkpoint (checkpointer.ts).
+ * Brings a step's state to workers without one. Between neighbours it travels round the ring: each passes on what it receives, so the coordinator sends the
+ * state of a checkpoint once (checkpointer.ts), and otherwise only passes on acknowledgements.
  */
 import { PeerError } from '../base/errors.ts';
 import { StateFeed, type StateStore, type StoredState, type StreamPosition } from './checkpointer.ts';
 import type { Effect } from './core/runState.ts';
-import { StateRelay } from './stateRelay.ts';
 
 type Transfer = Extract<Effect, { kind: 'transfer' }>;
 
@@ -13,9 +12,11 @@ export interface StateTransfersOptions {
   readonly store: StateStore;
   /** The checkpoint that the run resumes from, already opened. */
   readonly resume: StoredState | undefined;
+  /** Bytes of a chunk. Default: that of the protocol. */
+  readonly chunkBytes?: number | undefined;
   /** Sends a chunk to a worker. */
   readonly forward: (to: string, at: StreamPosition, chunk: Uint8Array) => void;
-  /** Tells the streaming member that every receiver has everything before this position. */
+  /** Tells the rank that sends to a worker that this one has everything before this position. */
   readonly acknowledge: (from: string, at: StreamPosition) => void;
   /** A checkpoint could not be read. */
   readonly onError: (error: unknown) => void;
@@ -23,8 +24,10 @@ export interface StateTransfersOptions {
 
 export class StateTransfers {
   readonly #options: StateTransfersOptions;
-  readonly #feeds = new Map<string, { feed: StateFeed; term: number }>();
-  #relay: StateRelay | undefined;
+  #feed: { readonly feed: StateFeed; readonly to: string; readonly term: number } | undefined;
+  /** The rank that sends, by the one that receives. */
+  #senders: ReadonlyMap<string, string> = new Map();
+  #term = 0;
   /** Number of transfers so far. */
   #turn = 0;
 
@@ -33,49 +36,38 @@ export class StateTransfers {
   }
 
   /** Replaces the previous transfer. */
-  begin({ from, to, term, step, tensors }: Transfer): void {
-    this.#relay = undefined;
+  begin(transfer: Transfer): void {
+    const { first, passes, term } = transfer;
     this.stop();
     this.#turn++;
-    if (from === 'checkpoint') {
-      void this.#feedCheckpoint({ to, term, step, tensors }).catch(this.#options.onError);
-      return;
-    }
-    const { forward, acknowledge } = this.#options;
-    this.#relay = new StateRelay({ from, to, term, step, forward, acknowledge });
-  }
-
-  /** A chunk from a member that streams its state. */
-  chunk(from: string, { term, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
-    this.#relay?.chunk(from, { term, step, offset }, payload);
+    this.#term = term;
+    this.#senders = new Map(passes.map(({ from, to }) => [to, from]));
+    if (first !== undefined) void this.#feedCheckpoint(first, transfer).catch(this.#options.onError);
   }
 
   /** A worker has everything before `offset`. */
   acknowledged(by: string, { term, step, offset }: StreamPosition): void {
-    this.#relay?.acknowledged(by, { term, step, offset });
-    const feed = this.#feeds.get(by);
-    if (feed?.term === term) feed.feed.acknowledged(offset);
+    if (term !== this.#term) return;
+    const sender = this.#senders.get(by);
+    if (sender !== undefined) this.#options.acknowledge(sender, { term, step, offset });
+    else if (this.#feed?.to === by) this.#feed.feed.acknowledged(offset);
   }
 
   stop(): void {
-    for (const { feed } of this.#feeds.values()) feed.stop();
-    this.#feeds.clear();
+    this.#feed?.feed.stop();
+    this.#feed = undefined;
   }
 
-  async #feedCheckpoint({ to, term, step, tensors }: Omit<Transfer, 'kind' | 'from'>): Promise<void> {
-    const { resume, store, forward } = this.#options;
+  async #feedCheckpoint(to: string, { term, step, tensors }: Transfer): Promise<void> {
+    const { resume, store, forward, chunkBytes } = this.#options;
     const turn = this.#turn;
     const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
     if (checkpoint?.trainer?.step !== step) {
       throw new PeerError(`the checkpoint of step ${step}, from which the run was to resume, can no longer be read`);
     }
     if (turn !== this.#turn) return;
-    await Promise.all(
-      to.map((id) => {
-        const feed = new StateFeed();
-        this.#feeds.set(id, { feed, term });
-        return feed.run(checkpoint, tensors, (offset, chunk) => forward(id, { term, step, offset }, chunk));
-      }),
-    );
+    const feed = new StateFeed(chunkBytes);
+    this.#feed = { feed, to, term };
+    await feed.run(checkpoint, tensors, (offset, chunk) => forward(to, { term, step, offset }, chunk));
   }
 }

@@ -11,6 +11,7 @@ import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { isTelling } from '../comm/flightMessages.ts';
 import type { RingLink, Transport } from '../comm/link.ts';
+import { stateChunkBytes } from '../comm/protocol.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { hostAdd } from '../engine/hostAdd.ts';
@@ -43,6 +44,8 @@ export interface AgentOptions {
   readonly localIndex: number;
   readonly cores: number;
   readonly clock?: Clock;
+  /** Bytes of a chunk of its state. Default: that of the protocol. */
+  readonly stateChunkBytes?: number;
   /** Creates a compute thread or a substitute. */
   readonly makeReplica?: () => Replica;
   /** The process it runs in, as reported to others. */
@@ -76,8 +79,9 @@ export class Agent {
   readonly #options: AgentOptions;
   readonly #ringLink: RingLink;
   readonly #inbox = new Inbox();
-  readonly #checkpointStream = new StateSender((message, payload) => this.#send(message, payload), 'checkpoint');
-  readonly #transferStream = new StateSender((message, payload) => this.#send(message, payload), 'transfer');
+  readonly #checkpointStream: StateSender;
+  /** To the next rank. */
+  readonly #transferStream: StateSender;
   #link: CoordinatorLink | undefined;
   readonly #clock: Clock;
   readonly #held: TrackedReplica;
@@ -94,10 +98,20 @@ export class Agent {
     this.#options = options;
     this.#ringLink = ringLink;
     this.#clock = options.clock ?? systemClock;
+    const { stateChunkBytes: chunkBytes = stateChunkBytes } = options;
+    const purpose = 'checkpoint';
+    this.#checkpointStream = new StateSender((at, chunk) => this.#send({ type: 'stateChunk', purpose, ...at }, chunk), {
+      chunkBytes,
+    });
+    this.#transferStream = new StateSender(
+      ({ term, step, offset }, chunk) => {
+        if (term === this.#status.term) this.#ring?.sendPiece(step, offset, chunk);
+      },
+      { chunkBytes },
+    );
     this.#held = new TrackedReplica({
       makeReplica: options.makeReplica ?? (() => new ReplicaThread()),
       inbox: this.#inbox,
-      send: (message) => this.#send(message),
     });
   }
 

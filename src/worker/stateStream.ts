@@ -3,12 +3,11 @@
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';
-import type { StreamPurpose } from '../comm/messageFields.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
-import type { WorkerMessage } from '../comm/workerMessages.ts';
 import type { StateBlock } from './replicaProtocol.ts';
 
-type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
+/** Sends the chunk of a state that begins at `offset`. The bytes are not changed afterwards. */
+type Send = (at: { readonly term: number; readonly step: number; readonly offset: number }, chunk: Uint8Array) => void;
 
 /** Shared memory for an entire state. */
 export function newState(blocks: readonly StateBlock[]): Float32Array[] {
@@ -67,10 +66,13 @@ export class StateBytes {
 /** Copied at once by `keep`, in some tens of milliseconds. */
 const keepBytesMax = 64 << 20;
 
-/** Streams a state to the coordinator while the replica continues with the next step, and beyond it after `keep`. */
+/**
+ * Streams a state to the coordinator, while the replica continues with the next step, and beyond it after `keep`; or to the next rank, also while this
+ * one is receiving it.
+ */
 export class StateSender {
   readonly #send: Send;
-  readonly #purpose: StreamPurpose;
+  readonly #chunkBytes: number;
   readonly #keepBytes: number;
   /** The data still to be sent, from byte `#keptFrom` of the stream on. */
   #state: StateBytes | undefined;
@@ -80,26 +82,40 @@ export class StateSender {
   #term = 0;
   #step = 0;
   #bytes = 0;
+  /** The bytes before this position can be sent. */
+  #availableBytes = 0;
   #sentBytes = 0;
   #acknowledgedBytes = 0;
 
-  constructor(send: Send, purpose: StreamPurpose, keepBytes = keepBytesMax) {
+  constructor(send: Send, { chunkBytes = stateChunkBytes, keepBytes = keepBytesMax } = {}) {
     this.#send = send;
-    this.#purpose = purpose;
+    this.#chunkBytes = chunkBytes;
     this.#keepBytes = keepBytes;
+  }
+
+  /** Whether a stream has begun that is not acknowledged to its end. */
+  get isUnderWay(): boolean {
+    return this.#acknowledgedBytes < this.#bytes;
   }
 
   /**
    * Begins to stream. There is one stream at a time: the coordinator requests the next when this one has arrived or is abandoned.
    * @param copied the state is a copy, which no update changes, so there is nothing to keep; the stream begins when it is complete
+   * @param availableBytes how much of `state` can be sent; `available` raises it. Default: all
    */
-  start({ term, step }: { term: number; step: number }, state: StateBytes, copied?: Promise<void>): void {
+  start(
+    { term, step }: { readonly term: number; readonly step: number },
+    state: StateBytes,
+    copied?: Promise<void>,
+    availableBytes = state.byteLength,
+  ): void {
     this.#term = term;
     this.#step = step;
     this.#state = state;
     this.#keptFrom = 0;
     this.#kept = copied && Promise.resolve();
     this.#bytes = state.byteLength;
+    this.#availableBytes = availableBytes;
     this.#sentBytes = 0;
     this.#acknowledgedBytes = 0;
     if (copied === undefined) {
@@ -114,6 +130,12 @@ export class StateSender {
     );
   }
 
+  /** More of the state can be sent: everything before this position. */
+  available(bytes: number): void {
+    this.#availableBytes = bytes;
+    this.#pump();
+  }
+
   /** The state is about to change: copies the unsent data, once. The change must wait for it. */
   keep(): Promise<void> {
     this.#kept ??= this.#copyRest();
@@ -122,7 +144,9 @@ export class StateSender {
 
   /** The rest of the stream of `step` is not needed. */
   drop(step = this.#step): void {
-    if (step === this.#step) this.#state = undefined;
+    if (step !== this.#step) return;
+    this.#state = undefined;
+    this.#bytes = 0;
   }
 
   /** Sends piece by piece; other messages are processed in between, including those of this stream. */
@@ -150,20 +174,22 @@ export class StateSender {
   #pump(): void {
     while (
       this.#state !== undefined &&
-      this.#sentBytes - this.#acknowledgedBytes < stateChunkBytes * stateChunksInFlight
+      this.#sentBytes - this.#acknowledgedBytes < this.#chunkBytes * stateChunksInFlight
     ) {
-      const size = Math.min(stateChunkBytes, this.#bytes - this.#sentBytes);
+      const size = Math.min(this.#chunkBytes, this.#bytes - this.#sentBytes);
+      if (this.#sentBytes + size > this.#availableBytes) return;
       // A copy, because the link may read the chunk later.
       const chunk = this.#state.copy(this.#sentBytes - this.#keptFrom, size);
       const at = { term: this.#term, step: this.#step, offset: this.#sentBytes };
-      this.#send({ type: 'stateChunk', purpose: this.#purpose, ...at }, chunk);
+      // Before it is sent: a failure of the link ends the stream.
       this.#sentBytes += size;
+      this.#send(at, chunk);
       if (this.#sentBytes === this.#bytes) this.#state = undefined;
     }
   }
 }
 
-/** Stores the state that the coordinator streams to a worker without one. */
+/** Stores the state that is streamed to a worker without one. */
 export class StateReceiver {
   readonly #state: StateBytes;
   readonly #acknowledge: (offset: number) => void;
@@ -172,6 +198,10 @@ export class StateReceiver {
   constructor(state: StateBytes, acknowledge: (offset: number) => void) {
     this.#state = state;
     this.#acknowledge = acknowledge;
+  }
+
+  get receivedBytes(): number {
+    return this.#receivedBytes;
   }
 
   get isComplete(): boolean {

@@ -15,6 +15,7 @@ import { objectiveOf } from '../model/objectives/registry.ts';
 import { checkBatch } from '../task/fields.ts';
 import type { Inbox } from './inbox.ts';
 import type { Job } from './replicaProtocol.ts';
+import { StatePassing } from './statePassing.ts';
 import type { StateSender } from './stateStream.ts';
 import { StepTimeline, StepTrace } from './stepTrace.ts';
 import type { TrackedReplica } from './trackedReplica.ts';
@@ -57,20 +58,31 @@ export class Term {
     status.step = form.step;
     status.term = term;
     ring.form({ term, rank, worldSize, next, previous });
-    if (form.state === 'receive') status.enter('receiving state');
-    await held.take(form);
+    const passing = this.#passing();
+    await held.take(form, async (state) => {
+      status.enter('receiving state');
+      await passing.receive(state);
+      // Nothing is awaited from others any more.
+      status.enter('waiting for work');
+    });
     const stateHash = form.verify ? await inbox.orEnd(held.replica.stateHash()) : undefined;
     send({ type: 'ready', term, step: form.step, ...(stateHash !== undefined && { stateHash }) });
-    if (form.send) {
+    if (form.send && form.state === 'keep') {
       const { state, copied } = held.snapshot();
       await inbox.orEnd(copied ?? Promise.resolve());
-      this.#parts.transferStream.start(form, state);
+      passing.start(state);
     }
     await this.#hold(form.step);
     for (let step = form.step + 1; ; step++) {
       const commit = await this.#trainStep(step);
       if (commit.hold) await this.#hold(step);
     }
+  }
+
+  #passing(): StatePassing {
+    const { form, ring, inbox, transferStream: stream, send } = this.#parts;
+    const onBroken = (error: RingError) => inbox.interrupt(this.#tellBroken(error));
+    return new StatePassing({ form, ring, inbox, stream, send, onBroken });
   }
 
   /** One step: forward and backward, with the ring beside it; then the wait for the commit; then AdamW. */
@@ -145,14 +157,18 @@ export class Term {
 
   /** Reports it to the coordinator, which opens another term. */
   #ringBroke(error: unknown): never {
-    const { form, ring, status, send } = this.#parts;
     if (!(error instanceof RingError)) throw error;
+    throw this.#tellBroken(error);
+  }
+
+  #tellBroken(error: RingError): TermOver {
+    const { form, ring, status, send } = this.#parts;
     const { suspect, unreached } = error;
     const message = error.message.slice(0, 4_000);
     const where = unreached !== undefined && { unreached: unreached.slice(0, 4_000) };
     const ringFrames = ring.stats().framesReceived;
     send({ type: 'ringBroken', term: form.term, step: status.step, suspect, ringFrames, message, ...where });
-    throw new TermOver(message);
+    return new TermOver(message);
   }
 
   /** Between two steps: evaluations and snapshots, until the coordinator starts the next step. */

@@ -5,11 +5,10 @@
 import { invariant } from '../base/errors.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import type { StateClaim } from '../comm/messageFields.ts';
-import type { WorkerMessage } from '../comm/workerMessages.ts';
 import type { Inbox } from './inbox.ts';
 import type { BuildResult, Job } from './replicaProtocol.ts';
 import type { Replica } from './replicaThread.ts';
-import { newState, StateBytes, StateReceiver } from './stateStream.ts';
+import { newState, StateBytes } from './stateStream.ts';
 
 /** A replica's state at one moment. */
 export interface Snapshot {
@@ -21,8 +20,6 @@ export interface Snapshot {
 export interface TrackedReplicaOptions {
   readonly makeReplica: () => Replica;
   readonly inbox: Inbox;
-  /** Sends to the coordinator. */
-  readonly send: (message: WorkerMessage) => void;
 }
 
 export class TrackedReplica {
@@ -72,15 +69,21 @@ export class TrackedReplica {
     this.#building = undefined;
   }
 
-  /** Brings the replica to a term's initial state: keeps, initialises or receives it. */
-  async take(form: CoordinatorMessageOf<'form'>): Promise<void> {
+  /**
+   * Brings the replica to a term's initial state: keeps, initialises or receives it.
+   * @param receive stores the state that is sent to this worker
+   */
+  async take(form: CoordinatorMessageOf<'form'>, receive: (state: StateBytes) => Promise<void>): Promise<void> {
     if (form.state === 'keep') {
       const { step } = this.#claim ?? { step: 'nothing' };
       invariant(step === form.step, `asked to keep the state of step ${form.step}, but the replica holds ${step}`);
-    } else if (form.state === 'receive') {
+    } else if (form.state === 'receive' || form.state === 'follow') {
       this.#claim = undefined;
       await this.#whenBuilt();
-      await this.#receive(form);
+      const { state: own, blocks } = this.built;
+      const state = own ?? newState(blocks);
+      await receive(StateBytes.ofBlocks(state, blocks));
+      await this.#options.inbox.orEnd(this.#replica.importState({ state })); // also tells the replica that its own memory has changed
     } else if (this.#claim?.step !== 0) {
       // Only a new replica has the initial state.
       this.#claim = undefined;
@@ -123,19 +126,5 @@ export class TrackedReplica {
 
   close(): Promise<void> {
     return this.#replica.close();
-  }
-
-  async #receive({ term, step }: CoordinatorMessageOf<'form'>): Promise<void> {
-    const { inbox, send } = this.#options;
-    const { state: own, blocks } = this.built;
-    const state = own ?? newState(blocks);
-    const receiver = new StateReceiver(StateBytes.ofBlocks(state, blocks), (offset) =>
-      send({ type: 'stateAck', purpose: 'transfer', term, step, offset }),
-    );
-    while (!receiver.isComplete) {
-      const { message, payload } = await inbox.take('stateChunk');
-      if (message.term === term) receiver.add(message.offset, payload);
-    }
-    await inbox.orEnd(this.#replica.importState({ state })); // also tells the replica that its own memory has changed
   }
 }

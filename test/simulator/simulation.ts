@@ -38,6 +38,8 @@ export interface SimulationOptions {
   readonly onExamples?: boolean;
   /** Whether other machines have several workers each, which share the connection of an agent. */
   readonly throughHosts?: boolean;
+  /** Whether faults come while the state goes round the ring. */
+  readonly strikesTransfers?: boolean;
   /** Another core, to see that the checks notice. */
   readonly decide?: typeof realDecide;
   /** Another number of steps, or other samples, for the same reason. */
@@ -58,12 +60,17 @@ export interface SimulationResult {
   readonly takenBack: number;
   readonly terms: number;
   readonly faults: number;
+  /** Ranks that received the state from the one before, and faults that came meanwhile. */
+  readonly passed: number;
+  readonly struck: number;
   /** Number of times that rollouts were written. */
   readonly rollouts: number;
   /** Why the command ended and was started again with --resume, each time. */
   readonly failures: readonly string[];
 }
 
+/** A state has 136 bytes: more chunks than may be under way. */
+const stateChunkBytes = 16;
 /** After the last fault a run must end within this time. */
 const quietMsMost = 180_000;
 const address = 'coordinator';
@@ -121,6 +128,9 @@ export class Simulation {
   #rewinds = 0;
   #rewindsLogged = 0;
   readonly #failures: string[] = [];
+  #passed = 0;
+  #strikes = 0;
+  #struck = 0;
   #runId = '';
   #commands = 0;
   /** That of the newest command. */
@@ -272,6 +282,7 @@ export class Simulation {
       localWorkers,
       journal,
       evalPartTokens,
+      stateChunkBytes,
       tensors,
       runId: this.#runId,
       worldSize: local + remote * onHost,
@@ -472,6 +483,7 @@ export class Simulation {
           cores: 1,
           clock: process,
           makeReplica,
+          stateChunkBytes,
           host,
           pid: process.pid,
         },
@@ -591,6 +603,9 @@ export class Simulation {
         next += sampleCount;
       }
       if (next !== train.globalBatchSize) this.#world.wrong(`step ${effect.step} is committed with ${next} samples`);
+    } else if (effect.kind === 'transfer') {
+      this.#passed += effect.passes.length;
+      if (this.#options.strikesTransfers === true) this.#strikeTransfer(effect.term);
     } else if (effect.kind === 'finish' || effect.kind === 'fail') {
       const { step, checkpointStep, snapshotStep } = after;
       const { members, joiners } = before;
@@ -616,6 +631,23 @@ export class Simulation {
         }
       }
     }
+  }
+
+  /** Up to three faults, of those that a chain of ranks must survive. */
+  #strikeTransfer(term: number): void {
+    const { random } = this.#world;
+    if (++this.#strikes > 3) return;
+    const kind = random.pick(['crash', 'crash', 'cut', 'cut', 'freeze', 'partition', 'coordinatorCrash'] as const);
+    const common = { atMs: 0, who: random.uniform(), forMs: random.between(10, 3_000), isReset: random.chance(0.5) };
+    this.#faultsLeft++;
+    this.#world.schedule(random.between(0, 80), () => {
+      this.#faultsLeft--;
+      this.#lastFaultMs = this.#world.nowMs + common.forMs;
+      if (this.#finishedStep !== undefined) return;
+      const { stage, term: now } = this.#coordinator?.rim.state ?? {};
+      if (stage === 'forming' && now === term) this.#struck++;
+      this.#inflict({ ...common, kind });
+    });
   }
 
   #recorded(record: JournalRecord): void {
@@ -761,6 +793,8 @@ export class Simulation {
       takenBack: this.#devices.reduce((sum, { copiedIn }) => sum + copiedIn, 0),
       terms: this.#term,
       faults: faults.length,
+      passed: this.#passed,
+      struck: this.#struck,
       rollouts: this.#rollouts?.written ?? 0,
       failures: this.#failures,
     };

@@ -14,6 +14,8 @@ import { Simulation, type SimulationOptions } from './simulation.ts';
 const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
 const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 1_200);
 /** They test only what is different. */
+const transferSeeds = Math.ceil(seeds / 12);
+/** Likewise. */
 const rolloutSeeds = Math.ceil(seeds / 10);
 const agentSeeds = Math.ceil(seeds / 10);
 /** Where to write what the seeds came to. */
@@ -74,6 +76,18 @@ describe('a run whose machines have agents, in virtual time', () => {
     if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
   });
 });
+
+it('hands the state round the ring whatever happens meanwhile', async () => {
+  const sum = { passed: 0, struck: 0, rewinds: 0 };
+  const faults = ['crashAll', 'comer', 'stop'] as const;
+  for (let seed = from; seed < from + transferSeeds; seed++) {
+    const result = await new Simulation({ seed, faults, strikesTransfers: true }).run();
+    expect(result.violation, result.report).toBeUndefined();
+    for (const key of ['passed', 'struck', 'rewinds'] as const) sum[key] += result[key];
+  }
+  expect(sum.passed).toBeGreaterThan(2 * transferSeeds);
+  expect(sum.struck).toBeGreaterThan(transferSeeds / 2);
+}, 3_600_000);
 
 describe('a run that writes its own samples, in virtual time', () => {
   it('without faults ends as it should', async () => {

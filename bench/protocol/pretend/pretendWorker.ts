@@ -9,7 +9,7 @@ import type { StateTensor } from '../../../src/base/stateParts.ts';
 import { version } from '../../../src/base/version.ts';
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
 import type { ControlClient, Transport } from '../../../src/comm/link.ts';
-import { encodeMessage, protocolVersion } from '../../../src/comm/protocol.ts';
+import { encodeMessage, protocolVersion, stateChunkBytes } from '../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../src/comm/workerMessages.ts';
 import { monotonicMs } from './monotonic.ts';
 
@@ -107,7 +107,17 @@ export class PretendWorker {
     this.#step = form.step;
     this.#assigned.clear();
     this.#receivedBytes = 0;
+    if (form.state === 'follow') this.#acknowledgeAll(form);
     if (form.state !== 'receive') this.#ready(form);
+  }
+
+  /** There is no ring: what a worker tells the coordinator while the state comes from the previous rank. */
+  #acknowledgeAll({ term, step }: CoordinatorMessageOf<'form'>): void {
+    const { stateBytes } = this.#options;
+    for (let at = 0; at < stateBytes; at += stateChunkBytes) {
+      const offset = Math.min(stateBytes, at + stateChunkBytes);
+      this.#send({ type: 'stateAck', purpose: 'transfer', term, step, offset });
+    }
   }
 
   #ready({ term, step, verify }: CoordinatorMessageOf<'form'>): void {

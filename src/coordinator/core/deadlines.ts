@@ -5,7 +5,7 @@
 import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
 import { isEvaluated } from './evaluating.ts';
 import { lose, startAgain } from './losses.ts';
-import { causeGraceMs, onRingFault, stuckRing } from './ringFaults.ts';
+import { causeGraceMs, onRingFault, stuckRing, stuckTransfer } from './ringFaults.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { onGatheringTick } from './terms.ts';
 
@@ -18,7 +18,7 @@ export function onTick(state: RunState, nowMs: number): Decision {
   if (broken !== undefined) {
     return nowMs - broken.atMs > causeGraceMs ? onRingFault(state, broken, nowMs) : nothing(state);
   }
-  const stuck = stuckRing(state, nowMs);
+  const stuck = stuckRing(state, nowMs) ?? stuckTransfer(state, nowMs);
   if (stuck !== undefined) return onRingFault(state, stuck, nowMs);
   const absent = state.missing.filter(({ sinceMs }) => nowMs - sinceMs > plan.heartbeatTimeoutMs);
   if (absent.length > 0 && state.stage !== 'finishing') return onAbsent(state, namesOf(absent));

@@ -57,6 +57,25 @@ export function stuckRing(state: RunState, nowMs: number): RunState['broken'] {
   return { atMs: nowMs, message, suspect: undefined, isUnreached: false };
 }
 
+/** The same while the state goes round: a rank receives nothing for as long, although the one before it has more of the state. */
+export function stuckTransfer({ stage, members, plan }: RunState, nowMs: number): RunState['broken'] {
+  if (stage !== 'forming') return undefined;
+  const has = ({ holds, ring }: Member) => (holds === undefined ? (ring?.frames ?? 0) : Number.POSITIVE_INFINITY);
+  const isStuck = (member: Member) => {
+    const { phase, ring, rank, follows = false, holds } = member;
+    const before = members.at((rank + members.length - 1) % members.length);
+    const isWaiting = follows && holds === undefined && phase === 'receiving state' && ring !== undefined;
+    return (
+      isWaiting && before !== undefined && has(before) > ring.frames && nowMs - ring.sinceMs > plan.heartbeatTimeoutMs
+    );
+  };
+  const stuck = members.find(isStuck);
+  if (stuck?.ring === undefined) return undefined;
+  const message = `${nameOf(stuck)} has waited ${seconds(nowMs - stuck.ring.sinceMs)} for the state, of which the rank before it has more`;
+  const suspect = (stuck.rank + members.length - 1) % members.length;
+  return { atMs: nowMs, message, suspect, isUnreached: false };
+}
+
 /** Every worker lives, but the ring does not work: retry with the same members, and finally without the one to blame. */
 export function onRingFault(state: RunState, broken: NonNullable<RunState['broken']>, nowMs: number): Decision {
   const { message } = broken;
@@ -81,6 +100,10 @@ function culpritOf(state: RunState, suspect: number | undefined): Member | undef
   const { members, plan } = state;
   if (members.length < 2) return undefined;
   const at = (rank: number) => members.at((rank + members.length) % members.length);
+  // Before the first step no frames say more than the report.
+  if (state.stage === 'forming' && suspect !== undefined) {
+    return [at(suspect), at(suspect - 1)].find((end) => !plan.localWorkers.includes(end?.worker ?? '')) ?? at(suspect);
+  }
   const [least, next] = unfinished(state);
   const isKnown = least?.ring !== undefined && (next === undefined || least.ring.frames < (next.ring?.frames ?? 0));
   if (!isKnown) return suspect === undefined ? at((least?.rank ?? 0) - 1) : at(suspect);

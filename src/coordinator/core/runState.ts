@@ -198,6 +198,8 @@ export interface Member {
   };
   /** The part of the rollouts that it is making. */
   readonly lease?: number | undefined;
+  /** It receives the state of the term from the previous rank. */
+  readonly follows?: boolean;
   /** Number of ring frames received in its current step, and the time of the last one (or of the last change of activity). */
   readonly ring?: { readonly frames: number; readonly sinceMs: number };
   /** It leaves at the next step boundary. */
@@ -415,11 +417,16 @@ export type Effect =
     }
   /** Record this before any of the iteration's samples is sent. */
   | { readonly kind: 'rolloutsKnown'; readonly iteration: number; readonly step: number; readonly sha256: string }
-  /** Send the newest checkpoint's state, or forward the stream from `from`, to workers without state. */
+  /**
+   * Bring the state to the workers without it: from one rank to the next in the ring, of which the coordinator only passes on the
+   * acknowledgements; if no worker has it, to the first of them from the newest checkpoint.
+   */
   | {
       readonly kind: 'transfer';
-      readonly from: string | 'checkpoint';
-      readonly to: readonly string[];
+      /** The one that receives the checkpoint's state, if any. */
+      readonly first: string | undefined;
+      /** Neighbours: `to` receives from `from`. */
+      readonly passes: readonly { readonly from: string; readonly to: string }[];
       readonly term: number;
       readonly step: number;
       /** In stream order. */

@@ -1,9 +1,10 @@
 /**
  * Who is in the ring: opens a term, and decides after a loss whether the other workers continue or wait. Pure, a part of decide.ts.
  *
- * A member of a new term keeps its state if it is the committed one. Otherwise another member sends that state; if no worker has it,
- * all get the newest checkpoint's state, and the later steps are repeated.
+ * A member of a new term keeps its state if it is the committed one. Otherwise the previous rank sends it, which has that state or is receiving it; if no worker has
+ * it, the first gets the newest checkpoint's state, and the later steps are repeated.
  */
+import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import {
   after,
   because,
@@ -27,6 +28,8 @@ import { iterationsAt, partsDone } from './iterations.ts';
 import type { Members } from './roster.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
+type Form = CoordinatorMessageOf<'form'>;
+
 /**
  * Opens the next term with these members, who hold until all are ready.
  * @param purpose why it is opened, if not to train
@@ -46,11 +49,23 @@ export function openTerm(
   const effects: Effect[] = state === before ? [] : [{ kind: 'rewind', step }];
   const held = { step, term: committedTerm };
   const sorted = [...ring].sort((a, b) => (a.worker < b.worker ? -1 : 1));
+  const isFromSeed = step === 0 && !state.plan.startsFromCheckpoint;
+  // After a return to step 0, what a member holds of a later step is lost too.
+  const isSourceless = !sorted.some((member) => hasState(state, member) || lacksCommit(state, member));
+  const kinds: Form['state'][] = [];
   const members = sorted.map((member, rank): Member => {
     const keeps = hasState(state, member) || lacksCommit(state, member);
     // Results of an abandoned step or of a repeated evaluation do not count.
-    const { evaluated: _, reduced: __, ready: ___, lease: ____, ...rest } = member;
-    return { ...rest, ...idle, rank, step, holds: keeps ? held : undefined };
+    const { evaluated: _, reduced: __, ready: ___, lease: ____, ring: _____, ...rest } = member;
+    const from = keeps
+      ? 'keep'
+      : isSourceless && isFromSeed
+        ? 'initialise'
+        : isSourceless && rank === 0
+          ? 'receive'
+          : 'follow';
+    kinds.push(from);
+    return { ...rest, ...idle, rank, step, holds: keeps ? held : undefined, follows: from === 'follow' };
   });
   effects.push({ kind: 'termOpened', term, step, members });
   for (const member of sorted) {
@@ -62,22 +77,24 @@ export function openTerm(
     const commit = { type: 'commit', term: committedTerm, step, ...update } as const;
     effects.push({ kind: 'send', to: member.id, message: commit });
   }
-  const isFromSeed = step === 0 && !state.plan.startsFromCheckpoint;
-  const receivers = members.filter(({ holds }) => holds === undefined).map(({ id }) => id);
-  const source = members.find(({ holds }) => holds !== undefined)?.id;
-  const at = (rank: number) => members[(rank + members.length) % members.length]?.ringAddress ?? '';
-  for (const { id, rank, holds } of members) {
-    const place = { rank, worldSize: members.length, nextAddress: at(rank + 1), previousAddress: at(rank - 1) };
-    const kind = holds !== undefined ? 'keep' : isFromSeed && source === undefined ? 'initialise' : 'receive';
-    const send = id === source && receivers.length > 0;
+  const at = (rank: number) => (rank + members.length) % members.length;
+  const addressOf = (rank: number) => members[at(rank)]?.ringAddress ?? '';
+  for (const [rank, { id }] of members.entries()) {
+    const addresses = { nextAddress: addressOf(rank + 1), previousAddress: addressOf(rank - 1) };
+    const place = { rank, worldSize: members.length, ...addresses };
+    const kind = required(kinds[rank]);
+    const send = kinds[at(rank + 1)] === 'follow';
     const form = { type: 'form', term, ...place, step, committedTerm, state: kind, send, verify } as const;
     effects.push({ kind: 'send', to: id, message: form });
   }
-  const isTransferred = receivers.length > 0 && (source !== undefined || !isFromSeed);
-  if (isTransferred) {
+  const first = members.find((_, rank) => kinds[rank] === 'receive')?.id;
+  const passes = members
+    .filter(({ follows }) => follows)
+    .map(({ id, rank }) => ({ from: required(members[at(rank - 1)]).id, to: id }));
+  if (first !== undefined || passes.length > 0) {
     // All have the same: membership.ts.
     const { tensors } = required(members[0]?.prepared);
-    effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, term, step, tensors });
+    effects.push({ kind: 'transfer', first, passes, term, step, tensors });
   }
   const ids = new Set(sorted.map(({ id }) => id));
   const joiners = everyone(state).filter(({ id }) => !ids.has(id));

@@ -45,7 +45,7 @@ describe('ring header', () => {
   it('has its fields where the frame diagram says', () => {
     const bytes = encodeRingHeader({ term: 1, step: 2, bucket: 3, chunk: 4, rank: 5, segment: 6, phase: 'allGather' });
     expect(Buffer.from(bytes).toString('hex')).toBe(
-      `4c535231${[1, 2, 3, 4].map((n) => `0${n}000000`).join('')}0500060001000000`,
+      `4c535232${[1, 2, 3, 4].map((n) => `0${n}000000`).join('')}0500060001000000`,
     );
   });
 });

@@ -37,12 +37,19 @@ it('lets go of the checkpoint when a receiver is lost, and another transfer begi
   closed = 0;
   const { transfer, sent } = transfers();
   for (let term = 1; term <= 20; term++) {
-    transfer.begin({ kind: 'transfer', from: 'checkpoint', to: [`w${term}`], term, step: 3, tensors: [] });
+    transfer.begin({ kind: 'transfer', first: `w${term}`, passes: [], term, step: 3, tensors: [] });
     await turn();
     await turn();
   }
   expect(new Set(sent).size).toBe(20);
-  transfer.begin({ kind: 'transfer', from: 'w0', to: ['w1'], term: 21, step: 3, tensors: [] });
+  transfer.begin({
+    kind: 'transfer',
+    first: undefined,
+    passes: [{ from: 'w0', to: 'w1' }],
+    term: 21,
+    step: 3,
+    tensors: [],
+  });
   await turn();
   await turn();
   expect(closed).toBe(20);
@@ -53,8 +60,8 @@ it('a checkpoint that is found too late is not sent', async () => {
   const { transfer, sent, errors } = transfers(
     () => new Promise((resolve) => void found.push(() => resolve({ checkpoint }))),
   );
-  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 1, step: 3, tensors: [] });
-  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 2, step: 3, tensors: [] });
+  transfer.begin({ kind: 'transfer', first: 'w1', passes: [], term: 1, step: 3, tensors: [] });
+  transfer.begin({ kind: 'transfer', first: 'w1', passes: [], term: 2, step: 3, tensors: [] });
   for (const resolve of found.reverse()) {
     resolve();
     await turn();
@@ -63,4 +70,24 @@ it('a checkpoint that is found too late is not sent', async () => {
   expect(new Set(sent)).toEqual(new Set(['w1@2']));
   transfer.stop();
   expect(errors).toEqual([]);
+});
+
+it('sends a checkpoint to the first worker alone, and tells each sender what the next one has', async () => {
+  const { transfer, sent } = transfers();
+  const passes = [
+    { from: 'w1', to: 'w2' },
+    { from: 'w2', to: 'w3' },
+  ];
+  transfer.begin({ kind: 'transfer', first: 'w1', passes, term: 1, step: 3, tensors: [] });
+  await turn();
+  await turn();
+  expect(sent).toEqual(new Array(4).fill('w1@1'));
+  sent.length = 0;
+  transfer.acknowledged('w1', { term: 1, step: 3, offset: stateChunkBytes });
+  await turn();
+  expect(sent).toEqual(['w1@1']);
+  for (const by of ['w2', 'w3', 'w4']) transfer.acknowledged(by, { term: 1, step: 3, offset: 7 });
+  transfer.acknowledged('w3', { term: 2, step: 3, offset: 9 });
+  expect(sent).toEqual(['w1@1', 'w1 may continue from 7', 'w2 may continue from 7']);
+  transfer.stop();
 });

@@ -24,7 +24,7 @@ afterEach(async () => {
 async function built(name: 'native' | 'tfjs') {
   const inbox = new Inbox();
   const makeReplica = () => new InProcessReplica(testEngines);
-  const held = new TrackedReplica({ makeReplica, inbox, send: () => undefined });
+  const held = new TrackedReplica({ makeReplica, inbox });
   replicas.push(held);
   const config = configSchema.parse({
     model: { blockSize: 8, nLayer: 1, nHead: 2, nEmbd: 8, dropout: 0, loraRank: 2 },
@@ -55,8 +55,6 @@ it.each(['native', 'tfjs'] as const)('%s computes with the received adapters', a
   };
   receiver.inbox.deliver({ message: form, payload: undefined });
   await receiver.inbox.takeForm();
-  const message = { type: 'stateChunk', purpose: 'transfer', term: 2, step: 1, offset: 0 } as const;
-  receiver.inbox.deliver({ message, payload: state.copy(0, state.byteLength) });
-  await receiver.held.take(form);
+  await receiver.held.take(form, async (into) => into.write(0, state.copy(0, state.byteLength)));
   expect(await losses(receiver)).toEqual(trained);
 });

@@ -26,7 +26,6 @@ async function built(engineName: 'native' | 'tfjs', seed = 1) {
   const held = new TrackedReplica({
     makeReplica: () => new InProcessReplica(testEngines),
     inbox,
-    send: () => undefined,
   });
   replicas.push(held);
   const engine = { name: engineName, deviceKind: engineName === 'tfjs' ? 'cpu' : 'auto', threads: 1 };
@@ -102,9 +101,7 @@ it.each(['native', 'tfjs'] as const)('%s hashes frozen parameters, and receives 
   const receive = async ({ held, inbox }: typeof one, payload: Uint8Array) => {
     inbox.deliver({ message: form, payload: undefined });
     await inbox.takeForm();
-    const message = { type: 'stateChunk', purpose: 'transfer', term: 3, step: 1, offset: 0 } as const;
-    inbox.deliver({ message, payload });
-    await held.take(form);
+    await held.take(form, async (into) => into.write(0, payload));
     return await hashes(held);
   };
   const before = await hashes(one.held);

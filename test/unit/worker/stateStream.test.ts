@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
-import type { WorkerMessage } from '../../../src/comm/workerMessages.ts';
 import { StateBytes, StateReceiver, StateSender } from '../../../src/worker/stateStream.ts';
 
 /** Parameters, m and v of tensors of these sizes, one number after another. */
@@ -32,11 +31,8 @@ interface Sent {
 
 function senderTo(sent: Sent[], keepBytes?: number): StateSender {
   return new StateSender(
-    (message: WorkerMessage, payload) => {
-      if (message.type === 'stateChunk' && payload !== undefined) sent.push({ offset: message.offset, payload });
-    },
-    'checkpoint',
-    keepBytes,
+    ({ offset }, payload) => sent.push({ offset, payload }),
+    keepBytes === undefined ? {} : { keepBytes },
   );
 }
 
@@ -194,7 +190,7 @@ describe('a state stream', () => {
       const unhandled = once(process, 'unhandledRejection');
       const sender = new StateSender(() => {
         throw new Error('the link is closed');
-      }, 'checkpoint');
+      });
       sender.start({ term: 1, step: 5 }, new StateBytes([newState(nineChunks)]), Promise.resolve());
       expect((await unhandled)[0]).toEqual(new Error('the link is closed'));
     } finally {
@@ -281,9 +277,30 @@ describe('a state stream', () => {
     expect(new Float32Array(state.copy(2 ** 32 - 4, 12).buffer)).toEqual(new Float32Array([0, 1, 2]));
   });
 
+  it('sends no more than is available, and is under way until everything is acknowledged', () => {
+    const sent: Sent[] = [];
+    const sender = new StateSender(({ offset }, payload) => sent.push({ offset, payload }), { chunkBytes: 8 });
+    const numbers = numbered(newState([5]));
+    const at = { term: 1, step: 2 };
+    expect(sender.isUnderWay).toBe(false);
+    sender.start(at, new StateBytes([numbers]), undefined, 0);
+    sender.available(7);
+    expect([sent.length, sender.isUnderWay]).toEqual([0, true]);
+    for (const bytes of [8, 23, 60]) sender.available(bytes);
+    // Four are under way.
+    expect(sent.map(({ offset }) => offset)).toEqual([0, 8, 16, 24]);
+    for (let i = 0; i < sent.length; i++) sender.acknowledged({ ...at, offset: Math.min(60, 8 * (i + 1)) });
+    expect(sent.map(({ payload }) => payload.length)).toEqual([8, 8, 8, 8, 8, 8, 8, 4]);
+    expect(Buffer.concat(sent.map(({ payload }) => payload))).toEqual(bytesOf(numbers));
+    expect(sender.isUnderWay).toBe(false);
+    sender.start({ term: 2, step: 2 }, new StateBytes([numbers]));
+    sender.drop();
+    expect(sender.isUnderWay).toBe(false);
+  });
+
   it('ignores acknowledgements of another step', () => {
     let chunks = 0;
-    const sender = new StateSender(() => chunks++, 'checkpoint');
+    const sender = new StateSender(() => chunks++);
     sender.start({ term: 1, step: 2 }, new StateBytes([newState([8 << 20])]));
     sender.acknowledged({ term: 1, step: 1, offset: stateChunkBytes });
     expect(chunks).toBe(stateChunksInFlight);

@@ -472,13 +472,17 @@ describe('the decision core: steps', () => {
     expect(script.step(3).kinds()).toEqual(['stepDone']);
   });
 
-  it('sends the state to everyone when the run resumes', () => {
+  it('sends the state to the first worker when the run resumes, and from it to the next', () => {
     const script = new Script({ startStep: 2 }).join('w0').join('w1').prepared('w0', 'w1');
     expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1', 'transfer']);
     expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
-      from: 'checkpoint',
-      to: ['w0', 'w1'],
+      first: 'w0',
+      passes: [{ from: 'w0', to: 'w1' }],
     });
+    expect(script.forms()).toMatchObject([
+      { to: 'w0', state: 'receive', send: true },
+      { to: 'w1', state: 'follow', send: false },
+    ]);
     script.ready('w0').ready('w1');
     expect(script.assigned().map(([, step]) => step)).toEqual([3, 3, 4, 4]);
   });
@@ -632,9 +636,9 @@ describe('the decision core: losses', () => {
     expect(script.kinds()).toEqual(['stepDone', 'termOpened', 'form→w0', 'form→w1b', 'transfer']);
     expect(script.forms()).toMatchObject([
       { to: 'w0', state: 'keep', send: true, verify: true },
-      { to: 'w1b', state: 'receive', send: false, verify: true, step: 1, committedTerm: 2 },
+      { to: 'w1b', state: 'follow', send: false, verify: true, step: 1, committedTerm: 2 },
     ]);
-    expect(script.effects.at(-2)).toMatchObject({ kind: 'transfer', from: 'w0', to: ['w1b'] });
+    expect(script.effects.at(-2)).toMatchObject({ kind: 'transfer', passes: [{ from: 'w0', to: 'w1b' }] });
     script.ready('w0').ready('w1b');
     expect(script.kinds()).toContain('proceed→w1b');
   });
@@ -644,14 +648,18 @@ describe('the decision core: losses', () => {
     for (const id of ['w0', 'w1', 'w2']) script.join(id).prepared(id);
     for (const id of script.ids) script.ready(id);
     script.step(1).exited('w2').ready('w0').ready('w1').join('w2b').prepared('w2b').step(2);
-    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w0', to: ['w2b'] });
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
+      passes: [{ from: 'w1', to: 'w2b' }],
+    });
     script.exited('w0');
     expect(script.ids).toEqual(['w1', 'w2b']);
     expect(script.forms()).toMatchObject([
       { to: 'w1', state: 'keep', send: true },
-      { to: 'w2b', state: 'receive' },
+      { to: 'w2b', state: 'follow' },
     ]);
-    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w1', to: ['w2b'] });
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
+      passes: [{ from: 'w1', to: 'w2b' }],
+    });
   });
 
   it('opens one term for all that are lost together, and tells of each', () => {
@@ -729,7 +737,7 @@ describe('the decision core: losses', () => {
     expect(cut.kinds()).not.toContain('rewind');
     expect(cut.forms()).toMatchObject([
       { to: 'w0b', state: 'keep', send: true },
-      { to: 'w2', state: 'receive' },
+      { to: 'w2', state: 'follow' },
     ]);
   });
 
@@ -783,7 +791,7 @@ describe('the decision core: losses', () => {
     only.join('w2').from('w2', { type: 'leave' });
     expect(only.leaves()).toEqual([expect.stringMatching(/^worker w2 \(pid .*\) leaves as requested$/)]);
     only.join('w1b').prepared('w1b').step(2);
-    expect(only.forms()).toMatchObject([{ send: true }, { state: 'receive' }]);
+    expect(only.forms()).toMatchObject([{ send: true }, { state: 'follow' }]);
     only.from('w0', { type: 'leave' }).ready('w0').exited('w1');
     expect(only.forms()).toMatchObject([{ to: 'w0', state: 'keep' }]);
   });
@@ -808,14 +816,14 @@ describe('the decision core: losses', () => {
     const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
     script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
     script.join('w2').prepared('w2');
-    expect(script.forms()).toMatchObject([{ state: 'keep' }, { state: 'receive', to: 'w2' }]);
+    expect(script.forms()).toMatchObject([{ state: 'keep' }, { state: 'follow', to: 'w2' }]);
     script.event({ kind: 'peerGone', id: 'w0', reason: 'its connection is closed' });
     expect(script.state.stage).toBe('gathering');
     script.ready('w2').join('w3').prepared('w3');
     expect(script.kinds()).not.toContain('rewind');
     expect(script.forms()).toMatchObject([
       { state: 'keep', to: 'w2' },
-      { state: 'receive', to: 'w3' },
+      { state: 'follow', to: 'w3' },
     ]);
   });
 
@@ -826,7 +834,10 @@ describe('the decision core: losses', () => {
     expect(script.state.stage).toBe('gathering');
     script.join('w3').prepared('w3');
     expect(script.ids).toEqual(['w2', 'w3']);
-    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'checkpoint' });
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
+      first: 'w2',
+      passes: [{ from: 'w2', to: 'w3' }],
+    });
   });
 
   it('gathers for as many workers as it needs, not for those of its start', () => {
@@ -1181,7 +1192,7 @@ describe('the decision core: a coordinator that takes over', () => {
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
     script.prepared('w0', 'w1');
     expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1', 'transfer']);
-    expect(script.forms()).toMatchObject([{ state: 'keep', send: true }, { state: 'receive' }]);
+    expect(script.forms()).toMatchObject([{ state: 'keep', send: true }, { state: 'follow' }]);
   });
 
   it('takes a later step that a worker proves, if the journal had lost it', () => {
