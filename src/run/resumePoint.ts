@@ -144,11 +144,13 @@ function findsNearby(worker: string, now: Found, { address, members }: Recovered
   return covers(now.address, at) && !(isElsewhere && isLoopbackHost(parseTcpAddress(at).host));
 }
 
+/** So long name servers and their caches may lead workers to a former address. Those of Kubernetes keep it for 30 s. */
+const nameDelayMs = 60_000;
+
 /** How long a resumed run waits for the first worker with the state; undefined: as long as for any other. */
 export function returnTimeoutMs({ comm }: Config, advertise: string | undefined): number | undefined {
-  // Name servers and their caches may lead workers to the former address for some time.
   const isNamed = advertise !== undefined && isIP(parseTcpAddress(advertise).host) === 0;
-  return isNamed ? Math.min(comm.joinTimeoutMs, comm.rejoinTimeoutMs) : undefined;
+  return isNamed ? Math.min(nameDelayMs, comm.joinTimeoutMs, comm.rejoinTimeoutMs) : undefined;
 }
 
 /** The journal of a run that resumes at the point where its coordinator was killed, or starts at `startStep`; and the run's id. */

@@ -144,11 +144,16 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
 }
 
-/** How long workers may take to return. Steps are at stake until the first of them returns, and it may look in the wrong place for a while. */
+/**
+ * How long workers may take to return. Steps are at stake until the first of them returns, and it may look in the wrong place for a while;
+ * unless as many others have joined instead, since then their machines were started again.
+ */
 function patienceMs(state: RunState): number {
-  const { plan, joiners, step, checkpointStep, openedAtStep } = state;
-  const isThere = joiners.some((member) => hasState(state, member) || lacksCommit(state, member));
-  const isAtStake = openedAtStep === undefined && step > checkpointStep && !isThere;
+  const { plan, joiners, missing, step, checkpointStep, openedAtStep } = state;
+  const hasReturned = joiners.some((member) => hasState(state, member) || lacksCommit(state, member));
+  const guests = joiners.filter(({ worker }) => !plan.localWorkers.includes(worker));
+  const isAtStake =
+    openedAtStep === undefined && step > checkpointStep && !hasReturned && guests.length < missing.length;
   return isAtStake ? Math.max(plan.heartbeatTimeoutMs, plan.returnTimeoutMs ?? 0) : plan.heartbeatTimeoutMs;
 }
 

@@ -169,6 +169,9 @@ it('waits longer for workers that look for a name, which may lead to the former 
   const config = configSchema.parse({ comm: { joinTimeoutMs: 50_000, rejoinTimeoutMs: 600_000 } });
   expect(returnTimeoutMs(config, name)).toBe(50_000);
   expect(returnTimeoutMs(configSchema.parse({ comm: { rejoinTimeoutMs: 7_000 } }), name)).toBe(7_000);
+  expect(
+    returnTimeoutMs(configSchema.parse({ comm: { joinTimeoutMs: 600_000, rejoinTimeoutMs: 600_000 } }), name),
+  ).toBe(60_000);
   for (const given of [undefined, 'tcp://10.7.0.1:5555', 'tcp://[fd00::1]:5555']) {
     expect(returnTimeoutMs(config, given)).toBeUndefined();
   }

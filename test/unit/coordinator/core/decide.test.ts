@@ -1263,9 +1263,13 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(late.state.missing).toEqual([]);
     expect(late.state.step).toBe(7);
 
-    const lost = new Script(changes, resumed).tick(3_900).join('w2').prepared('w2').join('w3').prepared('w3');
-    expect(lost.kinds()).not.toContain('rewind');
+    const lost = new Script({ ...changes, worldSize: 1 }, resumed).tick(3_900).join('w2').prepared('w2');
+    expect(lost.tick(4_000).kinds()).not.toContain('rewind');
     expect(lost.tick(4_001).kinds()).toContain('rewind');
+    // As many others are there instead: the former ones were replaced.
+    const replaced = new Script(changes, resumed).tick(900).join('w2').prepared('w2').join('w3').prepared('w3');
+    expect(replaced.kinds()).not.toContain('rewind');
+    expect(replaced.tick(1_001).kinds()).toContain('rewind');
   });
 
   it('starts those that do not come back', () => {
