@@ -7,6 +7,7 @@ const alone = [
   'fault/comeAndGo',
   'fault/coordinatorDeath',
   'fault/namespaces',
+  'fault/otherAddress',
   'fault/ringKill',
   'fault/survive',
   'fault/unevenWorkers',

@@ -4,7 +4,7 @@
  * /etc/hosts. Needs root on Linux.
  */
 import { readFileSync } from 'node:fs';
-import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -23,6 +23,7 @@ import {
   until,
   workerPids,
 } from './elasticRun.ts';
+import { Names } from './names.ts';
 import { Network } from './network.ts';
 
 const folder = useFolder();
@@ -34,50 +35,40 @@ const backWithinMs = 5_000;
 
 let network: Network;
 
+/** What one run needs on all machines. */
 class Machines {
-  readonly #hosts: string;
+  readonly names: Names;
+  readonly runDir: string;
   readonly #keys: RunFolder;
-  readonly #name: string;
 
-  private constructor(name: string) {
-    this.#name = name;
-    this.#hosts = join(folder(), `${name}.hosts`);
+  private constructor(names: Names, name: string) {
+    this.names = names;
+    this.runDir = join(folder(), name);
     this.#keys = new RunFolder(join(folder(), `${name}.keys`));
   }
 
   static async open(name: string): Promise<Machines> {
-    const machines = new Machines(name);
-    await machines.name(undefined);
+    const names = await Names.open(network, join(folder(), `${name}.hosts`), 'run-0.run');
+    const machines = new Machines(names, name);
     await makeKeyFiles(machines.#keys);
     // As Kubernetes mounts a Secret with fsGroup.
     await chmod(machines.#keys.joinKeyPath, 0o440);
     return machines;
   }
 
-  get runDir(): string {
-    return join(folder(), this.#name);
-  }
-
-  /** The name server knows run-0.run as this machine, or not at all. */
-  async name(machine: string | undefined): Promise<void> {
-    const line = machine === undefined ? '' : `${network.address(machine)} run-0.run\n`;
-    await writeFile(this.#hosts, `127.0.0.1 localhost\n${line}`);
+  /** The contents of the keys that were made before the run. */
+  get runKey(): string {
+    return readFileSync(this.#keys.runKeyPath, 'utf8');
   }
 
   coordinate(machine: string, ...args: readonly string[]): Running {
     const given = ['--listen', 'tcp://0.0.0.0:5555', ...args];
-    return this.#start(machine, given, { LOCKSTEP_RUN_KEY: readFileSync(this.#keys.runKeyPath, 'utf8') });
+    return start(given, folder(), { LOCKSTEP_RUN_KEY: this.runKey }, this.names.within(machine));
   }
 
   join(machine: string, ...args: readonly string[]): Running {
     const given = ['join', address, '--key', this.#keys.joinKeyPath, ...args];
-    return this.#start(machine, given, { LOCKSTEP_IFNAME: 'none,eth0' });
-  }
-
-  #start(machine: string, args: readonly string[], env: Record<string, string>): Running {
-    // `ip netns exec` has made a mount namespace for this process.
-    const seeing = ['sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', this.#hosts];
-    return start(args, folder(), env, [...network.within(machine), ...seeing]);
+    return start(given, folder(), { LOCKSTEP_IFNAME: 'none,eth0' }, this.names.within(machine));
   }
 }
 
@@ -105,7 +96,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     const joined = machines.join('b', '--wait', '300', '--ring-ports', '6000-6003');
     await joined.printed(/^waiting up to 300 s for tcp:\/\/run-0\.run:5555: its name is not known here$/m);
     await after(1_000 * earlySeconds);
-    await machines.name('a');
+    await machines.names.lead('a');
     await joined.printed(/^waiting up to 300 s for tcp:\/\/run-0\.run:5555: nothing answers$/m);
     const config = elastic(1_000_000, 'checkpoint.everySteps=0', `comm.heartbeatTimeoutMs=${heartbeatTimeoutMs}`);
     const first = machines.coordinate(
@@ -138,7 +129,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     // The machine is gone, and with it its name.
     const [, survivor] = [...(await workerPids(joined))][0]!;
     for (const gone of [first.process.pid!, ...(await first.descendants())]) signal(gone, 'SIGKILL');
-    await machines.name(undefined);
+    await machines.names.lead(undefined);
     await first.finished;
     const last = (await stepsOf(runDir)).at(-1)!.step;
     await after(1_000 * awaySeconds);
@@ -149,14 +140,12 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     await second.printed(new RegExp(`^listening on ${address} \\(`, 'm'));
     // The name server is behind by more than a worker may be silent.
     await after(heartbeatTimeoutMs + 500);
-    await machines.name('c');
+    await machines.names.lead('c');
     const [, next] = await second.printed(/^step +(\d+)\//m);
     expect(Number(next)).toBe(Number(found) + 1);
     await until(async () => (await lastStepOf(runDir))?.ranks.length === 2, second);
     expect([...(await workerPids(joined))]).toEqual([[worker, survivor]]);
-    expect(await readFile(join(runDir, 'run.key'), 'utf8')).toBe(
-      await readFile(join(folder(), `${name}.keys`, 'run.key'), 'utf8'),
-    );
+    expect(readFileSync(join(runDir, 'run.key'), 'utf8')).toBe(machines.runKey);
 
     second.process.kill('SIGINT');
     expect(await second.finished).toMatchObject({ code: 130 });
