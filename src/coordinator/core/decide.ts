@@ -7,14 +7,14 @@
  * It follows the decision cores of raft and torchft: the same state and event give the same decision.
  */
 import { InvariantError } from '../../base/errors.ts';
-import type { WorkerMessage } from '../../comm/workerMessages.ts';
+import type { WorkerMessage, WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { onTick } from './deadlines.ts';
-import { finish, nothing, refuse, seen, workerOf } from './decisionParts.ts';
+import { finish, nothing, refuse, seen, withMember, workerOf } from './decisionParts.ts';
 import { onFailed, onLosses } from './losses.ts';
 import { onJoin, onLeave, onPrepared, onUnfit } from './membership.ts';
 import { onRingBroken } from './ringFaults.ts';
 import { onRolloutsFailed, onRolloutsWritten } from './rollingOut.ts';
-import type { Decision, Effect, RunEvent, RunState } from './runState.ts';
+import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
 import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onRolledOut, onSnapshotTaken } from './stepping.ts';
 import { endGathering, tryToOpen } from './terms.ts';
 
@@ -33,7 +33,7 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
   }
   switch (event.kind) {
     case 'message':
-      return onMessage(seen(state, event.from, event.message, nowMs), event.from, event.message, nowMs);
+      return onMessage(state, event.from, event.message, nowMs);
     case 'malformed':
       return onMalformed(state, event);
     case 'unfit':
@@ -59,19 +59,19 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
   }
 }
 
-function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs: number): Decision {
+function onMessage(before: RunState, from: string, message: WorkerMessage, nowMs: number): Decision {
+  const isReport = message.type === 'reduced' || message.type === 'applied';
+  const known = workerOf(before, from);
+  if (isReport && known !== undefined) return onReport(before, { ...known, lastSeenMs: nowMs }, message, nowMs);
+  const state = seen(before, from, message, nowMs);
   if (message.type === 'join') return onJoin(state, from, message, nowMs);
   const member = workerOf(state, from);
-  if (member === undefined) return fence(state, from, message.type);
+  if (member === undefined || isReport) return fence(state, from, message.type);
   switch (message.type) {
     case 'prepared':
       return onPrepared(state, member, message, nowMs);
     case 'ready':
       return onReady(state, member, message, nowMs);
-    case 'reduced':
-      return onReduced(state, member, message, nowMs);
-    case 'applied':
-      return onApplied(state, member, message, nowMs);
     case 'evaluated':
       return onEvaluated(state, member, message, nowMs);
     case 'rolledOut':
@@ -96,6 +96,19 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
     default:
       throw new InvariantError(`unknown message ${JSON.stringify(message satisfies never)}`);
   }
+}
+
+/** What every member sends in each step. That it was seen changes the list of members together with what it reports. */
+function onReport(
+  state: RunState,
+  member: Member,
+  report: WorkerMessageOf<'reduced' | 'applied'>,
+  nowMs: number,
+): Decision {
+  const { type } = report;
+  const decision =
+    type === 'reduced' ? onReduced(state, member, report, nowMs) : onApplied(state, member, report, nowMs);
+  return decision.state === state ? { ...decision, state: withMember(state, member) } : decision;
 }
 
 /** An abandoned checkpoint may have been written, too. */
