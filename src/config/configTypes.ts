@@ -165,7 +165,7 @@ export interface DataKeys {
   examples: string | string[];
   /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too. Or the columns or keys to take from rows of any format, and what they become: [label=v1, text=v2]. Default `[]`, a list of column names. */
   columns: string[];
-  /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
+  /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder, or s3://… Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
   /** Name of the JSON key or table column that holds the text, where files of `text` and `validation` are JSON or tables. Default `"text"`, a string of 1 to 1000 characters. */
   field: string;
@@ -173,8 +173,10 @@ export interface DataKeys {
   format: 'auto' | 'text' | 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet';
   /** lf: convert Windows line endings (CRLF) to LF, with a notice. keep: leave the text unchanged. Default `"lf"`, one of lf, keep. */
   lineEndings: 'lf' | 'keep';
-  /** Folders of tokens written by `launch prepare`, relative to the working folder. They replace `text` and are read from disk as needed; several folders are mixed. They bring their own tokenizer and splits. If `tokenizer` is set, it must be the one they were made with. Default `[]`, a folder, or a list of folders. */
+  /** Folders of tokens written by `launch prepare`, relative to the working folder, or prefixes with their files in an object store, s3://BUCKET/PREFIX. They replace `text` and are read as needed; several folders are mixed. They bring their own tokenizer and splits. If `tokenizer` is set, it must be the one they were made with. Default `[]`, a folder, or a list of folders. */
   shards: string | string[];
+  /** Maximum size in GiB of the local cache for `shards` in an object store, in ~/.cache/lockstep (or XDG_CACHE_HOME). Choose it larger than the data, which is then fetched once; otherwise each sample is fetched as it is needed. Default `16`, a whole number from 1 to 1000000. */
+  cacheGiB: number;
   /** Relative share of each folder of `shards` in the samples: [3, 1] takes three from the first for each one from the second. Empty: in proportion to their tokens. Default `[]`, a list of numbers above 0. */
   weights: number[];
   /** random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step. Rows of `examples` are always shuffled. Default `"random"`, one of random, shuffled. */

@@ -109,6 +109,7 @@ export class Coordinator {
       const reason = `resumes after step ${this.#state.step}`;
       options.events.append({ event: 'resumed', reason, ...this.#at });
     }
+    this.#training.expect?.(this.#state.step);
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
     this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#tick());

@@ -24,8 +24,14 @@ export interface DataOptions {
   readonly field?: string;
   /** The format of the files in `text` and `validation`. Default `auto`: determined by their names and content. */
   readonly format?: SourceFormat | 'auto';
+  /** Maximum size of the local cache of `shards` in an object store, in GiB. Default 16. */
+  readonly cacheGiB?: number;
   /** `lf`, the default, converts CRLF to LF. */
   readonly lineEndings?: LineEndings;
+}
+
+export function cacheGiBOf({ cacheGiB = 16 }: DataOptions): number {
+  return cacheGiB;
 }
 
 /** Further requirements for the data. */

@@ -15,6 +15,7 @@ const dataNames = {
   field: true,
   format: true,
   lineEndings: true,
+  cacheGiB: true,
   sampler: true,
   columns: true,
   examples: true,

@@ -86,6 +86,8 @@ export interface TrainingSamples {
   readonly sampleLimit: number;
   /** Number of tokens in the first `samples` samples, without padding. */
   tokensIn(samples: number): number;
+  /** Told before the first step, so that what is far away can be fetched meanwhile; absent where everything is nearby. */
+  readonly expect?: (step: number) => void;
   /**
    * The global batch of a step, counted from 0. Ranks get slices of it, and every loss is divided by the weight of the entire batch.
    * @throws UserError if it has no target at all: its mean loss would be a division by 0

@@ -6,6 +6,7 @@ import type { Dataset } from './dataset.ts';
 import type { RunData, ValidationOptions, ValidationSamples } from './runData.ts';
 import { taskOf, valBatchWindows, valWindows } from './sampler.ts';
 import { targetBytes } from './textBytes.ts';
+import type { TokenSequence } from './tokenArray.ts';
 import { TrainBatches } from './trainBatches.ts';
 
 /** Number of tokens at the beginning of the text that are decoded. */
@@ -33,6 +34,16 @@ export function textRunData(dataset: Dataset, blockSize: number): RunData {
     stepLengths: () => () => blockSize,
     validation: (options) => new TextValidation(dataset, options),
   };
+}
+
+/** Number of tokens that are surely within two ranges of an object. */
+const tokensInRange = 2 ** 20;
+
+/** Returns when the tokens are on the disk. */
+async function fetched(tokens: TokenSequence, from: number, to: number): Promise<void> {
+  tokens.prefetch?.(from, to);
+  for (let at = from; at < to; at += tokensInRange) await tokens.read?.(at, at + 1);
+  await tokens.read?.(to - 1, to);
 }
 
 class TextValidation implements ValidationSamples {
@@ -63,6 +74,7 @@ class TextValidation implements ValidationSamples {
     const { tokenizer, val } = this.#dataset;
     let [bytes, targets] = [0, 0];
     for (const { from, to } of this.#ranges()) {
+      if (val.prefetch !== undefined) await fetched(val, from, to);
       const steps = targetBytes(tokenizer, val, from, to);
       for (let step = steps.next(); ; step = steps.next()) {
         if (step.done) {

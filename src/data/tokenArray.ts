@@ -11,6 +11,8 @@ export interface TokenSequence {
   subarray(from: number, to: number): TokenArray;
   /** The same, synchronously; absent for sequences on disk. */
   readonly read?: (from: number, to: number) => Promise<TokenArray>;
+  /** Begins to fetch tokens that will be read; absent for sequences that are nearby. */
+  readonly prefetch?: (from: number, to: number) => void;
 }
 
 const uint16Max = 65_536;

@@ -1,6 +1,7 @@
 /**
  * The training batches of a text. For tokens on disk, the next steps' windows are read during the current step, so that a batch is
- * ready when it is requested; windows that are not ready yet are read at once.
+ * ready when it is requested; windows that are not ready yet are read at once. Windows in an object store are fetched to the disk many steps
+ * ahead.
  */
 import type { WeighedBatch } from '../base/batch.ts';
 import type { TrainingSamples } from './runData.ts';
@@ -8,6 +9,9 @@ import { type SampleOptions, sampleStart } from './sampleOrder.ts';
 import { type TrainingSplit, trainBatch } from './sampler.ts';
 import { isNear, StepBatches, stepsAhead } from './stepBatches.ts';
 import type { TokenArray } from './tokenArray.ts';
+
+/** Number of steps whose windows are fetched from an object store before they are needed. */
+const stepsFetchedAhead = 64;
 
 export interface BatchOptions extends Omit<SampleOptions, 'step' | 'index' | 'samplesBefore'> {
   /** Number of samples in all steps before the given one. Default: all steps have the same size. */
@@ -21,6 +25,8 @@ export class TrainBatches implements TrainingSamples {
   readonly #batches: StepBatches;
   /** The windows read so far for each step, by their first token. */
   readonly #windows = new Map<number, Map<number, TokenArray>>();
+  /** The steps [from, to) whose windows are on their way to the disk, or there. */
+  #fetched = { from: 0, to: 0 };
 
   constructor(split: TrainingSplit, options: BatchOptions) {
     this.#split = split;
@@ -35,7 +41,23 @@ export class TrainBatches implements TrainingSamples {
     return samples * this.#options.blockSize;
   }
 
+  expect(step: number): void {
+    const { train, corpora } = this.#split;
+    if (train.prefetch === undefined) return;
+    const { globalBatchSize, blockSize } = this.#options;
+    const end = step + stepsFetchedAhead;
+    const isNear = step >= this.#fetched.from && step <= this.#fetched.to;
+    for (let next = isNear ? this.#fetched.to : step; next < end; next++) {
+      for (let index = 0; index < globalBatchSize; index++) {
+        const start = sampleStart(corpora, { ...this.#placeOf(next), index });
+        train.prefetch(start, start + blockSize + 1);
+      }
+    }
+    this.#fetched = { from: step, to: Math.max(end, isNear ? this.#fetched.to : end) };
+  }
+
   batch(step: number): WeighedBatch {
+    this.expect(step);
     return this.#batches.batch(step);
   }
 

@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
 import { ownCommand } from '../base/ownCommand.ts';
-import { userPath } from '../base/userPath.ts';
+import { storedPath } from '../base/userPath.ts';
 import { readCorpus } from './corpus.ts';
-import type { DataOptions, DatasetOptions } from './dataset.ts';
+import { cacheGiBOf, type DataOptions, type DatasetOptions } from './dataset.ts';
 import { encodeDocument, hashTokens } from './encodeText.ts';
 import { openPreparedFolder } from './shards/preparedFolder.ts';
 import { isPreparedFolder, tokensSha256 } from './shards/shardManifest.ts';
@@ -31,8 +31,8 @@ export async function findValidation(data: DataOptions, options: DatasetOptions)
   const names = [data.validation ?? []].flat();
   if (names.length === 0) return undefined;
   const { cwd, onNotice } = options;
-  const arePrepared = await Promise.all(names.map((name) => isPreparedFolder(userPath(cwd, name))));
-  if (arePrepared.every(Boolean)) return prepared(names, cwd);
+  const arePrepared = await Promise.all(names.map((name) => isPreparedFolder(storedPath(cwd, name))));
+  if (arePrepared.every(Boolean)) return prepared(names, { cwd, cacheGiB: cacheGiBOf(data) });
   const [folder, text] = [true, false].map((isFolder) => names[arePrepared.indexOf(isFolder)]);
   if (folder !== undefined) {
     // The files hold tokens, which make no sense as text.
@@ -62,8 +62,11 @@ export function textOptions({ field, format, lineEndings }: DataOptions) {
   return { field, format: format === 'auto' ? undefined : format, lineEndings };
 }
 
-async function prepared(names: readonly string[], cwd: string): Promise<Validation> {
-  const folders = await Promise.all(names.map((name) => openPreparedFolder(name, cwd, setting)));
+async function prepared(
+  names: readonly string[],
+  { cwd, cacheGiB }: { cwd: string; cacheGiB: number },
+): Promise<Validation> {
+  const folders = await Promise.all(names.map((name) => openPreparedFolder(name, { cwd, setting, cacheGiB })));
   return {
     name: names.join(', '),
     text: undefined,

@@ -138,15 +138,18 @@ async function readBody(response: IncomingMessage, { bytesMax }: HttpRequest): P
   if (announced > limit) {
     throw new PeerError(`it sent ${announced} bytes, at most ${limit} were expected`);
   }
-  const pieces: Buffer[] = [];
+  // Filled piece by piece: to join megabytes at the end would hold up everything else.
+  let body = Buffer.allocUnsafe(Number.isNaN(announced) ? 2 ** 16 : announced);
   let bytes = 0;
   for await (const piece of response as AsyncIterable<Buffer>) {
-    pieces.push(piece);
-    bytes += piece.length;
-    if (bytes > limit) throw new PeerError(`it sent more than ${limit} bytes`);
+    const end = bytes + piece.length;
+    if (end > limit) throw new PeerError(`it sent more than ${limit} bytes`);
+    if (end > body.length) body = Buffer.concat([body], Math.max(end, 2 * body.length));
+    body.set(piece, bytes);
+    bytes = end;
   }
   if (!response.complete || announced > bytes) throw new PeerError('its answer was cut off');
-  return Buffer.concat(pieces, bytes);
+  return body.subarray(0, bytes);
 }
 
 function readCertificates(path: string): string {

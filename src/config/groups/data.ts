@@ -1,6 +1,6 @@
 /** The group `data` of a config: the training data. */
 import { z } from 'zod';
-import { choice, path, pathMax, pathsMax, real, string } from '../../base/keyTypes.ts';
+import { choice, path, pathMax, pathsMax, real, string, whole } from '../../base/keyTypes.ts';
 import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
 
 export const data = z
@@ -31,7 +31,7 @@ export const data = z
       .default('char')
       .meta({
         description:
-          "char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder.",
+          "char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder, or s3://…",
         expects: expectedTokenizer,
       }),
     field: string({
@@ -52,9 +52,15 @@ export const data = z
       .default([])
       .meta({
         description:
-          'Folders of tokens written by `launch prepare`, relative to the working folder. They replace `text` and are read from disk as needed; several folders are mixed. They bring their own tokenizer and splits. If `tokenizer` is set, it must be the one they were made with.',
+          'Folders of tokens written by `launch prepare`, relative to the working folder, or prefixes with their files in an object store, s3://BUCKET/PREFIX. They replace `text` and are read as needed; several folders are mixed. They bring their own tokenizer and splits. If `tokenizer` is set, it must be the one they were made with.',
         expects: 'a folder, or a list of folders',
       }),
+    cacheGiB: whole({
+      default: 16,
+      min: 1,
+      max: 1_000_000,
+      doc: 'Maximum size in GiB of the local cache for `shards` in an object store, in ~/.cache/lockstep (or XDG_CACHE_HOME). Choose it larger than the data, which is then fetched once; otherwise each sample is fetched as it is needed.',
+    }),
     weights: z.array(z.number().min(0.000001).max(1e9)).max(pathsMax).default([]).meta({
       description:
         'Relative share of each folder of `shards` in the samples: [3, 1] takes three from the first for each one from the second. Empty: in proportion to their tokens.',

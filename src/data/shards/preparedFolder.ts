@@ -1,5 +1,6 @@
-/** Opens a folder made by `launch prepare` for reading. */
-import { userPath } from '../../base/userPath.ts';
+/** Opens a folder made by `launch prepare` for reading, on a disk or in an object store. */
+import { isObjectPath } from '../../base/objectPath.ts';
+import { storedPath } from '../../base/userPath.ts';
 import { readShardManifest, type ShardManifest } from './shardManifest.ts';
 import { ShardFiles, type ShardSequence } from './shardSequence.ts';
 
@@ -15,9 +16,14 @@ export interface PreparedFolder {
  * Opens a folder; its files stay open until the process ends.
  * @throws UserError for an unfinished or damaged folder
  */
-export async function openPreparedFolder(name: string, cwd: string, setting: string): Promise<PreparedFolder> {
-  const path = userPath(cwd, name);
+export async function openPreparedFolder(
+  name: string,
+  { cwd, setting, cacheGiB }: { cwd: string; setting: string; cacheGiB: number },
+): Promise<PreparedFolder> {
+  const path = storedPath(cwd, name);
   const manifest = await readShardManifest(path, setting);
-  const files = ShardFiles.open(path, manifest);
+  const files = isObjectPath(path)
+    ? await ShardFiles.openObjects(path, manifest, cacheGiB)
+    : ShardFiles.open(path, manifest);
   return { name, manifest, train: files.split(manifest.splits.train), val: files.split(manifest.splits.val) };
 }

@@ -1,13 +1,13 @@
 /** Prepared data as a run's dataset: one folder, or a mixture of several made with the same tokenizer. */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
+import { inFolder } from '../../base/objectPath.ts';
 import { ownCommand } from '../../base/ownCommand.ts';
-import { readBoundedFile } from '../../base/strictJson.ts';
 import { parseTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
-import { userPath } from '../../base/userPath.ts';
-import type { DataOptions, Dataset, DatasetOptions } from '../dataset.ts';
+import { storedPath } from '../../base/userPath.ts';
+import { readStored } from '../../objectStore/storedFiles.ts';
+import { cacheGiBOf, type DataOptions, type Dataset, type DatasetOptions } from '../dataset.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { CorpusShare } from '../sampleOrder.ts';
 import { createTokenizer, tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
@@ -30,9 +30,10 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   const setting = options.setting ?? 'data.shards';
   const names = typeof data.shards === 'string' ? [data.shards] : data.shards;
   const folders: PreparedFolder[] = [];
-  for (const name of names) folders.push(await openPreparedFolder(name, options.cwd, setting));
+  for (const name of names)
+    folders.push(await openPreparedFolder(name, { cwd: options.cwd, setting, cacheGiB: cacheGiBOf(data) }));
   const [first] = folders as [PreparedFolder];
-  const tokenizer = await tokenizerOf(userPath(options.cwd, first.name), first.manifest);
+  const tokenizer = await tokenizerOf(storedPath(options.cwd, first.name), first.manifest);
   await checkTokenizers({ folders, tokenizer, data, options, setting });
   const validation = await findValidation(data, options);
   refuseTextOptions(data, validation);
@@ -47,6 +48,8 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   }
 
   const train = ShardSequence.concat(folders.map((folder) => folder.train));
+  // Its first tokens are shown, and read while this process waits.
+  if (train.prefetch !== undefined && train.length > 0) await train.read(0, 1);
   const val = own?.tokens ?? ShardSequence.concat(folders.map((folder) => folder.val));
   const corpora = folders.map((folder, i): CorpusShare => {
     return { tokens: folder.train.length, weight: data.weights?.[i] ?? folder.train.length };
@@ -69,18 +72,18 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
 export async function tokenizerOf(folder: string, { tokenizer: made }: ShardManifest): Promise<Tokenizer> {
   const contents: Record<string, string> = {};
   for (const name of made.files) {
-    contents[name] = (await readBoundedFile(join(folder, name), TOKENIZER_FILE_BYTES_MAX)).toString();
+    contents[name] = (await readStored(inFolder(folder, name), TOKENIZER_FILE_BYTES_MAX)).toString();
   }
   const tokenizer = await tokenizerFromFiles(contents, folder, made.kind as TokenizerKind);
   if (tokenizerHash(tokenizer) === made.sha256) return tokenizer;
   throw new UserError(
-    `${join(folder, 'tokenizer.json')} is not the tokenizer that the shards beside it were made with: restore the file, or prepare the folder again`,
+    `${inFolder(folder, 'tokenizer.json')} is not the tokenizer that the shards beside it were made with: restore the file, or prepare the folder again`,
   );
 }
 
 /** The kind of tokenizer that a folder of prepared data was made with. @throws UserError for other folders */
 export async function tokenizerKindOf(folder: string, cwd: string): Promise<TokenizerKind> {
-  const manifest = await readShardManifest(userPath(cwd, folder), 'data.shards');
+  const manifest = await readShardManifest(storedPath(cwd, folder), 'data.shards');
   return manifest.tokenizer.kind as TokenizerKind;
 }
 

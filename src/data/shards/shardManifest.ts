@@ -3,12 +3,12 @@
  * complete. Its content depends on the input and the options alone: it has no time, host or absolute path.
  */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { z } from 'zod';
 import { errorCode, UserError } from '../../base/errors.ts';
+import { inFolder, isObjectPath } from '../../base/objectPath.ts';
 import { ownCommand } from '../../base/ownCommand.ts';
-import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
-import { isFile } from '../../base/wholeFiles.ts';
+import { damaged, parseJsonObject } from '../../base/strictJson.ts';
+import { isStored, readStored } from '../../objectStore/storedFiles.ts';
 
 export const SHARD_MANIFEST_FILE = 'manifest.json';
 /** The state of an unfinished folder. */
@@ -70,24 +70,29 @@ export function preparedName(file: string): string {
  * @throws UserError if it is missing, damaged or inconsistent
  */
 export async function readShardManifest(folder: string, setting: string): Promise<ShardManifest> {
-  const path = join(folder, SHARD_MANIFEST_FILE);
-  if (!(await isFile(path))) {
+  const path = inFolder(folder, SHARD_MANIFEST_FILE);
+  if (!(await isStored(path))) {
     // A tokenizer may be trained before the first token is written.
-    const isHalf = (await isFile(join(folder, PROGRESS_FILE))) || (await isFile(join(folder, PLAN_FILE)));
-    if (await isFile(join(folder, FAILED_FILE))) {
+    const isHalf = (await isStored(inFolder(folder, PROGRESS_FILE))) || (await isStored(inFolder(folder, PLAN_FILE)));
+    if (await isStored(inFolder(folder, FAILED_FILE))) {
       throw new UserError(
         `${setting}: nothing was made in ${folder}, since its input was refused: correct the input or the options, and run ${ownCommand('prepare')} again`,
+      );
+    }
+    if (isObjectPath(folder)) {
+      throw new UserError(
+        `${setting}: ${folder} has no ${SHARD_MANIFEST_FILE}: copy all files of a prepared folder there, the manifest last, for example with aws s3 cp --recursive`,
       );
     }
     throw new UserError(
       isHalf
         ? `${setting}: ${folder} is not finished: run the same \`prepare\` command again to resume`
-        : (await isFile(folder))
+        : (await isStored(folder))
           ? `${setting}: ${folder} is a file, not a folder of prepared data: make one with \`${ownCommand('prepare', folder, '--tokenizer', 'gpt2', '--out', preparedName(folder))}\``
           : `${setting}: ${folder} is not a prepared-data folder (${SHARD_MANIFEST_FILE} not found): make one with \`${ownCommand('prepare', 'SOURCE', '--tokenizer', 'gpt2', '--out', folder)}\``,
     );
   }
-  const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
+  const value = parseJsonObject(await readStored(path, MANIFEST_BYTES_MAX), path);
   if (value['format'] !== FORMAT) {
     throw new UserError(
       `${path} is not of prepared data: its format is ${JSON.stringify(value['format'])}, not "${FORMAT}"`,
@@ -109,10 +114,10 @@ export async function readShardManifest(folder: string, setting: string): Promis
 
 /** Whether `path` is a folder of prepared data, finished or not. */
 export async function isPreparedFolder(path: string): Promise<boolean> {
-  if (await isFile(join(path, PROGRESS_FILE))) return true;
-  const manifest = join(path, SHARD_MANIFEST_FILE);
+  if (await isStored(inFolder(path, PROGRESS_FILE))) return true;
+  const manifest = inFolder(path, SHARD_MANIFEST_FILE);
   try {
-    return parseJsonObject(await readBoundedFile(manifest, MANIFEST_BYTES_MAX), manifest)['format'] === FORMAT;
+    return parseJsonObject(await readStored(manifest, MANIFEST_BYTES_MAX), manifest)['format'] === FORMAT;
   } catch (error) {
     // Not prepared data. A reader of its real format reports what is wrong.
     if (error instanceof UserError || errorCode(error) !== '') return false;

@@ -2,21 +2,17 @@
  * A split of prepared data as one sequence of tokens. Only the requested windows, of a few KB each, are in memory; they are read from
  * the files, synchronously or while other work continues.
  */
-import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { invariant, UserError } from '../../base/errors.ts';
-import { damaged, readFailure } from '../../base/strictJson.ts';
+import { damaged } from '../../base/strictJson.ts';
 import type { TokenArray, TokenSequence } from '../tokenArray.ts';
+import { openShardFile, openShardObjects, type ShardFile } from './shardFile.ts';
 import { decodeShardHeader, SHARD_HEADER_BYTES, type TokenBytes } from './shardFormat.ts';
 import type { ShardEntry, ShardManifest, ShardRange } from './shardManifest.ts';
 
-const readPromise = promisify(read);
-
 /** A part of the sequence in one file. */
 interface Segment {
-  readonly path: string;
-  readonly fd: number;
+  readonly file: ShardFile;
   /** Index of its first token in the sequence. */
   readonly start: number;
   readonly tokens: number;
@@ -27,9 +23,9 @@ interface Segment {
 /** The open files of prepared data. */
 export class ShardFiles {
   readonly #manifest: ShardManifest;
-  readonly #files: ReadonlyMap<string, { path: string; fd: number }>;
+  readonly #files: ReadonlyMap<string, ShardFile>;
 
-  private constructor(manifest: ShardManifest, files: ReadonlyMap<string, { path: string; fd: number }>) {
+  private constructor(manifest: ShardManifest, files: ReadonlyMap<string, ShardFile>) {
     this.#manifest = manifest;
     this.#files = files;
   }
@@ -39,17 +35,33 @@ export class ShardFiles {
    * @throws UserError for a shard that is missing, truncated, or not the one in the manifest
    */
   static open(folder: string, manifest: ShardManifest): ShardFiles {
-    const files = new Map<string, { path: string; fd: number }>();
+    const files = new Map<string, ShardFile>();
     try {
       for (const entry of manifest.shards) {
-        const path = join(folder, entry.name);
-        const fd = openFile(path);
-        files.set(entry.name, { path, fd });
-        checkShard({ path, fd, entry, manifest });
+        const file = openShardFile(join(folder, entry.name));
+        files.set(entry.name, file);
+        const header = Buffer.alloc(Math.min(file.bytes, SHARD_HEADER_BYTES));
+        file.readSync(header, 0);
+        checkShard({ file, header, entry, manifest });
       }
     } catch (error) {
-      for (const { fd } of files.values()) closeSync(fd);
+      for (const file of files.values()) file.close();
       throw error;
+    }
+    return new ShardFiles(manifest, files);
+  }
+
+  /**
+   * The same for a prefix in an object store. Tokens are read through a cache of `cacheGiB` on the disk.
+   * @throws as {@link open}, and PeerError if the store cannot be reached
+   */
+  static async openObjects(folder: string, manifest: ShardManifest, cacheGiB: number): Promise<ShardFiles> {
+    const objects = await openShardObjects(folder, manifest, cacheGiB);
+    const files = new Map<string, ShardFile>();
+    for (const entry of manifest.shards) {
+      const { file, header } = objects.get(entry.name)!;
+      checkShard({ file, header, entry, manifest });
+      files.set(entry.name, file);
     }
     return new ShardFiles(manifest, files);
   }
@@ -62,19 +74,21 @@ export class ShardFiles {
       const file = this.#files.get(shard);
       invariant(file !== undefined, `${shard} is not open`);
       const tokens = to - from;
-      if (tokens > 0) segments.push({ ...file, start, tokens, offsetBytes: SHARD_HEADER_BYTES + from * tokenBytes });
+      if (tokens > 0) segments.push({ file, start, tokens, offsetBytes: SHARD_HEADER_BYTES + from * tokenBytes });
       start += tokens;
     }
     return new ShardSequence(segments, start, tokenBytes);
   }
 
   close(): void {
-    for (const { fd } of this.#files.values()) closeSync(fd);
+    for (const file of this.#files.values()) file.close();
   }
 }
 
 export class ShardSequence implements TokenSequence {
   readonly length: number;
+  /** Only for segments in an object store. */
+  readonly prefetch?: (from: number, to: number) => void;
   readonly #segments: readonly Segment[];
   readonly #tokenBytes: TokenBytes;
 
@@ -82,6 +96,7 @@ export class ShardSequence implements TokenSequence {
     this.#segments = segments;
     this.length = length;
     this.#tokenBytes = tokenBytes;
+    if (segments.some(({ file }) => file.prefetch)) this.prefetch = (from, to) => this.#prefetch(from, to);
   }
 
   /** The tokens of `sequences`, concatenated. */
@@ -104,7 +119,7 @@ export class ShardSequence implements TokenSequence {
     invariant(from >= 0 && from <= to && to <= this.length, `no tokens ${from} to ${to} among ${this.length}`);
     const bytes = new Uint8Array((to - from) * this.#tokenBytes);
     for (const { segment, position, into } of this.#reads(from, to)) {
-      readFullySync(segment, bytes.subarray(into.from, into.to), position);
+      segment.file.readSync(bytes.subarray(into.from, into.to), position);
     }
     return this.#tokensOf(bytes);
   }
@@ -114,9 +129,15 @@ export class ShardSequence implements TokenSequence {
     invariant(from >= 0 && from <= to && to <= this.length, `no tokens ${from} to ${to} among ${this.length}`);
     const bytes = new Uint8Array((to - from) * this.#tokenBytes);
     for (const { segment, position, into } of this.#reads(from, to)) {
-      await readFullyAsync(segment, bytes.subarray(into.from, into.to), position);
+      await segment.file.read(bytes.subarray(into.from, into.to), position);
     }
     return this.#tokensOf(bytes);
+  }
+
+  #prefetch(from: number, to: number): void {
+    for (const { segment, position, into } of this.#reads(from, to)) {
+      segment.file.prefetch?.(position, position + into.to - into.from);
+    }
   }
 
   #tokensOf({ buffer }: Uint8Array<ArrayBuffer>): TokenArray {
@@ -151,54 +172,15 @@ export class ShardSequence implements TokenSequence {
   }
 }
 
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'r');
-  } catch (error) {
-    throw readFailure(path, error);
-  }
-}
-
-async function readFullyAsync(
-  { fd, path }: { fd: number; path: string },
-  into: Uint8Array,
-  position: number,
-): Promise<void> {
-  for (let filled = 0; filled < into.length; ) {
-    const { bytesRead } = await readPromise(fd, into, filled, into.length - filled, position + filled).catch(
-      (error: unknown) => {
-        throw readFailure(path, error);
-      },
-    );
-    if (bytesRead === 0) throw damaged(path, `it ends at byte ${position + filled}`);
-    filled += bytesRead;
-  }
-}
-
-function readFullySync({ fd, path }: { fd: number; path: string }, into: Uint8Array, position: number): void {
-  for (let filled = 0; filled < into.length; ) {
-    let bytesRead: number;
-    try {
-      bytesRead = readSync(fd, into, filled, into.length - filled, position + filled);
-    } catch (error) {
-      throw readFailure(path, error);
-    }
-    if (bytesRead === 0) throw damaged(path, `it ends at byte ${position + filled}`);
-    filled += bytesRead;
-  }
-}
-
 interface OpenShard {
-  readonly path: string;
-  readonly fd: number;
+  readonly file: ShardFile;
+  /** The first bytes of the file. */
+  readonly header: Buffer;
   readonly entry: ShardEntry;
   readonly manifest: ShardManifest;
 }
 
-function checkShard({ path, fd, entry, manifest }: OpenShard): void {
-  const { size } = fstatSync(fd);
-  const bytes = Buffer.alloc(Math.min(size, SHARD_HEADER_BYTES));
-  readFullySync({ fd, path }, bytes, 0);
+function checkShard({ file: { path, bytes: size }, header: bytes, entry, manifest }: OpenShard): void {
   const header = decodeShardHeader(bytes, path);
   if (header.tokenizerSha256 !== manifest.tokenizer.sha256) {
     throw new UserError(

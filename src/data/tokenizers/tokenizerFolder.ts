@@ -1,8 +1,10 @@
 /** Finds and reads the files of a tokenizer given by path: those of Hugging Face's fast tokenizers. */
 import { readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { messageOf, UserError } from '../../base/errors.ts';
-import { userPath } from '../../base/userPath.ts';
+import { inFolder, isObjectPath } from '../../base/objectPath.ts';
+import { storedPath } from '../../base/userPath.ts';
+import { isStored, isStoredFolder, readStored } from '../../objectStore/storedFiles.ts';
 import { GENERATION_CONFIG_FILE } from './tokenizerFiles.ts';
 
 const mainFile = 'tokenizer.json';
@@ -23,26 +25,19 @@ export interface TokenizerFolder {
   readonly folder: string;
 }
 
-/** Reads `path`, a tokenizer.json or its folder; a relative path starts at `cwd`. Throws a UserError if it is missing. */
+/** Reads `path`, a tokenizer.json or its folder; a relative path starts at `cwd`; `s3://…` is in an object store. Throws a UserError if it is missing. */
 export async function readTokenizerFiles(path: string, cwd: string): Promise<TokenizerFolder> {
-  const found = userPath(cwd, path);
-  const isFolder = await stat(found).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
+  const found = storedPath(cwd, path);
+  const isFolder = await isStoredFolder(found);
   const folder = isFolder ? found : dirname(found);
   const files: Record<string, string> = {
-    [mainFile]: await readText(isFolder ? join(found, mainFile) : found, path),
+    [mainFile]: await readText(isFolder ? inFolder(found, mainFile) : found, path),
   };
   // For a file with another name, the files beside it may belong to something else.
   if (isFolder || basename(found) === mainFile) {
     for (const name of settingsFiles) {
-      const file = join(folder, name);
-      const isThere = await stat(file).then(
-        (stats) => stats.isFile(),
-        () => false,
-      );
-      if (isThere) files[name] = await readText(file, path);
+      const file = inFolder(folder, name);
+      if (await isStored(file)) files[name] = await readText(file, path);
     }
   }
   // Without it, Hugging Face's libraries load the tokenizer of the model's kind instead of tokenizer.json.
@@ -52,6 +47,7 @@ export async function readTokenizerFiles(path: string, cwd: string): Promise<Tok
 }
 
 async function readText(file: string, path: string): Promise<string> {
+  if (isObjectPath(file)) return (await readStored(file, fileBytesMax)).toString();
   try {
     const { size } = await stat(file);
     if (size > fileBytesMax) {

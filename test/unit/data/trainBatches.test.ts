@@ -56,6 +56,27 @@ describe('TrainBatches', () => {
     expect(counts).toEqual({ waited: 6, ahead: 6 * 21 });
   });
 
+  it('fetches the windows of 64 steps ahead from far away, each once', () => {
+    const fetched: string[] = [];
+    const train: TokenSequence = {
+      length: tokens.length,
+      subarray: (from, to) => tokens.subarray(from, to),
+      prefetch: (from, to) => fetched.push(`${from} ${to}`),
+    };
+    const batches = new TrainBatches({ train, corpora }, options);
+    batches.expect(10);
+    expect(fetched).toHaveLength(64 * 6);
+    for (let step = 10; step < 20; step++) batches.batch(step);
+    expect(fetched).toHaveLength(73 * 6);
+    const starts = fetched.slice(0, 6).map((each) => Number(each.split(' ')[0]));
+    expect(starts.map((start) => tokens[start])).toEqual(
+      Array.from({ length: 6 }, (_, i) => asTokenBatch(expected(10)).arrays.tokens.data[i * 16]),
+    );
+    // A run that lost its state goes back.
+    batches.batch(3);
+    expect(fetched).toHaveLength((73 + 64) * 6);
+  });
+
   it.each(['random', 'shuffled'] as const)(
     'continues after the samples so far where the size has changed: %s',
     (sampler) => {

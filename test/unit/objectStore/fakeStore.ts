@@ -111,7 +111,7 @@ export class FakeStore {
     if (key === '') return send(response, query.has('uploads') ? this.#uploadList(query) : this.#list(query));
     switch (request.method) {
       case 'PUT':
-        if (upload === undefined) this.#put(key, body, metadata);
+        if (upload === undefined) this.put(key, body, metadata);
         else upload.parts.set(Number(query.get('partNumber')), body);
         return send(response, '', { etag: `"${tagOf(body)}"` });
       case 'POST': {
@@ -123,7 +123,7 @@ export class FakeStore {
         const numbers = [...body.toString().matchAll(/<PartNumber>(\d+)<\/PartNumber>/g)].map(([, each]) =>
           Number(each),
         );
-        this.#put(key, Buffer.concat(numbers.map((each) => upload.parts.get(each)!)), upload.metadata);
+        this.put(key, Buffer.concat(numbers.map((each) => upload.parts.get(each)!)), upload.metadata);
         this.uploads.delete(id);
         return send(response, '<R/>');
       }
@@ -137,7 +137,7 @@ export class FakeStore {
     }
   }
 
-  #put(key: string, body: Buffer, metadata: Record<string, string>) {
+  put(key: string, body: Buffer, metadata: Record<string, string> = {}): void {
     this.objects.set(key, { body, metadata, tag: tagOf(body), changed: new Date() });
   }
 

@@ -1,0 +1,155 @@
+/** Prepared data in an object store, and the cache through which it is read. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { openDataset } from '../../../../src/data/openDataset.ts';
+import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
+import { prepareShards } from '../../../../src/data/prepare/prepareShards.ts';
+import { findSources } from '../../../../src/data/prepare/sources.ts';
+import { createTokenizer } from '../../../../src/data/tokenizers/openTokenizer.ts';
+import { openBucket } from '../../../../src/objectStore/buckets.ts';
+import { CachedObject } from '../../../../src/objectStore/cachedObject.ts';
+import { headObject } from '../../../../src/objectStore/objects.ts';
+import { RangeCache } from '../../../../src/objectStore/rangeCache.ts';
+import { sha256Of } from '../../../../src/objectStore/signature.ts';
+import { temporaryFolder } from '../../checkpoint/tinyCheckpoint.ts';
+import { FakeStore } from '../../objectStore/fakeStore.ts';
+
+const content = Buffer.from(Array.from({ length: 10_000 }, (_, i) => (i * 31) % 251));
+const skip = 96;
+const sha256 = sha256Of(content.subarray(skip));
+const rangeBytes = 1000;
+
+let store: FakeStore;
+beforeEach(async () => {
+  store = await FakeStore.open();
+  store.use();
+  store.put('data/shard', content);
+});
+
+/** Range requests so far. */
+const fetches = () => store.requests.filter((each) => each === 'GET data/shard').length;
+
+async function cached(folder: string, options: { bytesMax?: number; expected?: string } = {}): Promise<CachedObject> {
+  const cache = new RangeCache({ folder, bytesMax: options.bytesMax ?? 1e6, rangeBytes });
+  const { client, key } = openBucket('s3://bucket/data/shard');
+  const expected = { sha256: options.expected ?? sha256, skip, kind: 'test' };
+  return new CachedObject(cache, client, { key, ...(await headObject(client, key))!, expected });
+}
+
+async function read(object: CachedObject, from: number, to: number): Promise<Buffer> {
+  const into = Buffer.alloc(to - from);
+  await object.read(into, from);
+  return into;
+}
+
+function filesIn(folder: string): string[] {
+  return readdirSync(folder).flatMap((name) => readdirSync(join(folder, name)));
+}
+
+describe('a cached object', () => {
+  test('is read from the store once, in ranges, and by a later process not at all', async () => {
+    const folder = temporaryFolder();
+    const object = await cached(folder);
+    expect(await read(object, 990, 3010)).toEqual(content.subarray(990, 3010));
+    expect(await read(object, 1500, 1600)).toEqual(content.subarray(1500, 1600));
+    expect(fetches()).toBe(4);
+    object.prefetch(0, content.length);
+    await expect.poll(() => filesIn(folder)).toContain('verified');
+    const into = Buffer.alloc(content.length);
+    object.readSync(into, 0);
+    expect(into).toEqual(content);
+    (await cached(folder)).readSync(into, 0);
+    expect(fetches()).toBe(10);
+  });
+
+  test('is damaged on its way: it is fetched again when it is complete', async () => {
+    let damages = 1;
+    store.damage = (_, bytes) => (damages-- > 0 ? Buffer.alloc(bytes.length, 7) : bytes);
+    const folder = temporaryFolder();
+    const object = await cached(folder);
+    object.prefetch(0, content.length);
+    await expect.poll(() => filesIn(folder)).toContain('verified');
+    expect(await read(object, 0, content.length)).toEqual(content);
+    expect(fetches()).toBe(20);
+  });
+
+  test('is not what its manifest says: reads say so, and name it', async () => {
+    const folder = temporaryFolder();
+    const object = await cached(folder, { expected: 'ab'.repeat(32) });
+    object.prefetch(0, content.length);
+    await expect
+      .poll(() => read(object, 0, 10).then(() => '', String))
+      .toContain(`s3://bucket/data/shard is damaged: its sha256 is ${sha256}, but its manifest says abab`);
+    expect(filesIn(folder)).toEqual([]);
+  });
+
+  test('is larger than the cache: the ranges that were not used for the longest time are removed', async () => {
+    const folder = temporaryFolder();
+    const object = await cached(folder, { bytesMax: 3 * rangeBytes });
+    for (const index of [0, 1, 2, 0, 3]) await read(object, index * rangeBytes, index * rangeBytes + 5);
+    expect(filesIn(folder).sort()).toEqual(['0-1000', '2-1000', '3-1000']);
+    await read(object, rangeBytes, rangeBytes + 5);
+    expect(fetches()).toBe(5);
+    expect(filesIn(folder)).toHaveLength(3);
+  });
+
+  test('cannot be fetched: the read says why', async () => {
+    const object = await cached(temporaryFolder());
+    store.fault = () => 403;
+    await expect(read(object, 0, 10)).rejects.toThrow('s3://bucket/data/shard: access denied');
+    store.fault = () => undefined;
+    expect(await read(object, 0, 10)).toEqual(content.subarray(0, 10));
+  });
+});
+
+test('prepared data in a store is the dataset that it is on a disk, and its tokenizer is found there', async () => {
+  const folder = temporaryFolder();
+  const local = join(folder, 'toks');
+  const before = process.env['XDG_CACHE_HOME'];
+  process.env['XDG_CACHE_HOME'] = folder;
+  onTestFinished(() => {
+    if (before === undefined) delete process.env['XDG_CACHE_HOME'];
+    else process.env['XDG_CACHE_HOME'] = before;
+  });
+  await prepareTiny(local);
+  for (const name of readdirSync(local)) store.put(`toks/${name}`, readFileSync(join(local, name)));
+  const data = { text: 'builtin', tokenizer: 'byte', valFraction: 0.1 } as const;
+  const [remote, disk] = await Promise.all(
+    ['s3://bucket/toks', local].map((shards) => openDataset({ ...data, shards }, { cwd: folder, blockSize: 8 })),
+  );
+  expect(remote!.sha256).toBe(disk!.sha256);
+  expect(remote!.train.length).toBe(disk!.train.length);
+  expect(await remote!.train.read!(5, 90)).toEqual(disk!.train.subarray(5, 90));
+  expect(remote!.train.subarray(5, 90)).toEqual(disk!.train.subarray(5, 90));
+  expect(disk!.train.prefetch).toBeUndefined();
+  const withTokenizer = await openDataset(
+    { ...data, tokenizer: 's3://bucket/toks/tokenizer.json' as never },
+    { cwd: folder, blockSize: 8 },
+  );
+  expect(withTokenizer.tokenizerSha256).toBe(disk!.tokenizerSha256);
+  await expect(openDataset({ ...data, shards: 's3://bucket/none' }, { cwd: folder })).rejects.toThrow(
+    'data.shards: s3://bucket/none has no manifest.json: copy all files',
+  );
+  store.objects.delete('toks/tokens-00000.bin');
+  await expect(openDataset({ ...data, shards: 's3://bucket/toks' }, { cwd: folder })).rejects.toThrow(
+    's3://bucket/toks/tokens-00000.bin is missing',
+  );
+});
+
+async function prepareTiny(out: string): Promise<void> {
+  const cwd = join(out, '..');
+  writeFileSync(join(cwd, 'text.txt'), 'The quick brown fox. '.repeat(100));
+  await prepareShards({
+    sources: await findSources(['text.txt'], { cwd }),
+    out,
+    tokenizer: await createTokenizer('byte', ''),
+    field: 'text',
+    lineEndings: 'lf',
+    skipBad: false,
+    split: { by: 'fraction', val: 0.1 },
+    shardTokens: 2 ** 20,
+    makePool: inThisThread,
+    listener: { resumed() {}, progress() {}, skipped() {}, normalised() {} },
+  });
+}
