@@ -29,6 +29,7 @@ import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import type { RunView, StartedRun } from '../run/runObserver.ts';
 import { isSchedulers, onEndRequest } from './endRequests.ts';
 import { joinRun } from './join.ts';
+import { keysInEnvironment } from './keyVariables.ts';
 import { print, warn } from './output.ts';
 import { train } from './train.ts';
 import type { TrainArguments } from './trainOptions.ts';
@@ -166,7 +167,7 @@ interface Found {
  */
 async function findCoordinator({ placement, folder, waitSeconds }: JobNode): Promise<Found | 'ended'> {
   const { coordinator, jobId } = placement;
-  const given = await joinKeys(undefined, process.env[joinKeyVariable]);
+  const given = await joinKeys(undefined, keysInEnvironment().join);
   const needsFile = coordinator === undefined || (given === undefined && jobId !== undefined);
   const sinceMs = Date.now();
   for (let isFirst = true; ; isFirst = false) {

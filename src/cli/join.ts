@@ -17,6 +17,7 @@ import { agentWorkersMin } from '../worker/hostAgent.ts';
 import { forkWorkers } from '../worker/spawn.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
 import { JoinedWorkers, type Loss } from './joinedWorkers.ts';
+import { keysInEnvironment } from './keyVariables.ts';
 import { numberOption, ringPorts } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
@@ -82,7 +83,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
     numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
     const ring = ringPlaceOf(typedPorts, true);
     checkPorts(ring, workers);
-    const keys = await joinKeys(key, process.env[joinKeyVariable]);
+    const keys = await joinKeys(key, keysInEnvironment().join);
     const limits = { waitMs: 1_000 * wait, maxRestarts };
     const end = await joinRun({ address, workers, cores: availableCores(), keys, ring, ...limits });
     process.exitCode = end.kind === 'left' ? interruptedExitCode : 0;

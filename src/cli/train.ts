@@ -16,10 +16,11 @@ import { type EngineChoice, selectEngine } from '../engine/registry.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
-import { givenRunKeys, runKeyVariable } from '../run/runKeyFiles.ts';
+import { givenRunKeys } from '../run/runKeyFiles.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
+import { keysInEnvironment } from './keyVariables.ts';
 import { numberOption, portOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
@@ -161,10 +162,9 @@ function useOf(
   }
 }
 
-/** Keys that were made before the run. Processes that this one starts do not find them in their environment. */
+/** Keys that were made before the run. */
 async function keysOf({ runKey, encrypt, singleProcess }: TrainArguments) {
-  const fromEnvironment = process.env[runKeyVariable];
-  delete process.env[runKeyVariable];
+  const fromEnvironment = keysInEnvironment().run;
   if (encrypt && !singleProcess) return await givenRunKeys(runKey, fromEnvironment);
   if (runKey === undefined) return undefined;
   throw new UserError(

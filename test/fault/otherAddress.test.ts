@@ -61,9 +61,12 @@ class Machines {
     return readFileSync(this.#keys.runKeyPath, 'utf8');
   }
 
+  /** Its keys are in its environment if it starts, and in a file if it resumes. */
   coordinate(machine: string, ...args: readonly string[]): Running {
-    const given = ['--listen', 'tcp://0.0.0.0:5555', ...args];
-    return start(given, folder(), { LOCKSTEP_RUN_KEY: this.runKey }, this.names.within(machine));
+    const resumes = args.includes('--resume');
+    const given = ['--listen', 'tcp://0.0.0.0:5555', ...(resumes ? ['--run-key', this.#keys.runKeyPath] : []), ...args];
+    const environment: Record<string, string> = resumes ? {} : { LOCKSTEP_RUN_KEY: this.runKey };
+    return start(given, folder(), environment, this.names.within(machine));
   }
 
   join(machine: string, ...args: readonly string[]): Running {

@@ -4,6 +4,7 @@
  * Linux.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RunFolder } from '../../src/run/runFolder.ts';
@@ -102,6 +103,9 @@ describe.skipIf(obstacle)(`pods${obstacle === undefined ? '' : ` (skipped: ${obs
     expect(Number(next)).toBe(Number(found) + 1);
     await trains(third, 2, committed);
 
+    for (const worker of [...(await third.descendants()), ...(await follower.descendants())]) {
+      expect(await readFile(`/proc/${worker}/environ`, 'latin1')).not.toMatch(/LOCKSTEP_(RUN|JOIN)_KEY/);
+    }
     // A pod that only computes leaves alone.
     await evict(follower);
     await trains(third, 1, await newest());
