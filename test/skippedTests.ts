@@ -40,6 +40,10 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
     ),
   },
   {
+    file: 'test/simulator/simulator.test.ts',
+    name: whole('a run of 256 workers, in virtual time > keeps it with 200 seeds'),
+  },
+  {
     file: 'test/fault/namespaces.test.ts',
     name: whole(
       'machines > three of them train together',

@@ -38,6 +38,8 @@ export interface SimulationOptions {
   readonly onExamples?: boolean;
   /** Whether other machines have several workers each, which share the connection of an agent. */
   readonly throughHosts?: boolean;
+  /** Whether there are 256 workers, most of them on nine other machines, and few steps. */
+  readonly isBig?: boolean;
   /** Whether faults come while the state goes round the ring. */
   readonly strikesTransfers?: boolean;
   /** Another core, to see that the checks notice. */
@@ -71,6 +73,8 @@ export interface SimulationResult {
 
 /** A state has 136 bytes: more chunks than may be under way. */
 const stateChunkBytes = 16;
+/** 256 workers. */
+const big = { local: 4, remote: 9, onHost: 28 };
 /** After the last fault a run must end within this time. */
 const quietMsMost = 180_000;
 const address = 'coordinator';
@@ -175,11 +179,11 @@ export class Simulation {
 
   #drawSetting(): Setting {
     const { random } = this.#world;
-    const { throughHosts = false } = this.#options;
-    const local = random.whole(0, throughHosts ? 2 : 3);
-    const remote = random.whole(throughHosts ? 1 : local === 0 ? 2 : 0, 2);
+    const { throughHosts = false, isBig = false } = this.#options;
+    const local = isBig ? big.local : random.whole(0, throughHosts ? 2 : 3);
+    const remote = isBig ? big.remote : random.whole(throughHosts ? 1 : local === 0 ? 2 : 0, 2);
     // Not more workers than samples, of which each needs one.
-    const onHost = throughHosts ? random.whole(1, 2) : 1;
+    const onHost = isBig ? big.onHost : throughHosts ? random.whole(1, 2) : 1;
     const { onExamples = false, spoilData = (given: RunData) => given } = this.#options;
     const given = this.#options.rollsOut ? { ...textData, objective: 'grpo' } : textData;
     const data = spoilData(onExamples ? exampleData(random.whole(8, 40)) : given);
@@ -188,8 +192,8 @@ export class Simulation {
       ...(onExamples && { data: { examples: 'numbered.jsonl' } }),
       train: {
         ...(onExamples && { epochs: random.whole(1, 3) }),
-        maxSteps: random.whole(6, 16),
-        globalBatchSize: random.whole(6, 9),
+        maxSteps: isBig ? random.whole(2, 4) : random.whole(6, 16),
+        globalBatchSize: isBig ? random.whole(290, 320) : random.whole(6, 9),
         microBatchSize: 1,
         workers: Math.max(1, local),
         hashEverySteps: random.pick([0, 1, 3]),
@@ -200,9 +204,11 @@ export class Simulation {
       eval: { everySteps: random.pick(this.#options.rollsOut ? [0] : [0, 0, 3]) },
       comm: {
         chunkBytes: random.pick([4, 1024]),
-        heartbeatIntervalMs: 250,
-        heartbeatTimeoutMs: 1_500,
-        stepTimeoutMs: 4_000,
+        // Most events are heartbeats.
+        heartbeatIntervalMs: isBig ? 1_500 : 250,
+        heartbeatTimeoutMs: isBig ? 6_000 : 1_500,
+        // A frame takes 510 hops.
+        stepTimeoutMs: isBig ? 30_000 : 4_000,
         joinTimeoutMs: 15_000,
         rejoinTimeoutMs: 20_000,
       },

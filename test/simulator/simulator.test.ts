@@ -9,6 +9,7 @@ import { decide } from '../../src/coordinator/core/decide.ts';
 import type { Decision, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
 import type { RunData } from '../../src/data/runData.ts';
 import { withRunLength } from '../../src/run/runLength.ts';
+import { nightlyIt } from '../nightly.ts';
 import { Simulation, type SimulationOptions } from './simulation.ts';
 
 const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
@@ -88,6 +89,20 @@ it('hands the state round the ring whatever happens meanwhile', async () => {
   expect(sum.passed).toBeGreaterThan(2 * transferSeeds);
   expect(sum.struck).toBeGreaterThan(transferSeeds / 2);
 }, 3_600_000);
+
+describe('a run of 256 workers, in virtual time', () => {
+  const run = async (seeds: readonly number[]) => {
+    for (const seed of seeds) {
+      // Every second run has an agent on each machine.
+      const result = await new Simulation({ seed, isBig: true, throughHosts: seed % 2 === 0 }).run();
+      expect(result.violation, result.report).toBeUndefined();
+    }
+  };
+
+  it('keeps what must hold', { timeout: 120_000 }, () => run([1, 2]));
+
+  nightlyIt('keeps it with 200 seeds', { timeout: 3_600_000 }, () => run(Array.from({ length: 200 }, (_, i) => i + 3)));
+});
 
 describe('a run that writes its own samples, in virtual time', () => {
   it('without faults ends as it should', async () => {
