@@ -1,5 +1,4 @@
 /** The group `checkpoint` of a config: when the run is saved. */
-
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { flag, pathMax, whole } from '../../base/keyTypes.ts';
