@@ -18,7 +18,7 @@ export interface CheckpointPlace {
   roomProblem(bytes: number): Promise<string | undefined>;
   /** Makes it invisible first. */
   remove(checkpoint: PlacedCheckpoint): Promise<void>;
-  /** Finishes or undoes the work of dead writers. */
+  /** Finishes the work of dead writers that readers depend on, and undoes the rest where this can harm nobody. */
   recover(): Promise<void>;
 }
 
@@ -30,8 +30,8 @@ export interface CheckpointDraft {
   readonly isVisible: boolean;
   /** @param bytes the size of its tensors @throws if they do not fit */
   begin(bytes: number): Promise<void>;
-  /** Files are created one after another; the last one is the manifest. */
-  createFile(name: string): Promise<OutputFile>;
+  /** Files are created one after another; the last one is the manifest. @param bytes its size, or more */
+  createFile(name: string, bytes: number): Promise<OutputFile>;
   /** Makes it visible, in place of an earlier one of the same step. */
   publish(): Promise<void>;
   /** Removes what was written. Never throws. */

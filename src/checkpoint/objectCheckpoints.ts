@@ -16,8 +16,10 @@ import {
   type ListedObject,
   listObjects,
   listUploads,
+  type OpenUpload,
+  uploadChangedMs,
 } from '../objectStore/objects.ts';
-import { ObjectUpload } from '../objectStore/upload.ts';
+import { ObjectUpload, partBytesFor } from '../objectStore/upload.ts';
 import type { CheckpointDraft, CheckpointPlace, PlacedCheckpoint, Warn } from './checkpointPlace.ts';
 import { FOREIGN_WRITER_IDLE_MS, stepFolderName, stepOfFolderName } from './folderNames.ts';
 import { MANIFEST_FILE } from './manifest.ts';
@@ -39,10 +41,13 @@ interface StoredFolder {
   readonly isWhole: boolean;
 }
 
-/** @param directory `s3://BUCKET/PREFIX` */
-export function objectCheckpoints(directory: string, warn: Warn): CheckpointPlace {
+/**
+ * @param directory `s3://BUCKET/PREFIX`
+ * @param partBytes the size of a part of an upload; default 16 MiB
+ */
+export function objectCheckpoints(directory: string, warn: Warn, partBytes?: number): CheckpointPlace {
   const { client, key: prefix } = openBucket(directory);
-  const place = { client, prefix, warn };
+  const place = { client, prefix, warn, partBytes };
   return {
     async list() {
       const newest = new Map<number, StoredFolder>();
@@ -58,7 +63,8 @@ export function objectCheckpoints(directory: string, warn: Warn): CheckpointPlac
     // A bucket has no size.
     roomProblem: async () => undefined,
     remove: ({ step }) => removeStep(place, step),
-    recover: () => recover(place),
+    // Readers see nothing of dead writers. Who only reads may have the wrong prefix, so the next writer removes what they left.
+    recover: async () => undefined,
   };
 }
 
@@ -66,6 +72,7 @@ interface Place {
   readonly client: BucketClient;
   readonly prefix: string;
   readonly warn: Warn;
+  readonly partBytes: number | undefined;
 }
 
 class ObjectDraft implements CheckpointDraft {
@@ -101,10 +108,11 @@ class ObjectDraft implements CheckpointDraft {
     ownFolders.add(this.path);
   }
 
-  async createFile(name: string): Promise<OutputFile> {
-    const { client } = this.#place;
+  async createFile(name: string, bytes: number): Promise<OutputFile> {
+    const { client, partBytes } = this.#place;
     const metadata = { [WRITER]: `${placeWord()} ${process.pid} ${processWord()}` };
-    this.#last = new ObjectUpload(client, keyIn(this.#place, this.#name, name), metadata);
+    const key = keyIn(this.#place, this.#name, name);
+    this.#last = new ObjectUpload(client, key, metadata, partBytesFor(bytes, partBytes));
     return this.#last;
   }
 
@@ -119,8 +127,9 @@ class ObjectDraft implements CheckpointDraft {
     try {
       // A manifest whose writing failed may be there all the same.
       await this.#last?.close();
-      await abortUploads(this.#place, this.#name);
-      await removeFolder(this.#place, this.#name);
+      const place = { ...this.#place, client: this.#place.client.once() };
+      await abortUploads(place, this.#name);
+      await removeFolder(place, this.#name);
     } catch {
       // The store cannot be reached. The next writer removes the leftovers, which have no manifest.
     } finally {
@@ -191,8 +200,7 @@ async function recover(place: Place): Promise<void> {
       if (!FOLDER_NAME.test(name) || ownFolders.has(client.pathOf(keyIn(place, name)))) continue;
       const objects = folders.find((folder) => folder.name === name)?.objects ?? [];
       const started = uploads.filter(({ key }) => key.startsWith(keyIn(place, name, '')));
-      const changedMs = Math.max(...objects.map((each) => each.changedMs), ...started.map((each) => each.startedMs));
-      if (!(await isAbandoned(client, objects, Date.now() - changedMs))) continue;
+      if (!(await isAbandoned(client, objects, started))) continue;
       await abortUploads(place, name);
       if (objects.length > 0) await removeFolder(place, name);
     }
@@ -201,13 +209,20 @@ async function recover(place: Place): Promise<void> {
   }
 }
 
-/** The process that wrote the first object has ended. */
-async function isAbandoned(client: BucketClient, objects: readonly ListedObject[], idleMs: number): Promise<boolean> {
-  if (idleMs > FOREIGN_WRITER_IDLE_MS) return true;
+/** The process that wrote the first object has ended; if it cannot be asked, since nothing has arrived for an hour. */
+async function isAbandoned(
+  client: BucketClient,
+  objects: readonly ListedObject[],
+  uploads: readonly OpenUpload[],
+): Promise<boolean> {
   const [first] = objects;
   const writer = first && (await headObject(client, first.key))?.metadata[WRITER];
   const [where, pid, word] = writer?.split(' ') ?? [];
-  if (where !== placeWord() || pid === undefined || word === undefined) return false;
-  if (Number(pid) === process.pid && word === processWord()) return true;
-  return fateOfWord(Number(pid), word) === 'gone';
+  if (where === placeWord() && pid !== undefined && word !== undefined) {
+    if (Number(pid) === process.pid && word === processWord()) return true;
+    return fateOfWord(Number(pid), word) === 'gone';
+  }
+  const changed = await Promise.all(uploads.map((upload) => uploadChangedMs(client, upload)));
+  const newest = Math.max(...objects.map(({ changedMs }) => changedMs), ...changed.map((ms) => ms ?? 0));
+  return Date.now() - newest > FOREIGN_WRITER_IDLE_MS;
 }

@@ -22,6 +22,8 @@ export interface StoreOptions {
   /** Called with each cleanup failure; the run does not depend on cleanup. */
   readonly onWarning?: (message: string) => void;
   readonly disk?: DiskOperations;
+  /** Bytes of a part of an upload to an object store. Default 16 MiB, or more for files above 156 GiB. */
+  readonly partBytes?: number;
 }
 
 /** A quick look at a checkpoint: names and sizes are checked, hashes are not. */
@@ -59,7 +61,7 @@ export class CheckpointStore {
     this.#options = options;
     const warn = (message: string) => this.#warn(message);
     this.#place = isObjectPath(directory)
-      ? objectCheckpoints(directory, warn)
+      ? objectCheckpoints(directory, warn, options.partBytes)
       : diskCheckpoints(directory, options.disk ?? nodeDisk, warn);
   }
 

@@ -87,9 +87,10 @@ export class CheckpointWriter {
       }
       await this.#writeSmallFile(CONFIG_FILE, encodeModelConfig(modelConfig, endOfText));
       await this.#writeSmallFile(TRAINER_FILE, encodeTrainer(trainer));
-      await this.#openFile(MODEL_FILE);
       // from_pretrained asks for this key
-      await this.#append(encodeSafetensorsHeader(fileTensorsOf(tensors, modelConfig), { format: 'pt' }));
+      const header = encodeSafetensorsHeader(fileTensorsOf(tensors, modelConfig), { format: 'pt' });
+      await this.#openFile(MODEL_FILE, header.length + this.#modelBytes);
+      await this.#append(header);
     });
   }
 
@@ -143,8 +144,9 @@ export class CheckpointWriter {
   }
 
   async #writeSmallFile(name: string, content: string): Promise<void> {
-    await this.#openFile(name);
-    await this.#append(new TextEncoder().encode(content));
+    const bytes = new TextEncoder().encode(content);
+    await this.#openFile(name, bytes.length);
+    await this.#append(bytes);
     await this.#finishFile();
   }
 
@@ -155,12 +157,13 @@ export class CheckpointWriter {
     const tensors = others.flatMap((part) =>
       tensorsOf(part, this.#tensors).map(({ name, shape }) => ({ name: `${part}.${name}`, shape })),
     );
-    await this.#openFile(OPTIMIZER_FILE);
-    await this.#append(encodeSafetensorsHeader(tensors, {}));
+    const header = encodeSafetensorsHeader(tensors, {});
+    await this.#openFile(OPTIMIZER_FILE, header.length + this.expectedBytes - this.#modelBytes);
+    await this.#append(header);
   }
 
-  async #openFile(name: string): Promise<void> {
-    const file = await this.#draft.createFile(name);
+  async #openFile(name: string, bytes: number): Promise<void> {
+    const file = await this.#draft.createFile(name, bytes);
     this.#current = { name, file, hash: createHash('sha256'), bytes: 0 };
   }
 

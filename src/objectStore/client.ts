@@ -74,6 +74,14 @@ export class BucketClient {
     this.#http = this.#connect();
   }
 
+  /** The same bucket, with one attempt a request: for what may also be done later. */
+  once(): BucketClient {
+    return new BucketClient(this.bucket, this.#settings, {
+      ...this.#options,
+      retries: { ...this.#retries, attemptsAtFirst: 1, attempts: 1 },
+    });
+  }
+
   /** The path of a key, for messages. */
   pathOf(key: string): string {
     return objectPath({ bucket: this.bucket, key });

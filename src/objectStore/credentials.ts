@@ -31,7 +31,7 @@ export interface StoreSettings {
 export interface Keys {
   /** Where they come from, for messages: never a key itself. */
   readonly source: string;
-  /** @throws UserError if there are none */
+  /** @throws UserError if there are none; PeerError if there were some, and new ones cannot be had now */
   get(): Promise<Credentials>;
   /** Forgets temporary ones, because the store said that they have expired. */
   renew(): void;
@@ -87,20 +87,33 @@ function fixedKeys(source: string, id: string, secret: string, sessionToken: str
 /** Keys of the optional package: those of the machine's role, of a web identity, of SSO. */
 function providedKeys(profile: string): Keys {
   let known: { credentials: Credentials; untilMs: number } | undefined;
+  let hadKeys = false;
+  let pending: Promise<Credentials> | undefined;
+  const fetchKeys = async () => {
+    const provide = await findProvider(profile);
+    try {
+      const { expiration, ...credentials } = await provide();
+      known = { credentials, untilMs: expiration?.getTime() ?? Number.POSITIVE_INFINITY };
+      hadKeys = true;
+      return credentials;
+    } catch (error) {
+      if (known !== undefined && Date.now() < known.untilMs) return known.credentials;
+      // What gave keys before is only out of order: the request is repeated.
+      if (hadKeys) throw new PeerError(`${providersPackage} gives no new keys: ${messageOf(error)}`, { cause: error });
+      throw new UserError(
+        `no keys for s3:// were found: neither AWS_ACCESS_KEY_ID is set nor has the profile ${profile} keys, and ${providersPackage} says: ${messageOf(error)}`,
+      );
+    }
+  };
   return {
     source: providersPackage,
     async get() {
       if (known !== undefined && Date.now() < known.untilMs - renewBeforeMs) return known.credentials;
-      const provide = await findProvider(profile);
-      try {
-        const { expiration, ...credentials } = await provide();
-        known = { credentials, untilMs: expiration?.getTime() ?? Number.POSITIVE_INFINITY };
-        return credentials;
-      } catch (error) {
-        throw new UserError(
-          `no keys for s3:// were found: neither AWS_ACCESS_KEY_ID is set nor has the profile ${profile} keys, and ${providersPackage} says: ${messageOf(error)}`,
-        );
-      }
+      // Parts that travel at once ask once.
+      pending ??= fetchKeys().finally(() => {
+        pending = undefined;
+      });
+      return await pending;
     },
     renew() {
       known = undefined;

@@ -33,6 +33,8 @@ const uploadMark = 'lockstep-upload';
 const missing = ['NoSuchKey', 404];
 /** Answers of a few hundred bytes. */
 const answerBytesMax = 2 ** 20;
+/** A list of up to 1,000 parts. */
+const listBytesMax = 2 ** 20;
 
 type Metadata = Readonly<Record<string, string>>;
 
@@ -223,6 +225,29 @@ export async function completeUpload(
 /** Does nothing if it is no longer open. */
 export async function abortUpload(client: BucketClient, key: string, id: string): Promise<void> {
   await client.send({ action: 'DELETE', key, query: [['uploadId', id]], expected: ['NoSuchUpload', 404] });
+}
+
+/** When the newest part of an open upload arrived, or it began; undefined if it is no longer open. */
+export async function uploadChangedMs(client: BucketClient, upload: OpenUpload): Promise<number | undefined> {
+  let newest = upload.startedMs;
+  for (let marker: string | undefined = '0'; marker !== undefined; ) {
+    const { body, refusal } = await client.send({
+      action: 'GET',
+      key: upload.key,
+      query: [
+        ['part-number-marker', marker],
+        ['uploadId', upload.id],
+      ],
+      bytesMax: listBytesMax,
+      expected: ['NoSuchUpload', 404],
+    });
+    if (refusal !== undefined) return undefined;
+    const page = body.toString();
+    for (const part of elementsOf(page, 'Part'))
+      newest = Math.max(newest, Date.parse(textOf(part, 'LastModified') ?? ''));
+    marker = textOf(page, 'IsTruncated') === 'true' ? textOf(page, 'NextPartNumberMarker') : undefined;
+  }
+  return newest;
 }
 
 /** The open uploads of keys that begin with `prefix`. */

@@ -8,7 +8,7 @@ import { invariant, UserError } from '../base/errors.ts';
 import type { BucketClient } from './client.ts';
 import { abortUpload, completeUpload, listUploads, putObject, startUpload, uploadPart } from './objects.ts';
 
-/** Bytes of a part; all stores accept at least 5 MiB and at most 5 GiB. */
+/** Bytes of a part, unless there would be too many; all stores accept at least 5 MiB and at most 5 GiB. */
 const usualPartBytes = 16 * 2 ** 20;
 /** Buffers of that size: one is being filled, the others are on their way. */
 const buffersMost = 3;
@@ -21,6 +21,11 @@ interface Started {
   readonly id: string;
   readonly mark: string;
   readonly mayHaveTwin: boolean;
+}
+
+/** The size of the parts of an object of `bytes` bytes: a multiple of 1 MiB above the usual size. */
+export function partBytesFor(bytes: number, least = usualPartBytes): number {
+  return bytes <= least * partsMost ? least : Math.ceil(bytes / partsMost / 2 ** 20) * 2 ** 20;
 }
 
 export class ObjectUpload implements OutputFile {
@@ -80,7 +85,7 @@ export class ObjectUpload implements OutputFile {
       const tags = await Promise.all(this.#parts);
       const started = await this.#started;
       await completeUpload(this.#client, this.#key, { ...started, tags, signal });
-      if (started.mayHaveTwin) await this.#abortAll();
+      if (started.mayHaveTwin) await this.#abortAll(this.#client);
     }
     this.#isComplete = true;
   }
@@ -93,14 +98,16 @@ export class ObjectUpload implements OutputFile {
     await Promise.allSettled(this.#travelling);
     if (this.#started === undefined) return;
     const started = await this.#started.catch(() => undefined);
-    if (started !== undefined) await abortUpload(this.#client, this.#key, started.id);
-    if (started?.mayHaveTwin !== false) await this.#abortAll();
+    // Who gives up does not wait for a store that is down: the next writer removes what is left.
+    const client = this.#client.once();
+    if (started !== undefined) await abortUpload(client, this.#key, started.id);
+    if (started?.mayHaveTwin !== false) await this.#abortAll(client);
   }
 
   /** Uploads of this key: a request to begin one may have been carried out although its answer was lost. */
-  async #abortAll(): Promise<void> {
-    for (const { key, id } of await listUploads(this.#client, this.#key)) {
-      if (key === this.#key) await abortUpload(this.#client, key, id);
+  async #abortAll(client: BucketClient): Promise<void> {
+    for (const { key, id } of await listUploads(client, this.#key)) {
+      if (key === this.#key) await abortUpload(client, key, id);
     }
   }
 

@@ -3,6 +3,8 @@
  * or the complete new one, and clear away the rest.
  */
 import { describe, expect, test, vi } from 'vitest';
+import { placeWord, processWord } from '../../../src/base/processes.ts';
+import { objectCheckpoints } from '../../../src/checkpoint/objectCheckpoints.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { FakeStore, type Fault } from '../objectStore/fakeStore.ts';
 import { collect, contentsAt, valuesOf, writeTiny } from './tinyCheckpoint.ts';
@@ -22,10 +24,17 @@ function folders(store: FakeStore): string[] {
   return [...new Set([...store.objects.keys()].map((key) => key.split('/').slice(0, -1).join('/')))].sort();
 }
 
-/** Everything in the store after a start: complete checkpoints and nothing else. */
+/** Everything in the store when the next writer has begun: complete checkpoints and nothing else. Who only reads leaves it as it is. */
 async function stepsAfterStart(store: FakeStore, keep: number): Promise<number[]> {
   const warnings: string[] = [];
-  const summaries = await new CheckpointStore(directory, { keep, onWarning: (text) => warnings.push(text) }).list();
+  const checkpoints = new CheckpointStore(directory, { keep, onWarning: (text) => warnings.push(text) });
+  const before = [[...store.objects.keys()], [...store.uploads.keys()]];
+  await checkpoints.list();
+  expect([[...store.objects.keys()], [...store.uploads.keys()]]).toEqual(before);
+  const next = objectCheckpoints(directory, (text) => warnings.push(text)).draft(999);
+  await next.begin(0);
+  await next.discard();
+  const summaries = await checkpoints.list();
   expect(warnings).toEqual([]);
   expect(summaries.filter(({ problem }) => problem !== undefined)).toEqual([]);
   expect(store.uploads.size).toBe(0);
@@ -93,6 +102,8 @@ interface Scenario {
   readonly keep: number;
   readonly before: readonly number[];
   readonly step: number;
+  /** If it is smaller than the tensors of a tiny checkpoint, their files are uploaded in parts. */
+  readonly partBytes?: number;
   /** How the request at which the process dies ends. */
   readonly deaths: readonly Fault[];
   /** What may be there afterwards. */
@@ -100,7 +111,15 @@ interface Scenario {
 }
 
 const scenarios: Scenario[] = [
-  { name: 'the first of a run', keep: 0, before: [], step: 10, deaths: [501, 'unanswered'], after: [[], [10]] },
+  {
+    name: 'the first of a run',
+    keep: 0,
+    before: [],
+    step: 10,
+    partBytes: 6_000,
+    deaths: [501, 'unanswered'],
+    after: [[], [10]],
+  },
   {
     name: 'one that replaces the oldest',
     keep: 1,
@@ -112,7 +131,7 @@ const scenarios: Scenario[] = [
   { name: 'one of the same step', keep: 2, before: [10, 20], step: 20, deaths: [501], after: [[20, 10]] },
 ];
 
-describe.each(scenarios)('$name', ({ keep, before, step, deaths, after }) => {
+describe.each(scenarios)('$name', { timeout: 120_000 }, ({ keep, before, step, partBytes, deaths, after }) => {
   /** Writes with a fault at request `at`, for each in turn; from then on at all of them if the process dies there. */
   async function* attempts(fault: Fault, dies: boolean) {
     const store = await openStore();
@@ -120,10 +139,14 @@ describe.each(scenarios)('$name', ({ keep, before, step, deaths, after }) => {
     const start = [...store.objects];
     for (let at = 0; ; at++) {
       store.objects.clear();
+      store.uploads.clear();
       for (const [key, object] of start) store.objects.set(key, object);
       const begun = store.requests.length;
       store.fault = (count) => (count === begun + at ? fault : dies && count > begun + at ? 501 : undefined);
-      const writing = writeTiny(new CheckpointStore(directory, { keep }), contentsAt(step));
+      const writing = writeTiny(
+        new CheckpointStore(directory, { keep, ...(partBytes && { partBytes }) }),
+        contentsAt(step),
+      );
       const written = await writing.then(
         () => true,
         () => false,
@@ -146,4 +169,30 @@ describe.each(scenarios)('$name', ({ keep, before, step, deaths, after }) => {
       expect(await stepsAfterStart(store, keep)).toEqual(after.at(-1));
     }
   });
+});
+
+test('what a writer on another machine left goes when nothing has arrived for an hour, and that of a living process never', async () => {
+  const store = await openStore();
+  const key = 'runs/tiny/step-00000010/model.safetensors';
+  const hourAgo = new Date(Date.now() - 2 * 3_600_000);
+  store.uploads.set('a', { key, metadata: {}, parts: new Map(), started: hourAgo, changed: new Date() });
+  store.uploads.get('a')!.parts.set(1, Buffer.from('part'));
+  const begin = async () => (await new CheckpointStore(directory).beginWrite(contentsAt(20))).abort();
+  await begin();
+  expect([...store.uploads.keys()]).toEqual(['a']);
+  store.uploads.get('a')!.changed = hourAgo;
+  await begin();
+  expect(store.uploads.size).toBe(0);
+
+  const writer = await new CheckpointStore(directory).beginWrite(contentsAt(30));
+  const [first] = [...store.objects.keys()];
+  const living = `${placeWord()} ${process.ppid} ${processWord(process.ppid)}`;
+  for (const [each, object] of store.objects) {
+    store.objects.set(each, { ...object, changed: hourAgo, metadata: { 'x-amz-meta-lockstep-writer': living } });
+  }
+  const abandoned = first!.replace('step-00000030', 'step-00000029');
+  store.objects.set(abandoned, store.objects.get(first!)!);
+  await begin();
+  expect([...store.objects.keys()]).toContain(abandoned);
+  await writer.abort();
 });

@@ -17,7 +17,7 @@ import {
   putObject,
 } from '../../../src/objectStore/objects.ts';
 import { sha256Of } from '../../../src/objectStore/signature.ts';
-import { ObjectUpload } from '../../../src/objectStore/upload.ts';
+import { ObjectUpload, partBytesFor } from '../../../src/objectStore/upload.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
 import { FakeStore, fakeKeys } from './fakeStore.ts';
 
@@ -234,9 +234,11 @@ describe('settings', () => {
     writeFileSync(
       join(folder, 'index.cjs'),
       `let count = 0;
-       exports.fromNodeProviderChain = ({ profile }) => async () => ({
-         accessKeyId: profile + ++count, secretAccessKey: 's', sessionToken: 't', expiration: new Date(Date.now() + 3.6e6),
-       });`,
+       exports.fromNodeProviderChain = ({ profile }) => async () => {
+         if (count === 3) throw new Error('the metadata service does not answer');
+         const expiration = new Date(Date.now() + (count === 2 ? 60_000 : 3.6e6));
+         return { accessKeyId: profile + ++count, secretAccessKey: 's', sessionToken: 't', expiration };
+       };`,
     );
     const before = process.cwd();
     process.chdir(project);
@@ -245,7 +247,13 @@ describe('settings', () => {
     expect(await keys.get()).toEqual({ accessKeyId: 'default1', secretAccessKey: 's', sessionToken: 't' });
     expect(await keys.get()).toMatchObject({ accessKeyId: 'default1' });
     keys.renew();
-    expect(await keys.get()).toMatchObject({ accessKeyId: 'default2' });
+    expect(await Promise.all([keys.get(), keys.get()])).toMatchObject(Array(2).fill({ accessKeyId: 'default2' }));
+    // The third expire so soon that they are fetched again at once; while this fails, they serve.
+    keys.renew();
+    expect(await keys.get()).toMatchObject({ accessKeyId: 'default3' });
+    expect(await keys.get()).toMatchObject({ accessKeyId: 'default3' });
+    keys.renew();
+    await expect(keys.get()).rejects.toThrow(PeerError);
   });
 
   test('the token of temporary keys is sent and signed', async () => {
@@ -254,4 +262,11 @@ describe('settings', () => {
     expect(store.objects.has('a')).toBe(true);
     expect(fakeKeys.accessKeyId).toBe('AKIATEST');
   });
+});
+
+test('the parts of a large object are so large that there are at most 10,000', () => {
+  const mebibyte = 2 ** 20;
+  expect(partBytesFor(1)).toBe(16 * mebibyte);
+  expect(partBytesFor(160_000 * mebibyte)).toBe(16 * mebibyte);
+  expect(partBytesFor(160_000 * mebibyte + 1)).toBe(17 * mebibyte);
 });

@@ -21,7 +21,9 @@ interface FakeUpload {
   readonly key: string;
   readonly metadata: Record<string, string>;
   readonly parts: Map<number, Buffer>;
-  readonly started: Date;
+  started: Date;
+  /** When its newest part arrived. */
+  changed: Date;
 }
 
 export class FakeStore {
@@ -117,7 +119,7 @@ export class FakeStore {
       case 'POST': {
         if (upload === undefined) {
           const newId = randomBytes(6).toString('hex');
-          this.uploads.set(newId, { key, metadata, parts: new Map(), started: new Date() });
+          this.uploads.set(newId, { key, metadata, parts: new Map(), started: new Date(), changed: new Date() });
           return send(response, `<R><UploadId>${newId}</UploadId></R>`);
         }
         const numbers = [...body.toString().matchAll(/<PartNumber>(\d+)<\/PartNumber>/g)].map(([, each]) =>
@@ -133,6 +135,7 @@ export class FakeStore {
         response.writeHead(204);
         return void response.end();
       default:
+        if (upload !== undefined) return send(response, partList(upload));
         return this.#get(request, response, key);
     }
   }
@@ -178,6 +181,13 @@ export class FakeStore {
     );
     return `<L><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>${items.join('')}</L>`;
   }
+}
+
+function partList({ parts, changed }: FakeUpload): string {
+  const items = [...parts.keys()].map(
+    (number) => `<Part><PartNumber>${number}</PartNumber><LastModified>${changed.toISOString()}</LastModified></Part>`,
+  );
+  return `<L><IsTruncated>false</IsTruncated>${items.join('')}</L>`;
 }
 
 /** The signature is made again from what arrived. */
