@@ -1,0 +1,21 @@
+import { createHash } from 'node:crypto';
+import { expect, it } from 'vitest';
+import { z } from 'zod';
+import { coordinatorMessage } from '../../../src/comm/coordinatorMessages.ts';
+import { protocolVersion } from '../../../src/comm/protocol.ts';
+import { workerMessage } from '../../../src/comm/workerMessages.ts';
+
+/** The messages that a version of the protocol has: the first 16 digits of the SHA-256 of their JSON Schemas. */
+const pinned = { protocolVersion: 12, messages: 'e19807054b66c1a0' };
+
+it('a version of the protocol has one set of messages', () => {
+  const schemas = [workerMessage, coordinatorMessage].map((schema) =>
+    z.toJSONSchema(schema, { unrepresentable: 'any' }),
+  );
+  const messages = createHash('sha256').update(JSON.stringify(schemas)).digest('hex').slice(0, 16);
+  expect(
+    { protocolVersion, messages },
+    'The messages and the version of the protocol have not changed together. If a worker or coordinator of the released version would misread a ' +
+      'message, raise protocolVersion (src/comm/protocol.ts) above that of the release, and say so in CHANGELOG.md. Then write the values below here.',
+  ).toEqual(pinned);
+});
