@@ -1,5 +1,5 @@
 /** A worker process. `spawn.ts` forks it and sends its options in the first IPC message. */
-import { once } from 'node:events';
+import type { EventEmitter } from 'node:events';
 import { z } from 'zod';
 import { endSignals, onSignals } from '../base/endSignals.ts';
 import { unfinishedExitCode } from '../base/errors.ts';
@@ -60,13 +60,13 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     isLeaving = true;
     agent.leave();
   };
+  const message = argumentsOf(process, leave);
   process.on('SIGTERM', () => {
     // A scheduler sends it to all processes of a job; then the parent decides, as long as it lives.
     if (leavesOnSignal || !process.connected) leave();
   });
 
   try {
-    const [message] = await once(process, 'message');
     const {
       keys,
       ring = {},
@@ -74,11 +74,8 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
       throughHost: isThroughHost,
       leavesOnSignal: leaves = true,
       ...options
-    } = workerArguments.parse(message);
+    } = workerArguments.parse(await message);
     leavesOnSignal = leaves;
-    process.on('message', (request) => {
-      if (request === leaveMessage) leave();
-    });
     const warn = warningsOf(options.id);
     const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
     // Node prints the error itself, and exits.
@@ -99,6 +96,20 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
   } catch (error) {
     end(failureOf(error, 0, 'starting'));
   }
+}
+
+/**
+ * The arguments of this worker, from the process that started it.
+ * @param channel between these processes; the request to leave may come right after the arguments
+ */
+export function argumentsOf(channel: Pick<EventEmitter, 'on'>, onLeave: () => void): Promise<unknown> {
+  // One listener for both: messages that are read together are emitted before a promise of the first resolves.
+  return new Promise((resolve) => {
+    channel.on('message', (message) => {
+      if (message === leaveMessage) onLeave();
+      else resolve(message);
+    });
+  });
 }
 
 function end(failure: WorkerFailure | undefined, code = 0): void {
