@@ -1,7 +1,7 @@
 /**
  * The key files of a run: `run.key`, which is the coordinator's and which `--resume` uses again, and `join.key`, for the machines that
- * join. A run makes both in its directory, or takes keys that were made before. They are for their owner's eyes only, or for a group that
- * they were mounted for, as Kubernetes does with Secrets. What is in them: `comm/runKeys.ts`.
+ * join. A run makes both in its directory, or takes keys that were made before. They are for their owner's eyes only, or for a group to
+ * which another user gave them, as Kubernetes does with Secrets. What is in them: `comm/runKeys.ts`.
  */
 import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
@@ -126,11 +126,23 @@ async function readKeyFile(path: string, { anyMode = false } = {}): Promise<RunK
   }
 }
 
-/** A group of this process may read it, and not write it: a Secret that Kubernetes mounts for a user other than root has mode 0440. */
-function isOpenToOthers({ mode, gid }: { readonly mode: number; readonly gid: number }): boolean {
+/**
+ * A group of this process may read a file of another user, who chose that: a Secret that Kubernetes mounts for a user other than root has
+ * mode 0440. A file of the process's own user gets such a mode by accident, from `cp` in a shared group.
+ */
+function isOpenToOthers({
+  mode,
+  uid,
+  gid,
+}: {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}): boolean {
   if (process.platform === 'win32') return false;
   const groups = [process.getegid?.(), ...(process.getgroups?.() ?? [])];
-  return (mode & (groups.includes(gid) ? 0o037 : 0o077)) !== 0;
+  const isGiven = uid !== process.geteuid?.() && groups.includes(gid);
+  return (mode & (isGiven ? 0o037 : 0o077)) !== 0;
 }
 
 function parsed(text: string, from: string): RunKeys {

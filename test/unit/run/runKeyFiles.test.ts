@@ -44,32 +44,48 @@ describe('the key files of a run', () => {
     expect(await keysToResumeWith(folder)).not.toEqual(await keysToResumeWith(folder));
   });
 
-  it.each([0o400, 0o440, 0o600, 0o640])('are read with mode %o, whose group is one of this process', async (mode) => {
+  it.skipIf(process.getuid?.() !== 0).each([0o400, 0o440, 0o600, 0o640])(
+    'are read with mode %o, if they are those of another user for a group of this process',
+    async (mode) => {
+      const keys = newRunKeys();
+      await writeRunKeys(folder, keys);
+      // As Kubernetes mounts Secrets: a link into a folder that is replaced at once.
+      const mounted = join(folder.path, 'mounted.key');
+      await symlink(folder.joinKeyPath, mounted);
+      for (const path of [folder.runKeyPath, folder.joinKeyPath]) {
+        await chown(path, 54_321, process.getegid?.() ?? 0);
+        await chmod(path, mode);
+      }
+      expect(await keysToResumeWith(folder)).toEqual(keys);
+      expect(await joinKeys(mounted, undefined)).toEqual(joinKeysOf(keys));
+    },
+  );
+
+  it.each([0o400, 0o600])('are read with mode %o', async (mode) => {
     const keys = newRunKeys();
     await writeRunKeys(folder, keys);
-    // As Kubernetes mounts Secrets: a link into a folder that is replaced at once.
-    const mounted = join(folder.path, 'mounted.key');
-    await symlink(folder.joinKeyPath, mounted);
     for (const path of [folder.runKeyPath, folder.joinKeyPath]) await chmod(path, mode);
     expect(await keysToResumeWith(folder)).toEqual(keys);
-    expect(await joinKeys(mounted, undefined)).toEqual(joinKeysOf(keys));
   });
 
   it.skipIf(process.getuid?.() !== 0)('are not read with mode 440 if the group is another', async () => {
     await writeRunKeys(folder, newRunKeys());
     await chmod(folder.joinKeyPath, 0o440);
-    await chown(folder.joinKeyPath, 0, 54_321);
+    await chown(folder.joinKeyPath, 54_321, 54_321);
     await expect(joinKeys(folder.joinKeyPath, undefined)).rejects.toThrow(/is open to other users \(mode 440\)/);
   });
 
-  it.each([0o644, 0o604, 0o620, 0o660, 0o650, 0o444])('are not read with mode %o', async (mode) => {
-    await writeRunKeys(folder, newRunKeys());
-    for (const path of [folder.runKeyPath, folder.joinKeyPath]) await chmod(path, mode);
-    const problem = (path: string) => `${path} is open to other users (mode ${mode.toString(8)}): chmod 600 ${path}`;
-    await expect(keysToResumeWith(folder)).rejects.toThrow(problem(folder.runKeyPath));
-    await expect(joinKeys(folder.joinKeyPath, undefined)).rejects.toThrow(problem(folder.joinKeyPath));
-    await expect(joinKeys(folder.joinKeyPath, undefined)).rejects.toThrow(UserError);
-  });
+  it.each([0o440, 0o640, 0o644, 0o604, 0o620, 0o660, 0o650, 0o444])(
+    "are not read with mode %o if they are one's own",
+    async (mode) => {
+      await writeRunKeys(folder, newRunKeys());
+      for (const path of [folder.runKeyPath, folder.joinKeyPath]) await chmod(path, mode);
+      const problem = (path: string) => `${path} is open to other users (mode ${mode.toString(8)}): chmod 600 ${path}`;
+      await expect(keysToResumeWith(folder)).rejects.toThrow(problem(folder.runKeyPath));
+      await expect(joinKeys(folder.joinKeyPath, undefined)).rejects.toThrow(problem(folder.joinKeyPath));
+      await expect(joinKeys(folder.joinKeyPath, undefined)).rejects.toThrow(UserError);
+    },
+  );
 
   it('say which of them is wrong', async () => {
     await writeFile(folder.runKeyPath, renderRunKeys(joinKeysOf(newRunKeys())), { mode: 0o600 });
