@@ -72,6 +72,13 @@ const runOptions = Object.fromEntries(
   Object.entries(repeated).filter(([name]) => !(name in hostOptions || name in printOptions)),
 );
 
+/** Those that the workers of other hosts need too, where they are not the default. */
+const joinOptions = {
+  'ring-ports': options['ring-ports'],
+  'max-restarts': options['max-restarts'],
+  wait: options.wait,
+};
+
 /** The options of a run that a job has no choice of. */
 const fixed = {
   ...{ resume: undefined, listen: undefined, advertise: undefined, encrypt: true },
@@ -110,7 +117,6 @@ async function runNode(args: ClusterArguments): Promise<number> {
   if (hosts !== undefined || hostfile !== undefined) {
     const cores = availableCores();
     const ring = ringPlaceOf(args.ringPorts, true);
-    checkPorts(ring, workers);
     return await trainOnHosts({ ...args, ...fixed }, args.resume, {
       hosts,
       hostfile,
@@ -120,6 +126,7 @@ async function runNode(args: ClusterArguments): Promise<number> {
       waitSeconds,
       ring,
       maxRestarts,
+      joinWords: optionWords(joinOptions, args),
     });
   }
   const placement = placementOf(process.env, { nodeRank, nodes, coordinator });

@@ -9,6 +9,7 @@ import { type SshWorkers, startSshWorkers } from '../cluster/sshWorkers.ts';
 import type { RunView, StartedRun } from '../run/runObserver.ts';
 import { coordinate, type JobNode } from './clusterNode.ts';
 import { warn } from './output.ts';
+import { checkPorts } from './ringOptions.ts';
 import type { TrainArguments } from './trainOptions.ts';
 
 /** A longer file is not a list of hosts. */
@@ -41,6 +42,9 @@ export interface HostArguments {
   readonly remoteDir?: string | undefined;
 }
 
+/** What all hosts have in common. */
+type SharedNode = Pick<JobNode, 'folder' | 'cores' | 'waitSeconds' | 'ring' | 'maxRestarts'>;
+
 /**
  * Trains until the run ends, with the workers of all hosts. Before the first step a host that fails ends the run, unless `minWorkers` are
  * left without it; later the others continue.
@@ -51,17 +55,13 @@ export interface HostArguments {
 export async function trainOnHosts(
   args: TrainArguments,
   resume: 'auto' | 'never',
-  {
-    hosts,
-    hostfile,
-    remoteDir,
-    ...node
-  }: HostArguments & Pick<JobNode, 'folder' | 'cores' | 'waitSeconds' | 'ring' | 'maxRestarts'>,
+  { hosts, hostfile, remoteDir, joinWords, ...node }: HostArguments & SharedNode & Pick<RemoteOptions, 'joinWords'>,
 ): Promise<number> {
   const [here, ...others] = await hostsOf({ hosts, hostfile });
   if (here === undefined) throw new InvariantError('No host.');
   if (args.workers !== 1)
     throw new UserError('--hosts and --hostfile give the number of workers of each host: omit --workers');
+  for (const { host, workers } of [here, ...others]) checkPorts(node.ring, workers, host);
   const name = await nameOfThisMachine(here);
   const startWorkers = [here, ...others].reduce((sum, { workers }) => sum + workers, 0);
   const placement: Placement = {
@@ -75,8 +75,9 @@ export async function trainOnHosts(
   };
   const remote = new RemoteWorkers(others, {
     folder: remoteDir ?? process.cwd(),
+    joinWords,
     joinKeyPath: node.folder.joinKeyPath,
-    least: args.minWorkers > 1 ? args.minWorkers : startWorkers,
+    minWorkers: args.minWorkers > 1 ? args.minWorkers : startWorkers,
     total: startWorkers,
   });
   try {
@@ -107,9 +108,11 @@ async function hostsOf({ hosts, hostfile }: HostArguments): Promise<Host[]> {
 interface RemoteOptions {
   /** Folder with Lockstep on the other machines. */
   readonly folder: string;
+  /** Options of their `launch join`, each one word. */
+  readonly joinWords: readonly string[];
   readonly joinKeyPath: string;
   /** Number of workers without which the run cannot start. */
-  readonly least: number;
+  readonly minWorkers: number;
   /** Number of workers on all hosts. */
   readonly total: number;
 }
@@ -135,11 +138,12 @@ class RemoteWorkers {
   }
 
   async #start(run: StartedRun, view: RunView, address: string): Promise<SshWorkers> {
-    const { folder, joinKeyPath } = this.#options;
+    const { folder, joinWords, joinKeyPath } = this.#options;
     return startSshWorkers({
       hosts: this.#hosts,
       address,
       joinKey: await readFile(joinKeyPath, 'utf8'),
+      joinWords,
       folder,
       onEnd: (host, problem) => {
         if (problem !== undefined) this.#lost(host, problem, run, view);
@@ -150,7 +154,7 @@ class RemoteWorkers {
   #lost({ workers }: Host, problem: string, run: StartedRun, view: RunView): void {
     this.#left -= workers;
     const hasSteps = (view.state()?.appliedStep ?? view.startStep) > view.startStep;
-    if (!hasSteps && this.#left < this.#options.least) {
+    if (!hasSteps && this.#left < this.#options.minWorkers) {
       this.#fail(run, problem);
       return;
     }

@@ -17,10 +17,10 @@ export function ringPlaceOf(ringPorts: string | undefined, needsInterface: boole
   return { ports, interfaces };
 }
 
-/** @param workers number of workers on this machine @throws UserError if the range is too small */
-export function checkPorts({ ports }: RingPlace, workers: number): void {
+/** @param workers number of workers on one machine @param machine for the message @throws UserError if the range is too small */
+export function checkPorts({ ports }: RingPlace, workers: number, machine = 'this machine'): void {
   if (ports === undefined || portsOf(ports) >= workers) return;
   throw new UserError(
-    `--ring-ports ${ports.first}-${ports.last}: expected a port for each of the ${workers} workers of this machine`,
+    `--ring-ports ${ports.first}-${ports.last}: expected a port for each of the ${workers} workers of ${machine}`,
   );
 }

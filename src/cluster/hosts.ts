@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { UserError } from '../base/errors.ts';
 import { ownAddresses } from '../base/localAddresses.ts';
-import { isLoopbackHost, resolveHosts } from '../comm/linkAddress.ts';
+import { isLoopbackHost, ownHosts } from '../comm/linkAddress.ts';
 
 export interface Host {
   /** A name or an address, IPv6 without brackets; also a `Host` of the user's ssh configuration. */
@@ -69,13 +69,13 @@ function checked(hosts: readonly Host[], from: string): Host[] {
 /**
  * Where others reach this machine, which the first host must be.
  * @returns its name; undefined if it is only known as `localhost`
- * @throws UserError if it is another machine
+ * @throws UserError if it is another machine, or unknown
  */
 export async function nameOfThisMachine({ host }: Host): Promise<string | undefined> {
   if (host === 'localhost' || isLoopbackHost(host)) return undefined;
   if (host === hostname()) return host;
   const own = ownAddresses();
-  const addresses = await resolveHosts(host);
+  const addresses = await ownHosts(host);
   if (addresses.some((address) => own.includes(address) || isLoopbackHost(address))) return host;
   throw new UserError(
     `the first host coordinates, and ${host} (${addresses.join(', ')}) is not this machine: run the command there, ` +

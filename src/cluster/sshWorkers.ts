@@ -6,7 +6,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
 import { shellWord } from '../base/shellWord.ts';
 import type { Host } from './hosts.ts';
 
@@ -19,8 +18,9 @@ const sshFailed = 255;
 /** Time in which workers leave after a step, in seconds, before they are ended at once. */
 const leaveSeconds = 20;
 
-/** Last lines of output that an error shows. */
+/** Last lines of output that an error shows, and the maximum number of characters of each. */
 const shownLines = 4;
+const lineLengthMax = 300;
 
 export interface SshWorkersOptions {
   readonly hosts: readonly Host[];
@@ -28,6 +28,8 @@ export interface SshWorkersOptions {
   readonly address: string;
   /** The run's keys for joining: one line. */
   readonly joinKey: string;
+  /** More options of `launch join` for all of them, each one word: `--ring-ports=6000-6015`. */
+  readonly joinWords: readonly string[];
   /** Folder on the other machines where Lockstep is installed and where the workers run. */
   readonly folder: string;
   /** The workers of a host have ended before {@link SshWorkers.close}; `problem` if not because the run has. */
@@ -39,27 +41,28 @@ export interface SshWorkers {
   close(graceMs: number): Promise<void>;
 }
 
-export function startSshWorkers({ hosts, address, joinKey, folder, onEnd }: SshWorkersOptions): SshWorkers {
+export function startSshWorkers({ hosts, address, joinKey, joinWords, folder, onEnd }: SshWorkersOptions): SshWorkers {
   let isClosing = false;
   const children = hosts.map((host) => {
-    const command = remoteCommand(folder, ['join', address, '--workers', String(host.workers)]);
+    const command = remoteCommand(folder, ['join', address, '--workers', String(host.workers), ...joinWords]);
     // Its own group: Ctrl-C reaches only this process, which ends the run in order.
     const child = spawn('ssh', [...sshOptions, '--', host.target, command], {
       stdio: ['pipe', 'ignore', 'pipe'],
       detached: true,
     });
-    const lines: string[] = [];
-    createInterface(child.stderr).on('line', (line) => {
-      if (line.trim() !== '') lines.push(line);
-      lines.splice(0, lines.length - shownLines);
-    });
+    const output = new LastLines();
+    child.stderr.setEncoding('utf8').on('data', (text: string) => output.add(text));
     const ended = new Promise<void>((resolve) => {
+      let hasEnded = false;
+      // A program that cannot be started has both events.
       const end = (problem: string | undefined) => {
+        if (hasEnded) return;
+        hasEnded = true;
         resolve();
         if (!isClosing) onEnd(host, problem);
       };
       child.on('error', (error) => end(`${host.target}: cannot start ssh: ${error.message}`));
-      child.on('close', (code, signal) => end(problemOf(host, code, signal, lines)));
+      child.on('close', (code, signal) => end(problemOf(host, code, signal, output.lines())));
     });
     // If ssh has ended, its end says why.
     child.stdin.on('error', () => undefined);
@@ -75,6 +78,34 @@ export function startSshWorkers({ hosts, address, joinKey, folder, onEnd }: SshW
       clearTimeout(patience);
     },
   };
+}
+
+/** The last lines that another machine prints, each shortened: they may be of any length and contain anything. */
+class LastLines {
+  readonly #lines: string[] = [];
+  /** The beginning of the line that is not complete. */
+  #line = '';
+
+  add(text: string): void {
+    for (const [index, part] of text.split('\n').entries()) {
+      if (index > 0) this.#endLine();
+      this.#line = (this.#line + part).slice(0, lineLengthMax);
+    }
+  }
+
+  /** After the last text. */
+  lines(): readonly string[] {
+    this.#endLine();
+    return this.#lines;
+  }
+
+  #endLine(): void {
+    // A terminal would obey control characters.
+    const line = this.#line.replaceAll(/\p{Cc}/gu, '').trim();
+    this.#line = '';
+    if (line !== '') this.#lines.push(line);
+    this.#lines.splice(0, this.#lines.length - shownLines);
+  }
 }
 
 function kill(children: readonly ChildProcess[]): void {

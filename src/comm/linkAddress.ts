@@ -81,8 +81,8 @@ export async function isLoopback(address: string): Promise<boolean> {
   return (await ownHosts(host)).every(isLoopbackHost);
 }
 
-/** A machine that does not know a name of its own was given a wrong one. */
-async function ownHosts(host: string): Promise<string[]> {
+/** Like `resolveHosts`, for a name of this machine. @throws UserError if it is unknown: a machine that does not know its own was given a wrong one */
+export async function ownHosts(host: string): Promise<string[]> {
   try {
     return await resolveHosts(host);
   } catch (error) {

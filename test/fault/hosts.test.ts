@@ -52,11 +52,11 @@ describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${ob
 
   it('two machines compute what one does, and leave nothing; the key is in no argument', async () => {
     const overrides = elastic(40, 'checkpoint.everySteps=0');
-    const running = onHosts('a:2,b:2', 'hosts', overrides);
+    const running = onHosts('a:2,b:2', 'hosts', overrides, '--ring-ports', '6000-6001', '--max-restarts', '7');
     await running.printed(/^step +1\//m);
     const key = JSON.parse(await readFile(join(folder(), 'hosts', 'join.key'), 'utf8')) as { joinSecretKey: string };
     const { stdout: processes } = await run('ps', ['-eww', '-o', 'args']);
-    expect(processes).toMatch(/ssh .*join tcp/);
+    expect(processes).toMatch(/ssh .*join tcp.*--ring-ports=6000-6001.*--max-restarts=7/);
     expect(processes).not.toContain(key.joinSecretKey.slice(0, 12));
     const result = await running.finished;
     expect(result, result.stderr).toMatchObject({ code: 0 });

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
 import { nameOfThisMachine, parseHostFile, parseHosts } from '../../../src/cluster/hosts.ts';
 import { remoteCommand } from '../../../src/cluster/sshWorkers.ts';
 
@@ -41,6 +42,8 @@ it('the first host is this machine', async () => {
   expect(await nameOfThisMachine(host('localhost'))).toBeUndefined();
   expect(await nameOfThisMachine(host(hostname()))).toBe(hostname());
   await expect(nameOfThisMachine(host('192.0.2.1'))).rejects.toThrow('is not this machine');
+  // A mistyped name is the user's error, as the first host knows its own.
+  await expect(nameOfThisMachine(host('nowhere.invalid'))).rejects.toThrow(UserError);
 });
 
 /** A folder with a `launch` that prints its words and its key, and runs until it is asked to leave. */
