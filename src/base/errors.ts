@@ -46,9 +46,12 @@ export function errorCode(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+/** The exit code of a command that ended with a {@link UserError}: the same command will fail again. */
+export const userErrorExitCode = 2;
+
 /** The exit code of a command that ended with `error`: 2 for a UserError, 1 for any other. */
 export function exitCodeOf(error: unknown): number {
-  return error instanceof UserError ? 2 : 1;
+  return error instanceof UserError ? userErrorExitCode : 1;
 }
 
 /** The exit code of a command that the user interrupted, as in shells: 128 + SIGINT. */

@@ -1,7 +1,7 @@
 /** A file for Docker Compose: the nodes of a job as containers of one machine, to try what will run on several. */
 import { defaultPort } from '../placement.ts';
 import { literal, manifestText } from './manifestText.ts';
-import { clusterWords, graceSeconds, imageFolder, type ScriptOptions } from './scriptOptions.ts';
+import { attempts, clusterWords, graceSeconds, imageFolder, type ScriptOptions } from './scriptOptions.ts';
 
 /** Text of `compose.yaml`. */
 export function composeFile(options: ScriptOptions): string {
@@ -17,8 +17,8 @@ export function composeFile(options: ScriptOptions): string {
       ...key(rank === 0 ? 'LOCKSTEP_RUN_KEY' : 'LOCKSTEP_JOIN_KEY'),
     },
     init: true,
-    // 85 and failures are started again; a run that is done ends with 0.
-    restart: 'on-failure',
+    // 85 and failures are started again, as often as pods are; a run that is done ends with 0.
+    restart: `on-failure:${attempts}`,
     stop_grace_period: `${graceSeconds}s`,
     ...(cpus === undefined ? {} : { cpus }),
     ...(memory === undefined ? {} : { mem_limit: memory.replace(/i$/, '').toLowerCase() }),

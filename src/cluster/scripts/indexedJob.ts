@@ -4,10 +4,7 @@
  */
 import { manifestText } from './manifestText.ts';
 import { podFailurePolicy, podTemplate, secretComment, volumeClaim } from './pods.ts';
-import type { ScriptOptions } from './scriptOptions.ts';
-
-/** Failures of a node's pod, evictions aside, after which it is not replaced. */
-const backoffLimitPerIndex = 10;
+import { attempts, type ScriptOptions } from './scriptOptions.ts';
 
 /** Text of the manifest: a volume claim, the Service and the Job. */
 export function indexedJobManifest(options: ScriptOptions): string {
@@ -31,7 +28,7 @@ export function indexedJobManifest(options: ScriptOptions): string {
       completionMode: 'Indexed',
       completions: nodes,
       parallelism: nodes,
-      backoffLimitPerIndex,
+      backoffLimitPerIndex: attempts,
       // The run is done when node 0 is. Clusters before 1.31 ignore this and wait for all.
       successPolicy: { rules: [{ succeededIndexes: '0' }] },
       podFailurePolicy,

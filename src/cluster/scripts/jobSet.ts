@@ -3,11 +3,8 @@
  * Fields as in jobset.x-k8s.io/v1alpha2 since release 0.6.
  */
 import { manifestText } from './manifestText.ts';
-import { podFailurePolicy, podTemplate, secretComment, volumeClaim } from './pods.ts';
-import type { ScriptOptions } from './scriptOptions.ts';
-
-/** Failures of a pod, evictions aside, after which its job fails. */
-const backoffLimit = 10;
+import { coordinatorFailurePolicy, podFailurePolicy, podTemplate, secretComment, volumeClaim } from './pods.ts';
+import { attempts, type ScriptOptions } from './scriptOptions.ts';
 
 /** Text of the manifest: a volume claim and the JobSet. */
 export function jobSetManifest(options: ScriptOptions): string {
@@ -20,8 +17,8 @@ export function jobSetManifest(options: ScriptOptions): string {
         completionMode: 'Indexed',
         completions: 1,
         parallelism: 1,
-        backoffLimit,
-        podFailurePolicy,
+        backoffLimit: attempts,
+        podFailurePolicy: role === 'coordinator' ? coordinatorFailurePolicy : podFailurePolicy,
         template: podTemplate(options, {
           // The name of a pod: JobSet, replicated job, job, pod, and the Service that the JobSet makes.
           coordinatorHost: `${name}-coordinator-0-0.${name}`,
@@ -41,7 +38,17 @@ export function jobSetManifest(options: ScriptOptions): string {
       network: { enableDNSHostnames: true, publishNotReadyAddresses: true },
       // The run is done when its coordinator is; a worker that has just restarted would wait for it in vain.
       successPolicy: { operator: 'All', targetReplicatedJobs: ['coordinator'] },
-      failurePolicy: { maxRestarts: 3 },
+      failurePolicy: {
+        maxRestarts: 3,
+        rules: [
+          {
+            name: 'wrongInput',
+            action: 'FailJobSet',
+            targetReplicatedJobs: ['coordinator'],
+            onJobFailureReasons: ['PodFailurePolicy'],
+          },
+        ],
+      },
       replicatedJobs: [replicatedJob('coordinator', 1), ...(nodes > 1 ? [replicatedJob('worker', nodes - 1)] : [])],
     },
   };

@@ -1,5 +1,5 @@
 /** What the pods of both Kubernetes manifests have in common. */
-import { unfinishedExitCode } from '../../base/errors.ts';
+import { unfinishedExitCode, userErrorExitCode } from '../../base/errors.ts';
 import { defaultPort } from '../placement.ts';
 import { literal, type Manifest } from './manifestText.ts';
 import { clusterWords, graceSeconds, imageFolder, type ScriptOptions } from './scriptOptions.ts';
@@ -78,6 +78,17 @@ export const podFailurePolicy = {
   rules: [
     { action: 'Ignore', onExitCodes: { containerName: 'launch', operator: 'In', values: [unfinishedExitCode] } },
     { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
+  ],
+};
+
+/**
+ * The same for a job of node 0 alone, which reads config and data: wrong input stays wrong. Workers also end with that code when they are
+ * refused, which may pass: after the end of a run, or when they still belong to an earlier one.
+ */
+export const coordinatorFailurePolicy = {
+  rules: [
+    { action: 'FailJob', onExitCodes: { containerName: 'launch', operator: 'In', values: [userErrorExitCode] } },
+    ...podFailurePolicy.rules,
   ],
 };
 

@@ -26,6 +26,9 @@ export interface ScriptOptions {
 /** Time that a node gets to complete its step and write a checkpoint after it was asked to end, in seconds. */
 export const graceSeconds = 120;
 
+/** Failures of a node, other than its eviction, after which it is not started again. */
+export const attempts = 10;
+
 /** Folder of the image where the run directory lies, its working directory (`Dockerfile`). */
 export const imageFolder = '/data';
 
@@ -50,14 +53,35 @@ export function jobName(text: string): string {
 }
 
 /**
- * Lines of a shell script that wait for a command in the background, although signals interrupt the wait, and set `code`.
- * @param variable holds the command's process id
+ * Lines of a shell script that start a command in the background, pass signals on to it as USR1, and wait for it. They set `code`.
+ * @param variable for the command's process id
+ * @param start lines whose last command ends with `&`
+ * @param signals such as `TERM USR1`
  */
-export function waitFor(variable: string): string {
-  return `wait "$${variable}"
+export function passingSignals(variable: string, start: string, signals: string): string {
+  const pid = `"$${variable}"`;
+  return `# A signal may come before there is a process id to pass it on to.
+early=
+trap 'early=1' ${signals}
+${start}
+${variable}=$!
+trap 'kill -USR1 ${pid}' ${signals}
+if [ -n "$early" ]; then
+  # Time to be able to hear it.
+  sleep 1
+  kill -USR1 ${pid}
+fi
+wait ${pid}
 code=$?
-while kill -0 "$${variable}" 2>/dev/null; do
-  wait "$${variable}"
+# Signals interrupt the wait.
+while kill -0 ${pid} 2>/dev/null; do
+  wait ${pid}
   code=$?
-done`;
+done
+# It may have ended after an interrupted wait, whose code is that of the signal; the shell still knows the other one.
+if [ "$code" -gt 128 ]; then
+  wait ${pid}
+  last=$?
+  [ "$last" -eq 127 ] || code=$last
+fi`;
 }

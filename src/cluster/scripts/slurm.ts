@@ -3,7 +3,7 @@
  * code 0 is never requeued, the code of `srun` hides that of node 0, and the batch shell hears of a preemption only by its steps' end.
  */
 import { shellWord } from '../../base/shellWord.ts';
-import { clusterWords, graceSeconds, type ScriptOptions, waitFor } from './scriptOptions.ts';
+import { clusterWords, graceSeconds, passingSignals, type ScriptOptions } from './scriptOptions.ts';
 
 /** Text of a script for `sbatch`, whose command line overrides every `#SBATCH` line. */
 export function slurmScript(options: ScriptOptions): string {
@@ -14,6 +14,7 @@ export function slurmScript(options: ScriptOptions): string {
   const srun = ['srun', '--no-kill', '--kill-on-bad-exit=0', '--cpu-bind=none'];
   // Since 22.05 srun does not take this from the job.
   if (cpus !== undefined) srun.push(`--cpus-per-task=${cpus}`);
+  const command = `${srun.join(' ')} ${program} ${clusterWords(options).map(shellWord).join(' ')} &`;
   return `#!/usr/bin/env bash
 #SBATCH --job-name=${name}
 #SBATCH --nodes=${nodes}
@@ -27,10 +28,7 @@ ${size.join('\n')}
 # One process per node; --workers share its cores. Without a node the others continue (--no-kill).
 rm -f ${again}
 # Slurm sends USR1 before the time limit; srun passes it on. The run writes a checkpoint and the file "again", and ends.
-trap 'kill -USR1 "$step"' USR1
-${srun.join(' ')} ${program} ${clusterWords(options).map(shellWord).join(' ')} &
-step=$!
-${waitFor('step')}
+${passingSignals('step', command, 'USR1')}
 # The code of srun is the highest of all nodes, and a lost node hides 85 (not finished): the file decides.
 if [ -e ${again} ]; then
   scontrol requeue "$SLURM_JOB_ID"

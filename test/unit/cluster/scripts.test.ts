@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
@@ -54,7 +57,17 @@ const jobSetSchema = z.strictObject({
   spec: z.strictObject({
     network: z.strictObject({ enableDNSHostnames: z.boolean(), publishNotReadyAddresses: z.boolean() }),
     successPolicy: z.strictObject({ operator: z.enum(['All', 'Any']), targetReplicatedJobs: z.array(z.string()) }),
-    failurePolicy: z.strictObject({ maxRestarts: z.int32().min(0) }),
+    failurePolicy: z.strictObject({
+      maxRestarts: z.int32().min(0),
+      rules: z.array(
+        z.strictObject({
+          name: z.string().regex(/^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/),
+          action: z.enum(['FailJobSet', 'RestartJobSet', 'RestartJobSetAndIgnoreMaxRestarts']),
+          targetReplicatedJobs: z.array(z.string()),
+          onJobFailureReasons: z.array(z.enum(['BackoffLimitExceeded', 'FailedIndexes', 'PodFailurePolicy'])),
+        }),
+      ),
+    }),
     replicatedJobs: z.array(
       z.strictObject({
         name: z.string(),
@@ -110,7 +123,10 @@ describe('manifests of Kubernetes', () => {
   it('an eviction (85) costs no attempt, and only node 0 of a JobSet has the volume and the run key', () => {
     const [coordinator, worker] = replicatedJobs(plain);
     for (const spec of [coordinator?.spec, worker?.spec]) {
-      expect(spec?.['podFailurePolicy']['rules'][0]).toMatchObject({ action: 'Ignore', onExitCodes: { values: [85] } });
+      expect(spec?.['podFailurePolicy']['rules'].at(-2)).toMatchObject({
+        action: 'Ignore',
+        onExitCodes: { values: [85] },
+      });
       expect(spec?.['template']['spec']['terminationGracePeriodSeconds']).toBe(120);
       expect(spec?.['template']['spec']['tolerations']).toContainEqual({
         key: 'node.kubernetes.io/unreachable',
@@ -137,6 +153,18 @@ describe('manifests of Kubernetes', () => {
       ...['cluster', '--run-dir=runs/gpt-small', '--config=gpt-small', '--min-workers=2'],
       ...['--set=comm.rejoinTimeoutMs=600000', '--set=comm.joinTimeoutMs=600000'],
     ]);
+  });
+
+  it('wrong input (2) ends a JobSet at once, if node 0 finds it: what a worker is refused for may pass', () => {
+    const [coordinator, worker] = replicatedJobs(plain);
+    const rules = [coordinator, worker].map((job) => job?.spec['podFailurePolicy'].rules);
+    expect(rules[0][0]).toMatchObject({ action: 'FailJob', onExitCodes: { operator: 'In', values: [2] } });
+    expect(JSON.stringify(rules[1])).not.toContain('FailJob');
+    const [, jobSet] = documents('jobset', plain);
+    const [rule] = jobSetSchema.parse(jobSet).spec.failurePolicy.rules;
+    expect(rule).toMatchObject({ action: 'FailJobSet', targetReplicatedJobs: ['coordinator'] });
+    expect(rule?.onJobFailureReasons).toEqual(['PodFailurePolicy']);
+    expect(documents('compose', plain)[0]?.['services']['node-0'].restart).toBe('on-failure:10');
   });
 
   it('the pods of an Indexed Job find node 0 by the headless Service', () => {
@@ -180,6 +208,37 @@ describe('words of the run', () => {
       '--set=comm.rejoinTimeoutMs=600000',
     ]);
   });
+});
+
+describe('scripts that pass signals on', () => {
+  /** Runs a script in an empty folder. @param tools functions in place of commands @returns its exit code */
+  async function codeOf(kind: 'slurm' | 'mpi', tools: string): Promise<number | null> {
+    const cwd = await mkdtemp(join(tmpdir(), 'lockstep-script-'));
+    try {
+      return spawnSync('bash', ['-c', `${tools}\n${renderScript(kind, plain)}`], { cwd, timeout: 20_000 }).status;
+    } finally {
+      await rm(cwd, { recursive: true });
+    }
+  }
+
+  it('keep one that comes before the command has started', async () => {
+    const sleep = 'sleep() { until [ -e ready ]; do command sleep 0.01; done; }';
+    const asks = '[ "$1" = --version ] && { kill -TERM $$; return 1; }';
+    const mpirun = `mpirun() { ${asks}; trap "exit 85" USR1; : > ready; while :; do command sleep 0.01; done; }`;
+    expect(await codeOf('mpi', `${sleep}\n${mpirun}`)).toBe(85);
+  });
+
+  it.each(['slurm', 'mpi'] as const)(
+    '%s ends with the code of the command if that ends during a signal',
+    async (kind) => {
+      // The command signals the script until `kill -0`, which it calls after an interrupted wait, lets the command end.
+      const run = 'trap "" USR1; until [ -e go ]; do command kill -USR1 $$; command sleep 0.02; done; exit 7';
+      const ended = ': > go; while command kill -0 "$2"; do command sleep 0.01; done; return 1';
+      const tools = `kill() { if [ "$1" = -0 ]; then ${ended}; fi; command kill "$@"; }`;
+      const commands = `srun() { ${run}; }\nmpirun() { [ "$1" != --version ] || return 1; ${run}; }`;
+      expect(await codeOf(kind, `${tools}\n${commands}`)).toBe(7);
+    },
+  );
 });
 
 it('the file for Compose has a service per node, each with its key', () => {
