@@ -1,41 +1,31 @@
 /** What one node of `launch cluster` does: node 0 coordinates and works, the others find it and join. */
 import { existsSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   fullMessageOf,
   InvariantError,
   interruptedExitCode,
   messageOf,
-  PeerError,
   UserError,
   unfinishedExitCode,
 } from '../base/errors.ts';
-import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { removeAgain, writeAgain } from '../cluster/again.ts';
-import {
-  type CoordinatorState,
-  readCoordinatorFile,
-  removeCoordinatorFile,
-  writeCoordinatorFile,
-} from '../cluster/coordinatorFile.ts';
+import { writeAgain } from '../cluster/again.ts';
+import { failureLengthMax } from '../cluster/coordinatorFile.ts';
 import { listeningHostOf } from '../cluster/listeningHost.ts';
+import { NodeZero, type NodeZeroEnd } from '../cluster/nodeZero.ts';
 import type { Placement } from '../cluster/placement.ts';
 import { formatTcpAddress, joinAddresses } from '../comm/linkAddress.ts';
 import type { RingPlace } from '../comm/ringPlace.ts';
-import type { RunKeys } from '../comm/runKeys.ts';
-import type { RunFolder } from '../run/runFolder.ts';
-import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
+import { RunFolder } from '../run/runFolder.ts';
+import { joinKeys } from '../run/runKeyFiles.ts';
 import type { RunView, StartedRun } from '../run/runObserver.ts';
 import { isSchedulers, onEndRequest } from './endRequests.ts';
+import { findCoordinator } from './findCoordinator.ts';
 import { joinRun } from './join.ts';
 import { keysInEnvironment } from './keyVariables.ts';
 import { print, warn } from './output.ts';
 import { train } from './train.ts';
 import type { TrainArguments } from './trainOptions.ts';
-
-/** How often a node looks for what node 0 writes. */
-const pollMs = 250;
 
 export interface JobNode {
   readonly placement: Placement;
@@ -66,18 +56,22 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
   const { folder, cores, startWorkers, placement } = node;
   const { nodeCount, coordinator, jobId } = placement;
   const holdsRun = existsSync(folder.configPath);
-  if (holdsRun && resume === 'never') {
-    throw new UserError(
-      `${shortPath(folder.path)} already holds a run: omit --resume never to continue it, or choose another --run-dir`,
-    );
-  }
-  await removeAgain(folder.path);
-  await removeCoordinatorFile(folder.path);
-  const tell = (state: CoordinatorState) => writeCoordinatorFile(folder.path, jobId, state);
-  const ignoreRequests = onEndRequest((cause) => void endBeforeStart(folder, isSchedulers(cause)));
-  let hasTold = false;
+  const warnOf = (error: unknown) => warn(messageOf(error));
+  const files = new NodeZero({
+    runDir: folder.path,
+    jobId,
+    // Workers that ssh starts are told the address.
+    needsChange: nodeCount > 1 && jobId === undefined && coordinator === undefined && node.started === undefined,
+    onWarning: warnOf,
+  });
+  const ignoreRequests = onEndRequest((cause) => void endBeforeStart(folder, files, isSchedulers(cause)));
   try {
-    const code = await train(
+    if (holdsRun && resume === 'never') {
+      throw new UserError(
+        `${shortPath(folder.path)} already holds a run: omit --resume never to continue it, or choose another --run-dir`,
+      );
+    }
+    return await train(
       {
         ...args,
         // A run has its own config and weights.
@@ -90,31 +84,52 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
       {
         startWorkers,
         cores,
+        claimed: () => files.claimed(),
         started: (run, view) => {
           ignoreRequests();
-          hasTold = true;
           const [address = run.address] = joinAddresses(run.address, run.advertise);
           node.started?.(run, view, address);
-          tell({ kind: 'listening', address }).catch((error: unknown) => warn(messageOf(error)));
+          files.listens(address);
         },
-        unfinished: () => writeAgain(folder.path),
+        ended: async (end) => {
+          ignoreRequests();
+          // A failure is thrown, whether or not it can be written too.
+          if (end.kind === 'failed') await files.ends(failed(end.error)).catch(warnOf);
+          else await files.ends({ kind: end.kind === 'complete' ? 'ended' : end.kind });
+        },
       },
     );
-    if (!hasTold) await tell({ kind: 'ended' });
-    return code;
   } catch (error) {
-    // The others need not wait. Where this cannot be written either, they do.
-    if (!hasTold) await tell({ kind: 'failed', message: fullMessageOf(error) }).catch(() => undefined);
+    if (nodeCount > 1 && !files.isClaimed) await tellFailure(folder, files, error).catch(warnOf);
     throw error;
   } finally {
     ignoreRequests();
   }
 }
 
+function failed(error: unknown): NodeZeroEnd {
+  return { kind: 'failed', message: fullMessageOf(error).slice(0, failureLengthMax) };
+}
+
+/** Tells the others, who need not wait, of a failure before the run directory was claimed; not in the directory of another job. */
+async function tellFailure({ path, configPath }: RunFolder, files: NodeZero, error: unknown): Promise<void> {
+  const folder = new RunFolder(path, { isNew: !existsSync(configPath) });
+  if (await folder.isInUse()) return;
+  await folder.claim(() => {});
+  try {
+    await files.claimed();
+    await files.ends(failed(error));
+  } finally {
+    await folder.release();
+  }
+}
+
 /** Nothing is computed yet, so there is nothing to save. */
-async function endBeforeStart({ path }: RunFolder, isSchedulers: boolean): Promise<never> {
+async function endBeforeStart(folder: RunFolder, files: NodeZero, isSchedulers: boolean): Promise<never> {
   if (!isSchedulers) process.exit(interruptedExitCode);
-  await writeAgain(path).catch((error: unknown) => warn(messageOf(error)));
+  // Another job there is not this one's to start again.
+  const isFree = files.isClaimed || !(await folder.isInUse().catch(() => false));
+  if (isFree) await writeAgain(folder.path).catch((error: unknown) => warn(messageOf(error)));
   process.exit(unfinishedExitCode);
 }
 
@@ -123,7 +138,8 @@ export async function follow(node: JobNode): Promise<number> {
   const ignoreRequests = onEndRequest((cause) =>
     process.exit(isSchedulers(cause) ? unfinishedExitCode : interruptedExitCode),
   );
-  const found = await findCoordinator(node).finally(ignoreRequests);
+  const given = await joinKeys(undefined, keysInEnvironment().join);
+  const found = await findCoordinator({ ...node, given }).finally(ignoreRequests);
   if (found === 'ended') {
     print('nothing left to train');
     return 0;
@@ -151,49 +167,4 @@ export async function follow(node: JobNode): Promise<number> {
     default:
       throw new InvariantError(`unknown end ${JSON.stringify(end satisfies never)}`);
   }
-}
-
-interface Found {
-  readonly address: string;
-  readonly keys: RunKeys;
-  /** Time for connecting, in seconds. */
-  readonly waitSeconds: number;
-}
-
-/**
- * Where node 0 listens, and the key to join it. The file that node 0 writes is asked where it is needed: for the address, or to know that
- * a key in the run directory is the one of this start. Without a name of this start and with a known address, a key suffices.
- * @throws PeerError if node 0 failed, or has not written them in time
- */
-async function findCoordinator({ placement, folder, waitSeconds }: JobNode): Promise<Found | 'ended'> {
-  const { coordinator, jobId } = placement;
-  const given = await joinKeys(undefined, keysInEnvironment().join);
-  const needsFile = coordinator === undefined || (given === undefined && jobId !== undefined);
-  const sinceMs = Date.now();
-  for (let isFirst = true; ; isFirst = false) {
-    const state = needsFile ? await readCoordinatorFile(folder.path, { jobId, sinceMs }) : undefined;
-    if (state?.kind === 'ended') return 'ended';
-    if (state?.kind === 'failed') throw new PeerError(`node 0 failed: ${state.message}`);
-    if (!needsFile || state !== undefined) {
-      const keys =
-        given ?? (existsSync(folder.joinKeyPath) ? await joinKeys(folder.joinKeyPath, undefined) : undefined);
-      const address = coordinator === undefined ? state?.address : formatTcpAddress(coordinator);
-      const leftSeconds = Math.max(0, waitSeconds - (Date.now() - sinceMs) / 1_000);
-      if (keys !== undefined && address !== undefined) return { address, keys, waitSeconds: leftSeconds };
-    }
-    if (Date.now() - sinceMs >= waitSeconds * 1_000) throw notFound(folder, { waitSeconds, needsFile });
-    if (isFirst) print(`waiting for node 0 to write ${shortPath(folder.path)}`);
-    await sleep(pollMs);
-  }
-}
-
-function notFound(
-  folder: RunFolder,
-  { waitSeconds, needsFile }: { readonly waitSeconds: number; readonly needsFile: boolean },
-): PeerError {
-  const file = needsFile ? 'coordinator.json' : 'join.key';
-  return new PeerError(
-    `node 0 has not written ${shellWord(shortPath(folder.path))}/${file} within ${waitSeconds} s (--wait). ` +
-      `See its output; if the nodes share no disk, set ${joinKeyVariable} and --coordinator`,
-  );
 }

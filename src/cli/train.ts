@@ -13,7 +13,7 @@ import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
 import { type EngineChoice, selectEngine } from '../engine/registry.ts';
-import { executeRun } from '../run/executeRun.ts';
+import { executeRun, type RunOutcome } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import { givenRunKeys } from '../run/runKeyFiles.ts';
@@ -43,11 +43,18 @@ export interface JobSite {
   readonly startWorkers: number;
   /** Cores for the workers of this node. */
   readonly cores: number;
+  /** Called once this process has claimed the run directory. */
+  readonly claimed: () => Promise<void>;
   /** Called when the run listens. */
   readonly started: (run: StartedRun, view: RunView) => void;
-  /** Called when a scheduler's signal has ended the run before its last step, and its checkpoint is written. */
-  readonly unfinished: () => Promise<void>;
+  /** Called at the end, while this process still has the run directory. */
+  readonly ended: (end: SiteEnd) => Promise<void>;
 }
+
+/** `unfinished`: a scheduler's signal has ended the run before its last step; `interrupted`: a person has. Its checkpoint is written. */
+export type SiteEnd =
+  | { readonly kind: 'complete' | 'unfinished' | 'interrupted' }
+  | { readonly kind: 'failed'; readonly error: Error };
 
 /** Trains with the options of the command line and sets the exit code. */
 export async function runTrain(args: TrainArguments): Promise<void> {
@@ -69,7 +76,12 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
   const { config, folder } = run;
   const { singleProcess, encrypt, listen, advertise, maxRestarts, trace } = args;
   let stopCause: EndCause | undefined;
-  const { end, step, evaluations } = await executeRun({
+  const siteEnd = (outcome: RunOutcome | Error): SiteEnd => {
+    if (outcome instanceof Error) return { kind: 'failed', error: outcome };
+    if (outcome.end !== 'stopped') return { kind: 'complete' };
+    return { kind: stopCause !== undefined && isSchedulers(stopCause) ? 'unfinished' : 'interrupted' };
+  };
+  const outcome = await executeRun({
     run,
     cores: site?.cores,
     leavesOnSignal: site === undefined,
@@ -90,7 +102,10 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
           stopCause = cause;
         },
       }),
+    claimed: site?.claimed,
+    ending: site && ((reached) => site.ended(siteEnd(reached))),
   });
+  const { end, step, evaluations } = outcome;
   if (end === 'nothingLeft') {
     conclude(
       `nothing left to train: ${shortPath(folder.path)} is at step ${step} of ${config.train.maxSteps}. ` +
@@ -100,8 +115,7 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
     );
     return 0;
   }
-  if (end === 'stopped' && site !== undefined && stopCause !== undefined && isSchedulers(stopCause)) {
-    await site.unfinished();
+  if (site !== undefined && siteEnd(outcome).kind === 'unfinished') {
     conclude(`stopped at step ${step} of ${config.train.maxSteps}; the same command continues`);
     return unfinishedExitCode;
   }

@@ -1,6 +1,6 @@
 /**
- * `RUN/again`: a file that says that the run was asked to end before its last step, and that its checkpoint is written. A batch script
- * asks for it, because the exit code of `srun` is the highest of all tasks, and a lost node hides 85.
+ * `RUN/again`: a file that says that the run was asked to end before its last step, and has saved what it computed. A batch script asks
+ * for it, because the exit code of `srun` is the highest of all tasks, and a lost node hides 85.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { writeWhole } from '../base/writeWhole.ts';
 /** @param runDir the run directory, which is made if it does not exist */
 export async function writeAgain(runDir: string): Promise<void> {
   await mkdir(runDir, { recursive: true });
-  await writeWhole(pathIn(runDir), 'start this run again: it has a checkpoint and is not finished\n');
+  await writeWhole(pathIn(runDir), 'start this run again: it is not finished\n');
 }
 
 /** Removes the file of an earlier start. @throws UserError if the run directory cannot be written to */

@@ -7,7 +7,7 @@ import { rm } from 'node:fs/promises';
 import { hasEncoder } from '../architecture/registry.ts';
 import { stepFlops } from '../architecture/work.ts';
 import { availableCores } from '../base/cores.ts';
-import { PeerError, UserError } from '../base/errors.ts';
+import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
@@ -76,6 +76,10 @@ export interface ExecuteRunOptions {
   readonly traceSteps?: number | undefined;
   readonly messages: RunMessages;
   readonly observe: (view: RunView) => Promise<RunObserver>;
+  /** Called once this process has claimed the run directory. */
+  readonly claimed?: (() => Promise<void>) | undefined;
+  /** Called with the outcome or the failure while this process still has the directory; never if it has not, or has lost it. */
+  readonly ending?: ((end: RunOutcome | Error) => Promise<void>) | undefined;
 }
 
 export interface RunOutcome {
@@ -93,27 +97,42 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
   if (!folder.isNew) await folder.claim(messages.warn);
+  const tellEnd = async (end: RunOutcome | Error) => {
+    if (folder.isHeld) await options.ending?.(end);
+  };
   try {
+    if (!folder.isNew) await options.claimed?.();
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
     if (point !== undefined) checkWaiting(run, point);
-    if (isComplete(atPoint(run, point))) return await nothingLeft(run);
-    return await trainFrom(options, point);
+    const isDone = isComplete(atPoint(run, point));
+    const outcome = isDone ? await nothingLeft(run) : await trainFrom(options, point);
+    await tellEnd(outcome);
+    return outcome;
   } catch (error) {
-    // A hint to resume would take the directory back from the other process.
-    if (error instanceof UserError || folder.isLost) throw error;
-    const flight = existsSync(folder.flightPath)
-      ? `\nthe last actions of every process are in ${shortPath(folder.flightPath)}`
-      : '';
-    if (!(error instanceof PeerError)) {
-      if (flight !== '') messages.warn(flight.trim());
-      throw error;
-    }
-    throw new PeerError(`${error.message}\n${await resumeHint(run)}${flight}`, { cause: error });
+    const failure = await failureOf(error, run, messages);
+    await tellEnd(failure);
+    throw failure;
   } finally {
     await folder.release();
   }
+}
+
+/** What to throw: the error, and what the user can do about it. */
+async function failureOf(thrown: unknown, run: Run, messages: RunMessages): Promise<Error> {
+  const { folder } = run;
+  const error = thrown instanceof Error ? thrown : new InvariantError(messageOf(thrown));
+  // A hint to resume would take the directory back from the other process.
+  if (error instanceof UserError || folder.isLost) return error;
+  const flight = existsSync(folder.flightPath)
+    ? `\nthe last actions of every process are in ${shortPath(folder.flightPath)}`
+    : '';
+  if (error instanceof PeerError) {
+    return new PeerError(`${error.message}\n${await resumeHint(run)}${flight}`, { cause: error });
+  }
+  if (flight !== '') messages.warn(flight.trim());
+  return error;
 }
 
 function isComplete({ resume, config }: Run): boolean {
@@ -163,7 +182,7 @@ async function trainWith(
   }
   const server = await transport.listen(address);
   try {
-    if (!hasReference) await claimFolder(run, keys, messages);
+    if (!hasReference) await claimFolder(options, keys);
     const advertise = options.advertise ?? point?.recovered.advertise;
     const found = reachable(point, { address: server.address, advertise }, messages);
     if (found === undefined && begun.run.resume === undefined) begun = await beginWithWeights(begun.run);
@@ -203,16 +222,21 @@ interface Begun {
  * coordinator, which starts later, can give it.
  */
 async function beginWithReference(
-  { run, messages }: ExecuteRunOptions,
+  options: ExecuteRunOptions,
   { keys, point }: { keys: RunKeys | undefined; point: ResumePoint | undefined },
 ): Promise<Begun> {
-  await claimFolder(run, keys, messages);
+  const { run, messages } = options;
+  await claimFolder(options, keys);
   const begun: Begun = point === undefined ? await beginWithWeights(run) : { run };
   return { ...begun, run: await withReference(begun.run, messages) };
 }
 
-async function claimFolder({ folder, config }: Run, keys: RunKeys | undefined, messages: RunMessages): Promise<void> {
-  if (folder.isNew) await folder.claim(messages.warn);
+async function claimFolder({ run, messages, claimed }: ExecuteRunOptions, keys: RunKeys | undefined): Promise<void> {
+  const { folder, config } = run;
+  if (folder.isNew) {
+    await folder.claim(messages.warn);
+    await claimed?.();
+  }
   // Its records are of an earlier failure.
   await rm(folder.flightPath, { recursive: true, force: true });
   await folder.writeConfig(renderConfig(config));

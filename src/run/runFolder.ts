@@ -43,6 +43,11 @@ export class RunFolder {
     return this.#isLost;
   }
 
+  /** Whether this process has it. */
+  get isHeld(): boolean {
+    return this.#lock !== undefined && !this.#isLost;
+  }
+
   get configPath(): string {
     return join(this.path, 'config.yaml');
   }
