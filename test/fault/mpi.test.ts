@@ -87,7 +87,8 @@ describe.skipIf(obstacle)(`mpirun${obstacle === undefined ? '' : ` (skipped: ${o
     const mpich = await startScript('mpich', 30);
     const other = await mpich.finished;
     expect(other, other.stderr).toMatchObject({ code: 0 });
-    expect(await network.pids().then((pids) => pids.length)).toBe(2);
+    // Nothing but the two sshd stays.
+    await until(async () => (await network.pids()).length === 2);
 
     const local = await launch(['--workers', '2', '--run-dir', 'local', ...set(...elastic(30, ...constant))], folder());
     expect(local.code).toBe(0);
