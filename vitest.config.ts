@@ -14,14 +14,14 @@ const alone = [
   'fault/workerDeath',
 ].map((name) => `test/${name}.test.ts`);
 
-const projects = ['unit', 'bench', 'simulator', 'parity', 'fault', 'e2e'].map((name) => ({
+const projects = ['unit', 'bench', 'simulator', 'parity', 'fault', 'cluster', 'e2e'].map((name) => ({
   name,
   include: [`test/${name}/**/*.test.ts`],
   exclude: alone,
 }));
 
 /**
- * `unit` and `bench` are quick and part of `npm run check`; `simulator` takes a minute; `fault`, `e2e` and `alone` need the built `dist/`
+ * `unit` and `bench` are quick and part of `npm run check`; `simulator` takes a minute; `fault`, `cluster`, `e2e` and `alone` need the built `dist/`
  * and take minutes.
  */
 export default defineConfig({

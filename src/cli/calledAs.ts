@@ -36,6 +36,15 @@ export function calledAs({ script, nodeOptions, cwd, env }: ProcessStart = thisS
   return ['node', ...nodeOptions, shortPath(script, cwd)].map(shellWord).join(' ');
 }
 
+/**
+ * A command that starts this program without npx, which a scheduler must not start: npm keeps its signals to itself.
+ * @returns the same as `calledAs`, or the path of the program
+ */
+export function calledDirectly(start: ProcessStart = thisStart()): string {
+  const called = calledAs(start);
+  return called.startsWith('npx ') ? shellWord(shortPath(start.script, start.cwd)) : called;
+}
+
 function namedBy(script: string): string | undefined {
   const name = basename(script);
   return name === 'launch' || name === 'lockstep' ? name : undefined;

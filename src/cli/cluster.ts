@@ -8,11 +8,13 @@ import { countOf } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import { placementOf } from '../cluster/placement.ts';
 import { RunFolder } from '../run/runFolder.ts';
+import { calledDirectly } from './calledAs.ts';
 import { hostOptions, trainOnHosts } from './clusterHosts.ts';
 import { coordinate, follow } from './clusterNode.ts';
 import { optionWords, printOptions, scriptOf } from './clusterPrint.ts';
+import { isStartedByNpm } from './endRequests.ts';
 import { numberOption } from './options.ts';
-import { print } from './output.ts';
+import { print, warn } from './output.ts';
 import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { outputModeOf, withOutput } from './runOutput.ts';
 import { trainOptions } from './trainOptions.ts';
@@ -137,6 +139,11 @@ async function runNode(args: ClusterArguments): Promise<number> {
   const node = { placement, folder, workers, startWorkers, cores, waitSeconds, ring, maxRestarts };
   const { source, nodeRank: rank, nodeCount } = placement;
   print(`node ${rank} of ${nodeCount} (${source}): ${countOf(workers, 'worker')} on ${countOf(cores, 'core')}`);
+  if (isStartedByNpm && (source === 'slurm' || source === 'mpi')) {
+    warn(
+      `npx keeps signals to itself, so the run cannot end with a checkpoint: start ${calledDirectly()} instead of npx`,
+    );
+  }
   if (rank > 0) return await follow(node);
   // Open MPI gives each rank a terminal, and writes what it shows into the output of the job.
   const plain = args.plain ?? (source === 'mpi' ? true : undefined);

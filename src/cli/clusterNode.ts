@@ -5,6 +5,7 @@ import {
   InvariantError,
   interruptedExitCode,
   messageOf,
+  PeerError,
   UserError,
   unfinishedExitCode,
 } from '../base/errors.ts';
@@ -14,6 +15,7 @@ import { failureLengthMax } from '../cluster/coordinatorFile.ts';
 import { listeningHostOf } from '../cluster/listeningHost.ts';
 import { NodeZero, type NodeZeroEnd } from '../cluster/nodeZero.ts';
 import type { Placement } from '../cluster/placement.ts';
+import { requeueWithoutNode0 } from '../cluster/slurmRequeue.ts';
 import { formatTcpAddress, joinAddresses } from '../comm/linkAddress.ts';
 import type { RingPlace } from '../comm/ringPlace.ts';
 import { RunFolder } from '../run/runFolder.ts';
@@ -21,11 +23,14 @@ import { joinKeys } from '../run/runKeyFiles.ts';
 import type { RunView, StartedRun } from '../run/runObserver.ts';
 import { isSchedulers, onEndRequest } from './endRequests.ts';
 import { findCoordinator } from './findCoordinator.ts';
-import { joinRun } from './join.ts';
+import { type JoinEnd, joinRun } from './join.ts';
 import { keysInEnvironment } from './keyVariables.ts';
 import { print, warn } from './output.ts';
 import { train } from './train.ts';
 import type { TrainArguments } from './trainOptions.ts';
+
+/** Where one signal ends all nodes: how long the others look for a node 0 that listened before, in seconds. */
+const returnSeconds = 10;
 
 export interface JobNode {
   readonly placement: Placement;
@@ -148,15 +153,15 @@ export async function follow(node: JobNode): Promise<number> {
   const { waitSeconds, ...run } = found;
   // These signal all nodes at once; others, such as Kubernetes, may mean just this one.
   const staysForScheduler = placement.source === 'slurm' || placement.source === 'mpi';
-  const end = await joinRun({
-    ...run,
-    waitMs: 1_000 * waitSeconds,
-    workers,
-    cores,
-    ring,
-    maxRestarts,
-    staysForScheduler,
-  });
+  let end: JoinEnd;
+  try {
+    // There node 0 does not come back without the others.
+    const waitMs = 1_000 * (staysForScheduler ? Math.min(waitSeconds, returnSeconds) : waitSeconds);
+    end = await joinRun({ ...run, waitMs, workers, cores, ring, maxRestarts, staysForScheduler });
+  } catch (error) {
+    if (error instanceof PeerError && (await isRequeuedBySlurm(node))) return unfinishedExitCode;
+    throw error;
+  }
   switch (end.kind) {
     case 'left':
       return isSchedulers(end.cause) ? unfinishedExitCode : interruptedExitCode;
@@ -167,4 +172,13 @@ export async function follow(node: JobNode): Promise<number> {
     default:
       throw new InvariantError(`unknown end ${JSON.stringify(end satisfies never)}`);
   }
+}
+
+/** If node 0 is dead, starts the job again, which resumes from the newest checkpoint. */
+async function isRequeuedBySlurm({ placement: { source, coordinator } }: JobNode): Promise<boolean> {
+  const job = Number(process.env['SLURM_JOB_ID']);
+  if (source !== 'slurm' || coordinator === undefined) return false;
+  const requeue = await requeueWithoutNode0(job, coordinator);
+  print(requeue.isRequeued ? `node 0 is dead: job ${job} is requeued` : `job ${job} is not requeued: ${requeue.why}`);
+  return requeue.isRequeued;
 }

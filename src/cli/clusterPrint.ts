@@ -5,6 +5,7 @@ import { UserError } from '../base/errors.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { renderScript } from '../cluster/scripts/render.ts';
 import { imageFolder, jobName, type ScriptKind, scriptKinds } from '../cluster/scripts/scriptOptions.ts';
+import { calledDirectly } from './calledAs.ts';
 import { numberOption } from './options.ts';
 
 export const printOptions = {
@@ -47,7 +48,7 @@ export function scriptOf(args: PrintArguments, trainWords: readonly string[]): s
     nodes,
     runDir,
     trainWords,
-    program: ownCommand(),
+    program: ofContainers.includes(kind) ? ownCommand() : calledDirectly(),
     image,
     cpus,
     memory,

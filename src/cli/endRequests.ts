@@ -8,7 +8,7 @@ const usr1Number = 10;
 /** Node removes the ignored SIGHUP of `nohup`. Without a terminal, SIGHUP does not mean that one was closed. */
 const isHangUpMeant = [0, 1, 2].some((descriptor) => isatty(descriptor));
 /** npm passes no signals to its command (`npx launch`, a script in package.json), so the command ends itself when npm ends. */
-const isStartedByNpm = /^'?(launch|lockstep)'?(\s|$)/.test(process.env['npm_lifecycle_script'] ?? '');
+export const isStartedByNpm = /^'?(launch|lockstep)'?(\s|$)/.test(process.env['npm_lifecycle_script'] ?? '');
 const startedBy = starters();
 const startersIntervalMs = 500;
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { calledAs, type ProcessStart, programName } from '../../../src/cli/calledAs.ts';
+import { calledAs, calledDirectly, type ProcessStart, programName } from '../../../src/cli/calledAs.ts';
 
 const start = (script: string, env: ProcessStart['env'] = {}, nodeOptions: readonly string[] = []): ProcessStart => ({
   script,
@@ -28,6 +28,11 @@ it.each([
   ['node main.js', start('/home/me/project/main.js', npx('launcher'))],
 ])('%s', (expected, given) => {
   expect(calledAs(given)).toBe(expected);
+});
+
+it('a scheduler starts the program itself, not npx', () => {
+  expect(calledDirectly(start(`${linked}/launch`, npx('launch --workers 2')))).toBe('node_modules/.bin/launch');
+  expect(calledDirectly(start('/usr/local/bin/launch'))).toBe('launch');
 });
 
 it('errors begin with the name of the command', () => {

@@ -1,0 +1,78 @@
+/**
+ * Starts a job of Slurm again whose node 0 is dead. With `--no-kill` a job outlives its nodes, also the one with the batch script: Slurm
+ * takes it out of the job, and nothing of the script is left that could requeue the job (seen with 22.05). Another node does.
+ */
+import { execFile } from 'node:child_process';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { fullMessageOf } from '../base/errors.ts';
+import type { HostPort } from './placement.ts';
+import { slurmNodes } from './slurmNodes.ts';
+
+const pollMs = 2_000;
+/** Slurm takes a node for dead after SlurmdTimeout, 300 s by default, and looks every third of it. */
+const unreachableMs = 450_000;
+/** A host that answers lives, most likely: only the process of node 0 has ended. */
+const answeringMs = 15_000;
+const probeMs = 5_000;
+
+/** What the tests replace. */
+export interface SlurmSite {
+  /** Runs `scontrol`. @returns its standard output */
+  readonly scontrol: (...words: readonly string[]) => Promise<string>;
+  /** Whether a host answers, with a connection or a refusal. */
+  readonly answers: (address: HostPort) => Promise<boolean>;
+  readonly sleep: (ms: number) => Promise<unknown>;
+  readonly now: () => number;
+}
+
+const realSite: SlurmSite = {
+  scontrol: async (...words) => (await promisify(execFile)('scontrol', words, { timeout: 60_000 })).stdout,
+  answers,
+  sleep,
+  now: () => performance.now(),
+};
+
+/** `why`: for people. */
+export type Requeue = { readonly isRequeued: true } | { readonly isRequeued: false; readonly why: string };
+
+/**
+ * Requeues the job once Slurm has taken node 0 out of it. Slurm refuses this for a job that was submitted with `--no-requeue`.
+ * @param job its number
+ * @param node0 where node 0 was, by its name in Slurm
+ */
+export async function requeueWithoutNode0(job: number, node0: HostPort, site = realSite): Promise<Requeue> {
+  const startMs = site.now();
+  const limitMs = (await site.answers(node0)) ? answeringMs : unreachableMs;
+  try {
+    for (;;) {
+      const text = await site.scontrol('show', 'job', String(job));
+      const state = /\bJobState=(\w+)/.exec(text)?.[1];
+      // Another node was faster.
+      if (state === 'PENDING') return { isRequeued: true };
+      if (state !== 'RUNNING') return { isRequeued: false, why: `the job is ${state ?? 'unknown'}` };
+      const nodes = slurmNodes(/^\s*NodeList=(\S+)/m.exec(text)?.[1] ?? '');
+      if (!nodes.includes(node0.host)) break;
+      if (site.now() - startMs > limitMs) return { isRequeued: false, why: `${node0.host} is still a node of the job` };
+      await site.sleep(pollMs);
+    }
+    await site.scontrol('requeue', String(job));
+    return { isRequeued: true };
+  } catch (error) {
+    return { isRequeued: false, why: fullMessageOf(error) };
+  }
+}
+
+function answers({ host, port }: HostPort): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: probeMs });
+    const end = (isAnswer: boolean) => {
+      socket.destroy();
+      resolve(isAnswer);
+    };
+    socket.once('connect', () => end(true));
+    socket.once('timeout', () => end(false));
+    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code === 'ECONNREFUSED'));
+  });
+}
