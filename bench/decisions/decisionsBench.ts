@@ -56,6 +56,7 @@ function planOf(workers: number): RunPlan {
     checkpointEverySteps: 0,
     checkpointBest: false,
     hashEverySteps: 0,
+    heartbeatIntervalMs: 1_000,
     heartbeatTimeoutMs: 10_000,
     joinTimeoutMs: 10_000,
     stepTimeoutMs: 60_000,

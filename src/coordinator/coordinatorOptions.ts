@@ -231,6 +231,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     // A user who stops early wants the best model, not one from some steps later.
     checkpointBest: checkpoint.best || config.eval.stopAfter > 0,
     hashEverySteps: train.hashEverySteps,
+    heartbeatIntervalMs: comm.heartbeatIntervalMs,
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
     joinTimeoutMs: comm.joinTimeoutMs,
     stepTimeoutMs: comm.stepTimeoutMs,

@@ -28,10 +28,11 @@ export function onTick(state: RunState, nowMs: number): Decision {
 
 /**
  * Workers that have been silent for too long. Those of a dead machine become silent one after the other, as their heartbeats were sent: the
- * first takes with it those that have been silent for half of the time, so that not every one costs a term.
+ * first takes with it those that have been silent for half of the time, so that not every one costs a term. Two intervals at least: a healthy
+ * worker is silent for a little more than one.
  */
 function silentWorkers(state: RunState, nowMs: number): Member[] {
-  const { heartbeatTimeoutMs, localWorkers } = state.plan;
+  const { heartbeatTimeoutMs, heartbeatIntervalMs, localWorkers } = state.plan;
   const isSilent = (member: Member, ms: number) => nowMs - member.lastSeenMs > ms;
   const all = everyone(state);
   const silent = all.filter((member) => isSilent(member, heartbeatTimeoutMs));
@@ -39,7 +40,8 @@ function silentWorkers(state: RunState, nowMs: number): Member[] {
   // The end of a local process is known in another way.
   const remote = silent.filter(({ worker }) => !localWorkers.includes(worker));
   const hosts = new Set(remote.map(({ host }) => host));
-  const isFellow = (member: Member) => hosts.has(member.host) && isSilent(member, heartbeatTimeoutMs / 2);
+  const fellowMs = Math.max(heartbeatTimeoutMs / 2, 2 * heartbeatIntervalMs);
+  const isFellow = (member: Member) => hosts.has(member.host) && isSilent(member, fellowMs);
   return all.filter((member) => silent.includes(member) || isFellow(member));
 }
 

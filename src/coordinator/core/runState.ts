@@ -77,6 +77,7 @@ export interface RunPlan extends RunLength {
   /** Whether to also save each state with the lowest validation loss so far. */
   readonly checkpointBest: boolean;
   readonly hashEverySteps: number;
+  readonly heartbeatIntervalMs: number;
   readonly heartbeatTimeoutMs: number;
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;

@@ -39,6 +39,7 @@ const plan = {
   },
   hashEverySteps: 0,
   tensors: [],
+  heartbeatIntervalMs: 1,
   heartbeatTimeoutMs: 1,
   joinTimeoutMs: 1,
   stepTimeoutMs: 1,

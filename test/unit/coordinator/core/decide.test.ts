@@ -40,6 +40,7 @@ const plan: RunPlan = {
   checkpointEverySteps: 2,
   checkpointBest: false,
   hashEverySteps: 1,
+  heartbeatIntervalMs: 200,
   heartbeatTimeoutMs: 1_000,
   joinTimeoutMs: 5_000,
   stepTimeoutMs: 60_000,
@@ -695,6 +696,19 @@ describe('the decision core: losses', () => {
     expect(script.kinds()).toEqual(['fenced→w1']);
     expect(script.state.members).toHaveLength(1);
   });
+
+  it.each([
+    [200, []],
+    [500, ['w0']],
+  ])(
+    'a silent member takes the others of its machine with it, unless they are silent between heartbeats of %d ms',
+    (heartbeatIntervalMs, left) => {
+      const script = new Script({ ...quiet, localWorkers: [], open: true, heartbeatIntervalMs }).start();
+      script.nowMs = 450;
+      script.beat('w0').tick(1_001);
+      expect(script.state.members.map(({ worker }) => worker)).toEqual(left);
+    },
+  );
 
   it('waits below the fewest workers, and takes back who still has the state without sending it', () => {
     const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
