@@ -1,6 +1,6 @@
 /**
  * `metrics.jsonl` of a run directory: one JSON object per line. Up to 16 ranks, the step lines are the ledger of a run: every sample of every
- * step is in one of them, once. The journal is that for any number of ranks.
+ * step is in one of them, once. For more ranks only the journal has the samples of each, and only those of the newest steps.
  *
  * - A step line has step, loss, lr, gradNorm, tokens (trained on so far), tokensPerSecond, mfu and term. For each rank it has
  *   the computed samples and the phase times; above 16 ranks a summary of them (rankSummary.ts).

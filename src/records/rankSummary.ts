@@ -1,6 +1,6 @@
 /**
  * What a line of metrics.jsonl says of many ranks: above {@link rankLinesMax} ranks it has `rankSummary` in place of `ranks`, so that the line of a step
- * stays below 2 KB. The journal has the share of every rank.
+ * stays below 2 KB. The journal has the share of every rank in the newest steps.
  */
 import { median } from '../base/statistics.ts';
 import type { StepTimings } from '../comm/messageFields.ts';
