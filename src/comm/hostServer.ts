@@ -5,6 +5,7 @@
  * What is sent to the workers of one host while one decision is carried out goes into few envelopes: messages that are the same for several workers, such as
  * `commit`, are in it once. They leave before messages with a payload, which take longer to make.
  */
+import { messageOf } from '../base/errors.ts';
 import { decodeEnvelope, encodeEnvelope, hostPeersMax, isEnvelope, type Parcel } from './hostEnvelope.ts';
 import type { ControlServer } from './link.ts';
 
@@ -69,10 +70,7 @@ export class HostServer implements ControlServer {
     if (host.payloadBytes >= payloadBytesMost) this.#flush();
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
-    queueMicrotask(() => {
-      this.#isFlushDue = false;
-      this.#flush();
-    });
+    queueMicrotask(() => this.#flushLate());
   }
 
   onMessage(listener: (peer: string, message: Uint8Array, payload?: Uint8Array) => void): void {
@@ -148,12 +146,27 @@ export class HostServer implements ControlServer {
 
   #flush(): void {
     this.#hasPlain = false;
-    for (const [agent, host] of this.#hosts) {
-      if (host.waiting.length === 0) continue;
-      const { frame, payload } = encodeEnvelope(host.waiting.splice(0));
-      host.payloadBytes = 0;
-      this.#server.send(agent, frame, payload);
+    for (const [agent, host] of this.#hosts) this.#flushHost(agent, host);
+  }
+
+  /** Without a caller that could be told of a failure, which is the loss of that host's workers. */
+  #flushLate(): void {
+    this.#isFlushDue = false;
+    this.#hasPlain = false;
+    for (const [agent, host] of [...this.#hosts]) {
+      try {
+        this.#flushHost(agent, host);
+      } catch (error) {
+        this.#lost(agent, messageOf(error));
+      }
     }
+  }
+
+  #flushHost(agent: string, host: Host): void {
+    if (host.waiting.length === 0) return;
+    const { frame, payload } = encodeEnvelope(host.waiting.splice(0));
+    host.payloadBytes = 0;
+    this.#server.send(agent, frame, payload);
   }
 }
 

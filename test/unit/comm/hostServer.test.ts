@@ -131,6 +131,23 @@ describe('a server of envelopes', () => {
     expect(fake.envelopesTo('two')).toHaveLength(2);
   });
 
+  it('loses the workers of a host whose envelope cannot be sent, and no others', async () => {
+    const { fake, server, gone } = opened();
+    fake.from('one', parcel('a', bytes(1)), parcel('b', bytes(1)));
+    fake.from('two', parcel('c', bytes(1)));
+    const send = fake.send.bind(fake);
+    fake.send = (peer, message, payload) => {
+      if (peer === 'one') throw new PeerError('too large');
+      send(peer, message, payload);
+    };
+    for (const peer of ['a', 'b', 'c']) server.send(peer, bytes(9));
+    await Promise.resolve();
+    expect(gone.map(([peer, reason]) => `${peer}: ${reason}`)).toEqual(
+      ['a', 'b'].map((peer) => `${peer}: the connection of its host is lost: too large`),
+    );
+    expect(fake.envelopesTo('two')).toHaveLength(1);
+  });
+
   it('tells of a worker that its agent closes, and of all whose agent is lost', () => {
     const { fake, server, gone } = opened();
     fake.from('agent', parcel('a', bytes(1)), parcel('b', bytes(1)), parcel('c', bytes(1)));
