@@ -13,29 +13,64 @@ import ray
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-nodes, cpus, words = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-folder = os.getcwd()
-launch = os.path.join(folder, "node_modules", ".bin", "launch")
+# Seconds in which a node completes its step and writes a checkpoint.
+GRACE = 120
 
 
-def read(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+def main(nodes: int, cpus: int, words: list[str]) -> int:
+    folder = os.getcwd()
+    run_key, join_key = make_keys(folder)
+    ray.init(address="auto", log_to_driver=True)
+    group = placement_group([{"CPU": cpus}] * nodes, strategy="STRICT_SPREAD")
+    ray.get(group.ready())
+    coordinator = ray.get(address.options(scheduling_strategy=on(group, 0)).remote()) + ":5555"
+    tasks = []
+    for rank in range(nodes):
+        env = {
+            "LOCKSTEP_NODE_RANK": str(rank),
+            "LOCKSTEP_NODES": str(nodes),
+            "LOCKSTEP_COORDINATOR": coordinator,
+            **({"LOCKSTEP_JOIN_KEY": join_key} if rank else {"LOCKSTEP_RUN_KEY": run_key}),
+        }
+        # A node that dies is replaced when Ray has another one; node 0 is not, because the others know its address.
+        node = run_node.options(
+            num_cpus=cpus, scheduling_strategy=on(group, rank), max_retries=-1 if rank else 0
+        )
+        tasks.append(node.remote(folder, words, env))
+    return wait(tasks)
 
 
-# Keys of this run, so that the nodes need no disk in common. They travel in Ray's messages.
-with tempfile.TemporaryDirectory() as keys:
-    subprocess.run([launch, "keys", "--out", keys], check=True, stdout=subprocess.DEVNULL)
-    run_key, join_key = (read(os.path.join(keys, name)) for name in ("run.key", "join.key"))
-
-ray.init(address="auto", log_to_driver=True)
-group = placement_group([{"CPU": cpus}] * nodes, strategy="STRICT_SPREAD")
-ray.get(group.ready())
+def make_keys(folder: str) -> tuple[str, str]:
+    """Keys of this run, so that the nodes need no disk in common. They travel in Ray's messages."""
+    with tempfile.TemporaryDirectory() as keys:
+        subprocess.run([launch(folder), "keys", "--out", keys], check=True, stdout=subprocess.DEVNULL)
+        return read(os.path.join(keys, "run.key")), read(os.path.join(keys, "join.key"))
 
 
-@ray.remote(num_cpus=cpus)
-def run_node(env: dict[str, str]) -> int:
-    return subprocess.run([launch, "cluster", *words], cwd=folder, env={**os.environ, **env}).returncode
+def wait(tasks: list) -> int:
+    """The run is done when node 0 is; the others end with it, or are asked to."""
+    try:
+        code = ray.get(tasks[0])
+        ray.wait(tasks, num_returns=len(tasks), timeout=60)
+        return code
+    finally:
+        for task in tasks:
+            ray.cancel(task)
+        ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
+
+
+@ray.remote
+def run_node(folder: str, words: list[str], env: dict[str, str]) -> int:
+    node = subprocess.Popen([launch(folder), "cluster", *words], cwd=folder, env={**os.environ, **env})
+    try:
+        return node.wait()
+    finally:
+        # Ray interrupts a task that is cancelled, and would leave its processes.
+        node.terminate()
+        try:
+            node.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            node.kill()
 
 
 @ray.remote(num_cpus=0)
@@ -43,24 +78,18 @@ def address() -> str:
     return ray.util.get_node_ip_address()
 
 
-def on(rank: int) -> PlacementGroupSchedulingStrategy:
+def on(group, rank: int) -> PlacementGroupSchedulingStrategy:
     return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
 
 
-coordinator = ray.get(address.options(scheduling_strategy=on(0)).remote()) + ":5555"
-tasks = [
-    # A node that dies is replaced when Ray has another one; node 0 is not, because the others know its address.
-    run_node.options(scheduling_strategy=on(rank), max_retries=-1 if rank else 0).remote(
-        {
-            "LOCKSTEP_NODE_RANK": str(rank),
-            "LOCKSTEP_NODES": str(nodes),
-            "LOCKSTEP_COORDINATOR": coordinator,
-            **({"LOCKSTEP_JOIN_KEY": join_key} if rank else {"LOCKSTEP_RUN_KEY": run_key}),
-        }
-    )
-    for rank in range(nodes)
-]
-# The run is done when node 0 is; the others end with it.
-code = ray.get(tasks[0])
-ray.wait(tasks, num_returns=nodes, timeout=60)
-sys.exit(code)
+def launch(folder: str) -> str:
+    return os.path.join(folder, "node_modules", ".bin", "launch")
+
+
+def read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
