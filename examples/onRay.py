@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import ray
 from ray.util.placement_group import placement_group
@@ -63,9 +64,11 @@ def wait(tasks: list) -> int:
 def run_node(folder: str, words: list[str], env: dict[str, str]) -> int:
     node = subprocess.Popen([launch(folder), "cluster", *words], cwd=folder, env={**os.environ, **env})
     try:
-        return node.wait()
+        # Ray interrupts a task that is cancelled, but no system call such as wait, and would leave its processes.
+        while node.poll() is None:
+            time.sleep(1)
+        return node.returncode
     finally:
-        # Ray interrupts a task that is cancelled, and would leave its processes.
         node.terminate()
         try:
             node.wait(GRACE)
