@@ -1,5 +1,5 @@
 /** What launchers set, without what does not matter here; recorded from the launchers that the names say, the others from their manuals. */
-import type { Environment } from '../../../src/cluster/placement.ts';
+import type { Environment } from '../../../src/cluster/environmentValues.ts';
 
 /** Slurm 22.05: `srun --ntasks-per-node=1` in a job of 3 nodes with 2 CPUs each, the task on node n2. */
 export const srunTask = {
