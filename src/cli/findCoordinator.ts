@@ -8,7 +8,7 @@ import { shortPath } from '../base/shortPath.ts';
 import { CoordinatorFileReader } from '../cluster/coordinatorFile.ts';
 import type { Placement } from '../cluster/placement.ts';
 import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
-import { formatTcpAddress, NotThereError } from '../comm/linkAddress.ts';
+import { formatTcpAddress, UnreachableError } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import type { RunFolder } from '../run/runFolder.ts';
@@ -32,7 +32,7 @@ export interface FindOptions {
   readonly waitSeconds: number;
   /** The key, if it was given to this node; absent: that of the run directory. */
   readonly given: RunKeys | undefined;
-  /** Resolves if a coordinator answers there, in one attempt. For tests. @throws NotThereError if nothing answers */
+  /** Resolves if a coordinator answers there, in one attempt. For tests. @throws UnreachableError if nothing answers */
   readonly probe?: ((address: string, keys: RunKeys) => Promise<void>) | undefined;
 }
 
@@ -68,7 +68,7 @@ export async function findCoordinator(options: FindOptions): Promise<Found | 'en
           return { address, keys, waitSeconds: leftSeconds() };
         } catch (error) {
           // At an old address something else may listen by now.
-          if (read.isCertain && !(error instanceof NotThereError)) throw error;
+          if (read.isCertain && !(error instanceof UnreachableError)) throw error;
           problem = error instanceof PeerError ? error : new PeerError(messageOf(error), { cause: error });
           printWait(`waiting for node 0, which does not answer at ${address}`);
         }

@@ -16,7 +16,7 @@ import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { agentWorkersMin } from '../worker/hostAgent.ts';
 import { forkWorkers } from '../worker/spawn.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
-import { JoinedWorkers, type Loss } from './joinedWorkers.ts';
+import { JoinedWorkers, type LostWorker } from './joinedWorkers.ts';
 import { keysInEnvironment } from './keyVariables.ts';
 import { numberOption, ringPorts } from './options.ts';
 import { print, warn } from './output.ts';
@@ -161,7 +161,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
   });
   // The workers continue without output: the run has its own log.
   goOnWithoutPrinting();
-  let losses: readonly Loss[] = [];
+  let losses: readonly LostWorker[] = [];
   try {
     await coordinator(left.signal);
     if (!left.signal.aborted) {
@@ -213,7 +213,7 @@ function waitingLine(address: string, waitMs: number): (why: string) => void {
   };
 }
 
-function failureOf(losses: readonly Loss[]): Error {
+function failureOf(losses: readonly LostWorker[]): Error {
   // A worker that lost a peer is rarely the cause.
   const { exit, reason } = losses.find(({ exit: { failure } }) => failure?.blame !== 'peer') ?? losses[0]!;
   const lines = [`the worker ${exit.description}`];

@@ -17,7 +17,7 @@ export interface JoinedWorkersOptions {
 }
 
 /** The end of a worker that was not, or could not be, started again. */
-export interface Loss {
+export interface LostWorker {
   readonly exit: WorkerExit;
   /** Why not, if it was to be started again. */
   readonly reason?: string;
@@ -28,7 +28,7 @@ export class JoinedWorkers {
   readonly #workers: LocalWorkers;
   /** Running, or to be started again. */
   readonly #alive = new Set<string>();
-  readonly #lost = new Map<string, Loss>();
+  readonly #lost = new Map<string, LostWorker>();
   /** Those to be started again. */
   readonly #pending = new Map<string, NodeJS.Timeout>();
   /** Aborted when none is started again any more. */
@@ -64,7 +64,7 @@ export class JoinedWorkers {
   }
 
   /** Resolves when all have ended and none will be started again. @returns those that ended before the run did */
-  async ended(): Promise<readonly Loss[]> {
+  async ended(): Promise<readonly LostWorker[]> {
     await this.#ended;
     return [...this.#lost.values()];
   }
@@ -113,7 +113,7 @@ export class JoinedWorkers {
     }
   }
 
-  #gone(worker: string, loss: Loss | undefined): void {
+  #gone(worker: string, loss: LostWorker | undefined): void {
     if (loss !== undefined) this.#lost.set(worker, loss);
     this.#alive.delete(worker);
     if (this.#alive.size === 0) this.#settle();

@@ -1,7 +1,7 @@
 /** Waits until a coordinator answers: machines that start together do so in any order, and their names may be known later still. */
 import { systemClock } from '../base/clock.ts';
 import type { Transport } from './link.ts';
-import { NotThereError } from './linkAddress.ts';
+import { UnreachableError } from './linkAddress.ts';
 
 /** Time limit for one attempt. A name is looked up again for the next one. */
 const attemptMs = 2_000;
@@ -23,7 +23,7 @@ export interface AwaitOptions {
 
 /**
  * Resolves when the coordinator has completed a handshake. It is told nothing, and the connection is closed.
- * @throws UserError at once if the keys or the address are wrong; PeerError at once if something else listens there; NotThereError if
+ * @throws UserError at once if the keys or the address are wrong; PeerError at once if something else listens there; UnreachableError if
  *   nothing answers in time; the signal's reason
  */
 export async function awaitCoordinator(options: AwaitOptions): Promise<void> {
@@ -38,7 +38,7 @@ export async function awaitCoordinator(options: AwaitOptions): Promise<void> {
       await client.close();
       return;
     } catch (error) {
-      if (!(error instanceof NotThereError)) throw error;
+      if (!(error instanceof UnreachableError)) throw error;
       if (systemClock.monotonic() + pauseMs >= endMs) throw waitMs === 0 ? error : withWait(error, waitMs);
       onWait(error.why);
     }
@@ -46,8 +46,8 @@ export async function awaitCoordinator(options: AwaitOptions): Promise<void> {
   }
 }
 
-function withWait({ message, why }: NotThereError, waitMs: number): NotThereError {
-  return new NotThereError(`${message} This machine has tried for ${Math.round(waitMs / 1_000)} s.`, why);
+function withWait({ message, why }: UnreachableError, waitMs: number): UnreachableError {
+  return new UnreachableError(`${message} This machine has tried for ${Math.round(waitMs / 1_000)} s.`, why);
 }
 
 /** Ends early when the signal aborts. */

@@ -6,7 +6,7 @@
  *  message:  [ 0xc1 | msgpack: [ [peers, message or nil, bytes of its payload or -1], … ] ]     payload: [ all payloads, in order ]
  * ```
  *
- * 0xc1 begins no msgpack value, so no message of a worker looks like an envelope. An envelope without parcels asks the coordinator whether it
+ * 0xc1 begins no msgpack value, so no message of a worker looks like an envelope. An envelope without messages asks the coordinator whether it
  * knows envelopes, and is its answer.
  */
 import { Packr } from 'msgpackr';
@@ -14,7 +14,7 @@ import { messageOf, PeerError } from '../base/errors.ts';
 import { isPeerId } from './link.ts';
 
 /** One message, as it would have its own connection. */
-export interface Parcel {
+export interface EnvelopeMessage {
   /** Whose connection: from the agent one worker, from the coordinator perhaps several. */
   readonly peers: readonly string[];
   /** Absent: these connections are closed. */
@@ -23,7 +23,7 @@ export interface Parcel {
 }
 
 const mark = 0xc1;
-const parcelsMax = 65_536;
+const messagesMax = 65_536;
 /** Workers of one host. */
 export const hostPeersMax = 4_096;
 
@@ -33,9 +33,12 @@ export function isEnvelope(frame: Uint8Array): boolean {
   return frame[0] === mark;
 }
 
-export function encodeEnvelope(parcels: readonly Parcel[]): { frame: Uint8Array; payload: Uint8Array | undefined } {
+export function encodeEnvelope(messages: readonly EnvelopeMessage[]): {
+  frame: Uint8Array;
+  payload: Uint8Array | undefined;
+} {
   const payloads: Uint8Array[] = [];
-  const list = parcels.map(({ peers, message, payload }) => {
+  const list = messages.map(({ peers, message, payload }) => {
     if (payload !== undefined) payloads.push(payload);
     return [peers, message ?? null, payload?.byteLength ?? -1];
   });
@@ -47,16 +50,16 @@ export function encodeEnvelope(parcels: readonly Parcel[]): { frame: Uint8Array;
 }
 
 /** @throws PeerError if this is not an envelope */
-export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefined): Parcel[] {
+export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefined): EnvelopeMessage[] {
   let list: unknown;
   try {
     list = packr.unpack(frame.subarray(1));
   } catch (error) {
     throw new PeerError(`expected an envelope of messages: ${messageOf(error)}`);
   }
-  if (!Array.isArray(list) || list.length > parcelsMax) throw malformed();
+  if (!Array.isArray(list) || list.length > messagesMax) throw malformed();
   let at = 0;
-  const parcels = list.map((item: unknown): Parcel => {
+  const messages = list.map((item: unknown): EnvelopeMessage => {
     if (!Array.isArray(item) || item.length !== 3) throw malformed();
     const [peers, message, bytes] = item as unknown[];
     const isMessage = message === null || (message instanceof Uint8Array && message.byteLength > 0);
@@ -69,7 +72,7 @@ export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefine
     return { peers, message: message ?? undefined, payload: part };
   });
   if (at !== (payload?.byteLength ?? 0)) throw malformed();
-  return parcels;
+  return messages;
 }
 
 function arePeers(value: unknown): value is string[] {

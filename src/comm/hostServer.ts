@@ -6,7 +6,7 @@
  * `commit`, are in it once. They leave before messages with a payload, which take longer to make.
  */
 import { messageOf } from '../base/errors.ts';
-import { decodeEnvelope, encodeEnvelope, hostPeersMax, isEnvelope, type Parcel } from './hostEnvelope.ts';
+import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, hostPeersMax, isEnvelope } from './hostEnvelope.ts';
 import type { ControlServer } from './link.ts';
 
 /** Payloads that wait for others; from this size on they are sent at once. */
@@ -98,20 +98,20 @@ export class HostServer implements ControlServer {
       }
       return;
     }
-    let parcels: Parcel[];
+    let list: EnvelopeMessage[];
     try {
-      parcels = decodeEnvelope(message, payload);
+      list = decodeEnvelope(message, payload);
     } catch {
       this.#dropped++;
       return;
     }
     const host = this.#hosts.get(peer) ?? { peers: new Set(), waiting: [], payloadBytes: 0 };
     this.#hosts.set(peer, host);
-    if (parcels.length === 0) this.#server.send(peer, encodeEnvelope([]).frame);
-    for (const parcel of parcels) this.#open(peer, host, parcel);
+    if (list.length === 0) this.#server.send(peer, encodeEnvelope([]).frame);
+    for (const item of list) this.#open(peer, host, item);
   }
 
-  #open(agent: string, host: Host, { peers, message, payload }: Parcel): void {
+  #open(agent: string, host: Host, { peers, message, payload }: EnvelopeMessage): void {
     const [peer = ''] = peers;
     if (this.#agentOf.get(peer) !== agent) {
       const isFree = !this.#agentOf.has(peer) && !this.#direct.has(peer) && host.peers.size < hostPeersMax;

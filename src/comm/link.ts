@@ -80,7 +80,7 @@ export interface Transport {
   /**
    * @param peerId the name the server will know this client by, unique among its clients; see {@link isPeerId}.
    * @param timeoutMs how long to wait for the server to answer, instead of `connectTimeoutMs`
-   * @throws UserError if the address is malformed, or the keys are not those of its run; NotThereError if its host is unknown or
+   * @throws UserError if the address is malformed, or the keys are not those of its run; UnreachableError if its host is unknown or
    *   nobody answers in time; PeerError if what answers is not a coordinator
    */
   connect(address: string, peerId: string, timeoutMs?: number): Promise<ControlClient>;
@@ -88,7 +88,7 @@ export interface Transport {
    * @param host where to listen: an address of this machine, or `0.0.0.0`, `::` or `*` for every interface. Absent: every interface
    *   where the ring is encrypted, else the one that faces the coordinator. A transport may have been told to listen elsewhere.
    * @param run how its worker comes to the coordinator; absent where there is none
-   * @throws UserError if `host` is not this machine's; NotThereError if the coordinator's host is unknown or there is no route to it
+   * @throws UserError if `host` is not this machine's; UnreachableError if the coordinator's host is unknown or there is no route to it
    */
   openRing(host: string | undefined, run?: RingRun): Promise<RingLink>;
 }

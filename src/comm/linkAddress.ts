@@ -9,7 +9,7 @@ import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { externalAddresses, type Interfaces, ownAddresses } from '../base/localAddresses.ts';
 
 /** Nothing answers at an address, or its host name is not known at the moment: another attempt may find something. */
-export class NotThereError extends PeerError {
+export class UnreachableError extends PeerError {
   /** In a few words: `nothing answers`. */
   readonly why: string;
 
@@ -52,7 +52,7 @@ export function isEveryInterface(host: string): boolean {
 
 /**
  * The numeric addresses of a host name, IPv4 first. ZeroMQ would look it up too, but could not say that it is unknown.
- * @throws NotThereError if it is unknown: a name server may not answer for a while, or may not have a host yet that has just started
+ * @throws UnreachableError if it is unknown: a name server may not answer for a while, or may not have a host yet that has just started
  */
 export async function resolveHosts(host: string): Promise<string[]> {
   // A name server knows nothing of the interface behind the `%`.
@@ -60,7 +60,7 @@ export async function resolveHosts(host: string): Promise<string[]> {
   try {
     return (await lookup(host, { order: 'ipv4first', all: true })).map(({ address }) => address);
   } catch (error) {
-    throw new NotThereError(
+    throw new UnreachableError(
       `The host "${host}" is not known here (${messageOf(error)}). Write its IP address instead.`,
       'its name is not known here',
     );
@@ -129,7 +129,7 @@ export function covers(bound: string, wanted: string): boolean {
 /**
  * The source address that the system's routes choose for packets to one of these hosts. Sends nothing.
  * @param address for messages
- * @throws NotThereError if there is no route to any
+ * @throws UnreachableError if there is no route to any
  */
 export async function hostFacing(hosts: readonly string[], address: string): Promise<string> {
   const { port } = parseTcpAddress(address);
@@ -147,5 +147,5 @@ export async function hostFacing(hosts: readonly string[], address: string): Pro
       socket.close();
     }
   }
-  throw new NotThereError(`This machine has no route to ${address} (${messageOf(failure)}).`, 'no route to it');
+  throw new UnreachableError(`This machine has no route to ${address} (${messageOf(failure)}).`, 'no route to it');
 }

@@ -24,7 +24,7 @@ export class CoordinatorHost {
     this.#resolve = resolve;
   }
 
-  /** Its numeric addresses. @throws NotThereError if its name is unknown and always was */
+  /** Its numeric addresses. @throws UnreachableError if its name is unknown and always was */
   async resolved(): Promise<readonly string[]> {
     try {
       this.#known = await this.#resolve(parseTcpAddress(this.address).host);

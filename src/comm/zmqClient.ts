@@ -2,7 +2,7 @@
 import * as zmq from 'zeromq';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { type ControlClient, isPeerId, type LinkOptions } from './link.ts';
-import { NotThereError } from './linkAddress.ts';
+import { UnreachableError } from './linkAddress.ts';
 import type { RunKeys } from './runKeys.ts';
 import {
   checkSize,
@@ -97,7 +97,7 @@ function failureError(failure: ConnectFailure, address: string, timeoutMs: numbe
     case 'foreign':
       return new PeerError(`The server at ${address} is not a coordinator: is this its address?`);
     case 'timeout':
-      return new NotThereError(
+      return new UnreachableError(
         `Nobody answers at ${address} after ${timeoutMs} ms: is the coordinator running, and is this its address?`,
         'nothing answers',
       );

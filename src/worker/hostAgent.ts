@@ -7,7 +7,7 @@
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import { PeerError } from '../base/errors.ts';
-import { decodeEnvelope, encodeEnvelope, isEnvelope, type Parcel } from '../comm/hostEnvelope.ts';
+import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, isEnvelope } from '../comm/hostEnvelope.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
 import { HostOutbox } from './hostOutbox.ts';
 
@@ -109,15 +109,15 @@ export class HostAgent {
 
   #receive(upstream: Upstream, frame: Uint8Array, payload: Uint8Array | undefined): void {
     if (!isEnvelope(frame)) return; // for no worker
-    let parcels: Parcel[];
+    let messages: EnvelopeMessage[];
     try {
-      parcels = decodeEnvelope(frame, payload);
+      messages = decodeEnvelope(frame, payload);
     } catch {
       // Something is missing now: the workers join again, and are told what they lack.
       this.#lost(upstream, 'it sends malformed envelopes');
       return;
     }
-    for (const { peers, message, payload: own } of parcels) {
+    for (const { peers, message, payload: own } of messages) {
       for (const peer of peers) if (message !== undefined) upstream.workers.get(peer)?.receive(message, own);
     }
   }

@@ -1,7 +1,7 @@
 /** What the workers of a host send, until it leaves for the coordinator in one envelope (comm/hostEnvelope.ts). A worker's messages stay in their order. */
 import { unpack } from 'msgpackr';
 import type { Clock } from '../base/clock.ts';
-import { encodeEnvelope, type Parcel } from '../comm/hostEnvelope.ts';
+import { type EnvelopeMessage, encodeEnvelope } from '../comm/hostEnvelope.ts';
 import type { ControlClient } from '../comm/link.ts';
 
 /**
@@ -16,7 +16,7 @@ const sharedPayloadMost = 64 << 10;
 export class HostOutbox {
   readonly #control: ControlClient;
   readonly #clock: Clock;
-  #parcels: Parcel[] = [];
+  #waiting: EnvelopeMessage[] = [];
   /** The workers that are in the ring, as far as can be seen here. */
   readonly #active = new Set<string>();
   /** Those that have sent this kind of message since all of them had, by its type. */
@@ -37,7 +37,7 @@ export class HostOutbox {
     }
     const isLarge = (payload?.byteLength ?? 0) > sharedPayloadMost;
     if (isLarge) this.flush();
-    this.#parcels.push({ peers: [peer], message, payload });
+    this.#waiting.push({ peers: [peer], message, payload });
     const ms = waitMs[type];
     if (ms === undefined || payload !== undefined || this.#isComplete(type, peer)) this.flush();
     else this.#flushWithin(ms);
@@ -46,24 +46,24 @@ export class HostOutbox {
   close(peer: string): void {
     this.#active.delete(peer);
     this.#said.clear();
-    this.#parcels.push({ peers: [peer], message: undefined, payload: undefined });
+    this.#waiting.push({ peers: [peer], message: undefined, payload: undefined });
     this.flush();
   }
 
   flush(): void {
     this.#cancelFlush();
     this.#flushAtMs = Number.POSITIVE_INFINITY;
-    const parcels = this.#parcels;
-    if (parcels.length === 0) return;
-    this.#parcels = [];
-    const { frame, payload } = encodeEnvelope(parcels);
+    const messages = this.#waiting;
+    if (messages.length === 0) return;
+    this.#waiting = [];
+    const { frame, payload } = encodeEnvelope(messages);
     this.#control.send(frame, payload);
   }
 
   /** Forgets what waits: the coordinator is gone. */
   drop(): void {
     this.#cancelFlush();
-    this.#parcels = [];
+    this.#waiting = [];
   }
 
   /** Whether every worker of the ring has sent this kind of message. */

@@ -14,7 +14,7 @@ import { reform, tryToOpen } from './terms.ts';
 const newcomerPhases: readonly WorkerPhase[] = ['starting', 'building', 'waiting for work'];
 
 /** A worker that is lost. */
-export interface Loss {
+export interface LostMember {
   readonly member: Member;
   /** Completes "rank 1 …". */
   readonly cause: string;
@@ -23,7 +23,7 @@ export interface Loss {
 }
 
 /** They are gone, and the others continue or wait. */
-export function lose(state: RunState, lost: readonly Loss[], nowMs: number): Decision {
+export function lose(state: RunState, lost: readonly LostMember[], nowMs: number): Decision {
   const ids = new Set(lost.map(({ member }) => member.id));
   const stays = ({ id }: Member) => !ids.has(id);
   const names = new Set(lost.map(({ member }) => member.worker));
@@ -56,13 +56,13 @@ export function lose(state: RunState, lost: readonly Loss[], nowMs: number): Dec
   return after([...events, ...abandon], { ...next, effects: next.effects.map(alreadyTold) });
 }
 
-function describe(lost: readonly Loss[]): string {
+function describe(lost: readonly LostMember[]): string {
   const [first, ...others] = lost;
   const more = others.length === 0 ? '' : `; ${others.length} more ${others.length === 1 ? 'is' : 'are'} lost with it`;
   return first === undefined ? 'nobody is lost' : `${textOf(first)}${more}`;
 }
 
-function textOf({ member, cause }: Loss): string {
+function textOf({ member, cause }: LostMember): string {
   const { phase, step, rank } = member;
   return `${nameOf(member)} ${cause}${rank < 0 ? '' : ` in step ${step} during ${phase}`}`;
 }
@@ -86,7 +86,7 @@ function afterLoss(state: RunState, wasInRing: boolean, nowMs: number, why: stri
 
 /** Connections and processes that have ended, and with them their members. */
 export function onLosses(state: RunState, events: readonly LossEvent[], nowMs: number): Decision {
-  const lost = new Map<string, Loss>();
+  const lost = new Map<string, LostMember>();
   const effects: Effect[] = [];
   const reasons: string[] = [];
   let next = state;

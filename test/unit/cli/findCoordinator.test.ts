@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { type FindOptions, findCoordinator } from '../../../src/cli/findCoordinator.ts';
 import { quietOutput, setOutput } from '../../../src/cli/output.ts';
 import { writeCoordinatorFile } from '../../../src/cluster/coordinatorFile.ts';
-import { NotThereError } from '../../../src/comm/linkAddress.ts';
+import { UnreachableError } from '../../../src/comm/linkAddress.ts';
 import { joinKeysOf, newRunKeys } from '../../../src/comm/runKeys.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
 
@@ -23,7 +23,7 @@ afterEach(async () => {
 
 const [old, own] = ['tcp://10.0.0.1:4711', 'tcp://10.0.0.1:4712'];
 const given = joinKeysOf(newRunKeys());
-const dead = new NotThereError('Nothing answers.', 'nothing answers');
+const dead = new UnreachableError('Nothing answers.', 'nothing answers');
 const write = (state: Parameters<typeof writeCoordinatorFile>[2], jobId?: string) =>
   writeCoordinatorFile(folder, jobId, state);
 

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { awaitCoordinator } from '../../../src/comm/awaitCoordinator.ts';
 import type { ControlClient, Transport } from '../../../src/comm/link.ts';
-import { NotThereError } from '../../../src/comm/linkAddress.ts';
+import { UnreachableError } from '../../../src/comm/linkAddress.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
@@ -37,8 +37,8 @@ function waiting(outcomes: readonly (Error | 'answers')[], waitMs: number, signa
   return { peers, whys, closed: () => closed, result: () => result };
 }
 
-const unknown = new NotThereError('The host is not known here.', 'its name is not known here');
-const silent = new NotThereError('Nobody answers.', 'nothing answers');
+const unknown = new UnreachableError('The host is not known here.', 'its name is not known here');
+const silent = new UnreachableError('Nobody answers.', 'nothing answers');
 
 it('tries again while the name is unknown and nothing answers, as another client each time', async () => {
   const { peers, whys, closed, result } = waiting([unknown, unknown, silent, 'answers'], 60_000);
@@ -55,7 +55,7 @@ it('gives up when the time is over, and after one attempt without any', async ()
   expect(long.result()).toBeUndefined();
   await vi.advanceTimersByTimeAsync(1_500);
   expect(long.result()).toEqual(
-    new NotThereError('The host is not known here. This machine has tried for 5 s.', unknown.why),
+    new UnreachableError('The host is not known here. This machine has tried for 5 s.', unknown.why),
   );
   const none = waiting([silent], 0);
   await vi.advanceTimersByTimeAsync(0);

@@ -1,7 +1,7 @@
 /** Envelopes, and the coordinator's end of them. */
 import { describe, expect, it } from 'vitest';
 import { PeerError } from '../../../src/base/errors.ts';
-import { decodeEnvelope, encodeEnvelope, isEnvelope, type Parcel } from '../../../src/comm/hostEnvelope.ts';
+import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, isEnvelope } from '../../../src/comm/hostEnvelope.ts';
 import { HostServer } from '../../../src/comm/hostServer.ts';
 import type { ControlServer } from '../../../src/comm/link.ts';
 import { encodeMessage } from '../../../src/comm/protocol.ts';
@@ -9,7 +9,7 @@ import { encodeMessage } from '../../../src/comm/protocol.ts';
 const bytes = (...values: number[]) => Uint8Array.from(values);
 const heartbeat = encodeMessage({ type: 'heartbeat' });
 
-function parcel(peer: string | string[], message: Uint8Array | undefined, payload?: Uint8Array): Parcel {
+function about(peer: string | string[], message: Uint8Array | undefined, payload?: Uint8Array): EnvelopeMessage {
   return { peers: [peer].flat(), message, payload };
 }
 
@@ -35,13 +35,13 @@ class FakeServer implements ControlServer {
 
   async close(): Promise<void> {}
 
-  from(agent: string, ...parcels: Parcel[]): void {
-    const { frame, payload } = encodeEnvelope(parcels);
+  from(agent: string, ...messages: EnvelopeMessage[]): void {
+    const { frame, payload } = encodeEnvelope(messages);
     this.receive(agent, frame, payload);
   }
 
   /** What was sent to an agent. */
-  envelopesTo(agent: string): Parcel[][] {
+  envelopesTo(agent: string): EnvelopeMessage[][] {
     return this.sent
       .filter(({ peer }) => peer === agent)
       .map(({ message, payload }) => decodeEnvelope(message, payload));
@@ -60,18 +60,18 @@ function opened() {
 
 describe('an envelope', () => {
   it('keeps messages, payloads of any length and closed connections in order', () => {
-    const parcels = [
-      parcel('a', bytes(1, 2), bytes(3)),
-      parcel(['a', 'b'], bytes(4)),
-      parcel('b', undefined),
-      parcel('c', bytes(5), bytes()),
-      parcel('c', bytes(6), bytes(7, 8, 9)),
+    const messages = [
+      about('a', bytes(1, 2), bytes(3)),
+      about(['a', 'b'], bytes(4)),
+      about('b', undefined),
+      about('c', bytes(5), bytes()),
+      about('c', bytes(6), bytes(7, 8, 9)),
     ];
-    const { frame, payload } = encodeEnvelope(parcels);
+    const { frame, payload } = encodeEnvelope(messages);
     expect(isEnvelope(frame)).toBe(true);
-    const plain = (list: Parcel[]) =>
+    const plain = (list: EnvelopeMessage[]) =>
       list.map(({ peers, message, payload: own }) => [peers, message && [...message], own && [...own]]);
-    expect(plain(decodeEnvelope(frame, payload))).toEqual(plain(parcels));
+    expect(plain(decodeEnvelope(frame, payload))).toEqual(plain(messages));
   });
 
   it('looks like no message of a worker', () => {
@@ -82,12 +82,12 @@ describe('an envelope', () => {
   it.each<[string, Uint8Array, Uint8Array | undefined]>([
     ['nothing', bytes(0xc1), undefined],
     ['no list', bytes(0xc1, 0x01), undefined],
-    ['a parcel of another kind', bytes(0xc1, 0x91, 0x01), undefined],
-    ['a malformed id', encodeEnvelope([parcel('a b', bytes(1))]).frame, undefined],
-    ['nobody', encodeEnvelope([parcel([], bytes(1))]).frame, undefined],
-    ['an empty message', encodeEnvelope([parcel('a', bytes())]).frame, undefined],
-    ['a payload that is missing', encodeEnvelope([parcel('a', bytes(1), bytes(1, 2))]).frame, bytes(1)],
-    ['a payload that belongs to nobody', encodeEnvelope([parcel('a', bytes(1))]).frame, bytes(1)],
+    ['a message of another kind', bytes(0xc1, 0x91, 0x01), undefined],
+    ['a malformed id', encodeEnvelope([about('a b', bytes(1))]).frame, undefined],
+    ['nobody', encodeEnvelope([about([], bytes(1))]).frame, undefined],
+    ['an empty message', encodeEnvelope([about('a', bytes())]).frame, undefined],
+    ['a payload that is missing', encodeEnvelope([about('a', bytes(1), bytes(1, 2))]).frame, bytes(1)],
+    ['a payload that belongs to nobody', encodeEnvelope([about('a', bytes(1))]).frame, bytes(1)],
     ['what msgpack cannot read', bytes(0xc1, 0xc1), undefined],
   ])('with %s is refused', (_, frame, payload) => {
     expect(() => decodeEnvelope(frame, payload)).toThrow(PeerError);
@@ -104,7 +104,7 @@ describe('a server of envelopes', () => {
 
   it('gives workers of a host and others their own ids', () => {
     const { fake, heard } = opened();
-    fake.from('agent', parcel('a', bytes(1)), parcel('b', bytes(2), bytes(3)));
+    fake.from('agent', about('a', bytes(1)), about('b', bytes(2), bytes(3)));
     fake.receive('c', bytes(4), bytes(5));
     expect(heard).toEqual([
       ['a', [1], undefined],
@@ -115,8 +115,8 @@ describe('a server of envelopes', () => {
 
   it('sends what is equal once to a host, before messages with a payload', async () => {
     const { fake, server } = opened();
-    fake.from('one', parcel('a', bytes(1)), parcel('b', bytes(1)));
-    fake.from('two', parcel('c', bytes(1)));
+    fake.from('one', about('a', bytes(1)), about('b', bytes(1)));
+    fake.from('two', about('c', bytes(1)));
     for (const peer of ['a', 'b', 'c', 'd']) server.send(peer, bytes(9));
     expect(fake.sent.map(({ peer }) => peer)).toEqual(['d']);
     for (const peer of ['a', 'b', 'c']) server.send(peer, bytes(8), bytes(peer.charCodeAt(0)));
@@ -133,8 +133,8 @@ describe('a server of envelopes', () => {
 
   it('loses the workers of a host whose envelope cannot be sent, and no others', async () => {
     const { fake, server, gone } = opened();
-    fake.from('one', parcel('a', bytes(1)), parcel('b', bytes(1)));
-    fake.from('two', parcel('c', bytes(1)));
+    fake.from('one', about('a', bytes(1)), about('b', bytes(1)));
+    fake.from('two', about('c', bytes(1)));
     const send = fake.send.bind(fake);
     fake.send = (peer, message, payload) => {
       if (peer === 'one') throw new PeerError('too large');
@@ -150,8 +150,8 @@ describe('a server of envelopes', () => {
 
   it('tells of a worker that its agent closes, and of all whose agent is lost', () => {
     const { fake, server, gone } = opened();
-    fake.from('agent', parcel('a', bytes(1)), parcel('b', bytes(1)), parcel('c', bytes(1)));
-    fake.from('agent', parcel('b', undefined), parcel('never', undefined));
+    fake.from('agent', about('a', bytes(1)), about('b', bytes(1)), about('c', bytes(1)));
+    fake.from('agent', about('b', undefined), about('never', undefined));
     expect(gone).toEqual([['b', 'its connection is closed']]);
     fake.lose('agent', 'its connection is closed');
     const reason = 'the connection of its host is lost: its connection is closed';
@@ -167,8 +167,8 @@ describe('a server of envelopes', () => {
   it('lets nobody speak for a worker of another connection', () => {
     const { fake, server, heard } = opened();
     fake.receive('direct', bytes(1));
-    fake.from('agent', parcel('a', bytes(2)));
-    fake.from('other', parcel('a', bytes(3)), parcel('direct', bytes(4)), parcel('direct', undefined));
+    fake.from('agent', about('a', bytes(2)));
+    fake.from('other', about('a', bytes(3)), about('direct', bytes(4)), about('direct', undefined));
     fake.receive('a', bytes(5));
     expect(heard.map(([peer, [first]]) => [peer, first])).toEqual([
       ['direct', 1],
@@ -177,7 +177,7 @@ describe('a server of envelopes', () => {
     expect(server.dropped).toBe(3);
     // Once it is gone, the id is free.
     fake.lose('direct', 'gone');
-    fake.from('other', parcel('direct', bytes(6)));
+    fake.from('other', about('direct', bytes(6)));
     expect(heard.at(-1)).toEqual(['direct', [6], undefined]);
   });
 

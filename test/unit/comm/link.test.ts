@@ -16,8 +16,8 @@ import {
 import {
   addressesFromElsewhere,
   addressFromHere,
-  NotThereError,
   parseTcpAddress,
+  UnreachableError,
 } from '../../../src/comm/linkAddress.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
 import { newRunKeys } from '../../../src/comm/runKeys.ts';
@@ -325,9 +325,9 @@ describe('zmq link', () => {
     const unknown = zmqTransport().connect('tcp://no-such-host.invalid:1', 'w');
     await expect(unknown).rejects.toThrow(/is not known here/);
     // Its name may be known with the next attempt.
-    await expect(unknown).rejects.toThrow(NotThereError);
+    await expect(unknown).rejects.toThrow(UnreachableError);
     const run = { coordinatorAddress: 'tcp://no-such-host.invalid:1', isBeside: false };
-    await expect(zmqTransport().openRing(undefined, run)).rejects.toThrow(NotThereError);
+    await expect(zmqTransport().openRing(undefined, run)).rejects.toThrow(UnreachableError);
     await expect(zmqTransport().connect('tcp://127.0.0.1:0', 'w')).rejects.toThrow(/received 0/);
   });
 

@@ -10,9 +10,9 @@ import {
   hostFacing,
   isLoopback,
   joinAddresses,
-  NotThereError,
   parseTcpAddress,
   resolveHosts,
+  UnreachableError,
 } from '../../../src/comm/linkAddress.ts';
 import { addressesToTry, CoordinatorHost, offeredAddresses } from '../../../src/comm/ringReach.ts';
 
@@ -144,7 +144,7 @@ it("keeps the last addresses of the coordinator's host while its name is unknown
   const answers = [['10.7.0.1'], undefined, ['10.7.0.9'], undefined];
   const host = new CoordinatorHost('tcp://run-0.run:5', async (name) => {
     const answer = answers.shift();
-    if (answer === undefined) throw new NotThereError(`${name} is not known here`, 'unknown');
+    if (answer === undefined) throw new UnreachableError(`${name} is not known here`, 'unknown');
     return answer;
   });
   const offered = { tcp: ['tcp://*:9'], hostId: 'a', publicKey: undefined };

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import type { ControlClient, Transport } from '../../../src/comm/link.ts';
-import { NotThereError } from '../../../src/comm/linkAddress.ts';
+import { UnreachableError } from '../../../src/comm/linkAddress.ts';
 import { decodeWorkerMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { CoordinatorLink } from '../../../src/worker/coordinatorLink.ts';
@@ -69,8 +69,8 @@ function* forever(error: Error) {
 }
 
 it.each<[string, Error]>([
-  ['nothing answers', new NotThereError('Nobody answers', 'nothing answers')],
-  ['the name is not known', new NotThereError('The host "run-0.run" is not known here', 'unknown')],
+  ['nothing answers', new UnreachableError('Nobody answers', 'nothing answers')],
+  ['the name is not known', new UnreachableError('The host "run-0.run" is not known here', 'unknown')],
   ['something else answers', new PeerError('The server is not a coordinator')],
   ['the system fails', Object.assign(new Error('connect EMFILE'), { code: 'EMFILE' })],
 ])('%s for a while: it tries again, and joins again', async (_, failure) => {
@@ -83,7 +83,7 @@ it.each<[string, Error]>([
 });
 
 it('for longer than comm.rejoinTimeoutMs: it is lost, and says why', async () => {
-  const { lost, attempts } = await loseCoordinator(forever(new NotThereError('the name is not known', 'unknown')));
+  const { lost, attempts } = await loseCoordinator(forever(new UnreachableError('the name is not known', 'unknown')));
   await vi.advanceTimersByTimeAsync(rejoinTimeoutMs - 1_000);
   expect(lost).toEqual([]);
   await vi.advanceTimersByTimeAsync(2_000);
