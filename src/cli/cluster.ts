@@ -13,6 +13,7 @@ import { hostOptions, trainOnHosts } from './clusterHosts.ts';
 import { coordinate, follow } from './clusterNode.ts';
 import { optionWords, printOptions, scriptOf } from './clusterPrint.ts';
 import { isStartedByNpm } from './endRequests.ts';
+import { waitSecondsMax } from './join.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { checkPorts, ringPlaceOf } from './ringOptions.ts';
@@ -45,7 +46,7 @@ const options = {
   resume: {
     choices: ['auto', 'never'] as const,
     default: 'auto' as const,
-    describe: 'auto: resume the run in --run-dir if it holds one; never: refuse it',
+    describe: 'auto: resume the run in --run-dir if it holds one, with its own config and weights; never: refuse it',
   },
   'node-rank': {
     type: 'number',
@@ -112,7 +113,7 @@ export const clusterCommand: CommandModule<object, InferredOptionTypes<typeof op
 async function runNode(args: ClusterArguments): Promise<number> {
   const { nodeRank, nodes, coordinator, workers } = args;
   numberOption('workers', workers, { min: 1, max: 1024, whole: true });
-  const waitSeconds = numberOption('wait', args.wait, { min: 0, max: 1_000_000 });
+  const waitSeconds = numberOption('wait', args.wait, { min: 0, max: waitSecondsMax });
   const maxRestarts = numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
   const folder = new RunFolder(userPath(process.cwd(), args.runDir));
   const { hosts, hostfile, remoteDir } = args;

@@ -9,6 +9,7 @@ import {
   UserError,
   unfinishedExitCode,
 } from '../base/errors.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { writeAgain } from '../cluster/again.ts';
 import { failureLengthMax } from '../cluster/coordinatorFile.ts';
@@ -76,6 +77,13 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
         `${shortPath(folder.path)} already holds a run: omit --resume never to continue it, or choose another --run-dir`,
       );
     }
+    const unused = holdsRun ? notUsed(args) : [];
+    if (unused.length > 0) {
+      warn(
+        `${shortPath(folder.path)} holds a run, which continues with its own config and weights. Not used: ${unused.join(', ')} ` +
+          '(change its config with --set, or choose another --run-dir)',
+      );
+    }
     return await train(
       {
         ...args,
@@ -110,6 +118,12 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
   } finally {
     ignoreRequests();
   }
+}
+
+/** The options that a run which continues has no use for. */
+function notUsed({ config, initFrom }: TrainArguments): string[] {
+  const given = { '--config': config, '--init-from': initFrom };
+  return Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${shellWord(value)}`]));
 }
 
 function failed(error: unknown): NodeZeroEnd {

@@ -34,6 +34,8 @@ interface JoinArguments {
 
 /** Default of `--wait`, in seconds: enough for machines that start together. */
 export const waitDefault = 60;
+/** A day. */
+export const waitSecondsMax = 86_400;
 
 export const joinCommand: CommandModule<object, JoinArguments> = {
   builder: (yargs) =>
@@ -79,7 +81,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
       ),
   handler: async ({ address, workers, key, wait, 'max-restarts': maxRestarts, 'ring-ports': typedPorts }) => {
     numberOption('workers', workers, { min: 1, max: 1024, whole: true });
-    numberOption('wait', wait, { min: 0, max: 86_400 });
+    numberOption('wait', wait, { min: 0, max: waitSecondsMax });
     numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
     const ring = ringPlaceOf(typedPorts, true);
     checkPorts(ring, workers);
@@ -109,7 +111,7 @@ export interface JoinOptions {
   readonly staysForScheduler?: boolean | undefined;
 }
 
-/** The end of the workers: they were asked to leave, or the run ended, perhaps before its last step because it was asked to. */
+/** The end of the workers: they were asked to leave, or the run ended, perhaps before its last step because a scheduler asked it to. */
 export type JoinEnd = { readonly kind: 'left'; readonly cause: EndCause } | { readonly kind: 'ended' | 'unfinished' };
 
 /** Folder for a worker's record of its last actions, written if it or the run fails. */
@@ -199,7 +201,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     return { kind: 'left', cause: leaving };
   }
   if (losses.length > 0) throw failureOf(losses);
-  print(isUnfinished ? 'the run was asked to end before its last step' : 'the run has ended');
+  print(isUnfinished ? 'a scheduler ended the run before its last step' : 'the run has ended');
   return { kind: isUnfinished ? 'unfinished' : 'ended' };
 }
 

@@ -301,7 +301,7 @@ function handleSignals(run: StartedRun, { hasScheduler, onStop }: StopWatch): ()
       print(
         `stopping after this step, with a checkpoint${hasScheduler ? ` (${cause})` : '; press Ctrl-C again to stop at once'}`,
       );
-      run.stop(cause);
+      run.stop(cause, isSchedulers(cause));
     },
     endAtOnce: () => {
       const exit = () => process.exit(interruptedExitCode);

@@ -2,6 +2,7 @@
  * What each launcher and scheduler says of this process: its variables, recorded from real starts, as in
  * test/unit/cluster/environments.ts.
  */
+import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
 import { type Environment, text, wholeNumber } from './environmentValues.ts';
 import { slurmNodes } from './slurmNodes.ts';
@@ -132,8 +133,17 @@ function skypilot(env: Environment): Launched | undefined {
     nodeRank,
     nodeCount: wholeNumber(env, 'SKYPILOT_NUM_NODES'),
     host: host === '' ? undefined : host,
-    jobId: text(env, 'SKYPILOT_TASK_ID'),
+    jobId: skypilotStart(env),
   };
+}
+
+/** The task keeps its name when SkyPilot recovers it, on other machines. */
+function skypilotStart(env: Environment): string | undefined {
+  const task = text(env, 'SKYPILOT_TASK_ID');
+  const machines = createHash('sha256')
+    .update(env['SKYPILOT_NODE_IPS'] ?? '')
+    .digest('hex');
+  return task && `${task}.${machines.slice(0, 16)}`;
 }
 
 /** Workers share the cores of their node themselves, and two processes that both take all of them would slow each other down. */

@@ -104,7 +104,7 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   /** The checkpoint of this step could not be written: the rest of its state is not wanted. */
   z.object({ type: z.literal('stateGivenUp'), step: count }),
   z.object({ type: z.literal('heartbeat') }),
-  /** The worker's part is over; `failed`: because the run is; `unfinished`: the run was asked to end before its last step. */
+  /** The worker's part is over; `failed`: because the run is; `unfinished`: a scheduler ended it before its last step, to start it again. */
   z.object({ type: z.literal('stop'), reason: text, failed: z.boolean(), unfinished: z.literal(true).exactOptional() }),
 ]);
 

@@ -189,13 +189,17 @@ export class Coordinator {
     return this.#writer.stepTokens(step);
   }
 
-  /** Ends the run in order: the step in progress, a checkpoint, then `finished`. @param cause a signal or another reason */
-  requestStop(cause?: string): void {
+  /**
+   * Ends the run in order: the step in progress, a checkpoint, then `finished`.
+   * @param cause a signal or another reason
+   * @param isToContinue whether it will be started again, as when a scheduler takes a machine back
+   */
+  requestStop(cause?: string, isToContinue = false): void {
     if (!this.#isOver && !this.#state.stopRequested) {
       const reason = cause === undefined ? 'the run is to stop' : `the run is to stop: ${cause}`;
       this.#writer.event({ event: 'stopping', reason, ...this.#at });
     }
-    this.#handle({ kind: 'stopRequested' });
+    this.#handle({ kind: 'stopRequested', isToContinue });
   }
 
   /** Records an event that does not end the run. */

@@ -37,6 +37,7 @@ export async function checkUnused(store: CheckpointStore): Promise<void> {
   const [newest] = await store.list();
   if (newest === undefined) return;
   throw new UserError(
-    `${store.directory} already has checkpoints of a run, the newest of step ${newest.step}: choose another checkpoint.directory, or resume that run`,
+    `${store.directory} already has checkpoints of a run, the newest of step ${newest.step}. ` +
+      'Resume that run by its run directory, which must still exist, or choose another checkpoint.directory',
   );
 }

@@ -381,9 +381,9 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
       address: server.address,
       advertise: given.advertise,
       isEncrypted: keys !== undefined,
-      stop: (cause) => {
+      stop: (cause, isToContinue) => {
         isStopped = true;
-        coordinator.requestStop(cause);
+        coordinator.requestStop(cause, isToContinue);
       },
       note: (message) => coordinator.note(message),
       abandon: async () => void (await Promise.all([workers.stop(0), coordinator.close(), run.folder.release()])),

@@ -17,8 +17,12 @@ export interface StartedRun {
   /** The address by which others know this machine, if one was given. */
   readonly advertise: string | undefined;
   readonly isEncrypted: boolean;
-  /** Ends the run after the current step, with a checkpoint. Later calls have no effect. @param cause for events.jsonl */
-  stop(cause?: string): void;
+  /**
+   * Ends the run after the current step, with a checkpoint.
+   * @param cause for events.jsonl
+   * @param isToContinue whether it will be started again; the workers of other machines are told
+   */
+  stop(cause?: string, isToContinue?: boolean): void;
   /** Adds a line to events.jsonl about something that does not end the run. */
   note(message: string): void;
   /** Ends the run at once; unwritten state is lost. Resolves when everything is closed. */

@@ -51,7 +51,7 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
     case 'rolloutsFailed':
       return onRolloutsFailed(state, event, nowMs, atBoundary);
     case 'stopRequested':
-      return onStopRequested(state, nowMs);
+      return onStopRequested(state, event, nowMs);
     case 'tick':
       return onTick(state, nowMs);
     default:
@@ -145,8 +145,14 @@ function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kin
   return { state, effects: [{ kind: 'warn', message, ofStranger: true }], reason: message };
 }
 
-function onStopRequested(state: RunState, nowMs: number): Decision {
-  const next = { ...state, stopRequested: true, wasAsked: true };
+function onStopRequested(
+  state: RunState,
+  { isToContinue = false }: Extract<RunEvent, { kind: 'stopRequested' }>,
+  nowMs: number,
+): Decision {
+  // A person who asks too does not want it started again, nor does one who asked before.
+  const wantsMore = isToContinue && (state.isToContinue || !state.wasAsked);
+  const next = { ...state, stopRequested: true, wasAsked: true, isToContinue: wantsMore };
   const reason = 'the run will stop after this step';
   if (state.stage === 'gathering') return endGathering(next, nowMs, reason);
   if (state.stage === 'forming' && state.step === state.plan.startStep) return finish(next, [], reason);

@@ -28,13 +28,14 @@ export function finish(state: RunState, before: readonly Effect[], why: string):
   if (state.givingUp !== undefined) {
     return after(before, fail(state, state.givingUp, state.isUsersFault ? 'user' : 'run'));
   }
-  const isUnfinished = state.wasAsked && state.appliedStep < state.plan.maxSteps;
+  const isEarly = state.wasAsked && state.appliedStep < state.plan.maxSteps;
+  const reason = isEarly ? 'the run was asked to end before its last step' : 'the run is complete';
   const effects: Effect[] = [
     ...before,
-    ...stopAll(state, 'the run is complete', { failed: false, ...(isUnfinished && { unfinished: true }) }),
+    ...stopAll(state, reason, { failed: false, ...(isEarly && state.isToContinue && { unfinished: true }) }),
     { kind: 'finish', step: state.appliedStep },
   ];
-  return { state: { ...state, stage: 'finished' }, effects, ...because(why, 'the run is complete') };
+  return { state: { ...state, stage: 'finished' }, effects, ...because(why, reason) };
 }
 
 export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {

@@ -285,6 +285,8 @@ export interface RunState {
   readonly stopRequested: boolean;
   /** The user asked for the end; early stopping and giving up do not. */
   readonly wasAsked: boolean;
+  /** A scheduler asked for it, who starts the run again. */
+  readonly isToContinue: boolean;
   /** Why the run gives up: it fails with this message once the workers' state is saved. */
   readonly givingUp: string | undefined;
   /** The input is the cause. */
@@ -364,7 +366,7 @@ export type RunEvent =
       readonly message: string;
       readonly blame: 'user' | 'run';
     }
-  | { readonly kind: 'stopRequested' }
+  | { readonly kind: 'stopRequested'; readonly isToContinue?: boolean }
   | { readonly kind: 'tick' };
 
 /** A rank's report of a finished step. */
@@ -523,6 +525,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     absences: [],
     stopRequested: false,
     wasAsked: false,
+    isToContinue: false,
     givingUp: undefined,
     isUsersFault: false,
     holding: true,

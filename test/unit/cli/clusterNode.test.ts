@@ -46,7 +46,7 @@ function node(): JobNode {
   };
 }
 
-const start = (set: readonly string[]) =>
+const start = (set: readonly string[], more: Partial<TrainArguments> = {}) =>
   coordinate(
     {
       ...{
@@ -56,7 +56,7 @@ const start = (set: readonly string[]) =>
         maxRestarts: 0,
         set: [`data.text=${join(path, 'text.txt')}`, ...set],
       },
-      ...{ encrypt: true, singleProcess: false, dryRun: false, quiet: true },
+      ...{ encrypt: true, singleProcess: false, dryRun: false, quiet: true, ...more },
     } as unknown as TrainArguments,
     'auto',
     node(),
@@ -76,6 +76,14 @@ it('is refused by the job that trains there, whose files stay as they are', asyn
   await expect(start(['model.nLayer=none'])).rejects.toThrow(/model.nLayer/);
   expect(await file()).toBe(written);
   await running.release();
+});
+
+it('names the options that a run which continues does not use', async () => {
+  const warnings: string[] = [];
+  setOutput({ ...quietOutput, warn: (line) => void warnings.push(line) });
+  await writeFile(join(path, 'config.yaml'), '');
+  await expect(start([], { config: 'gpt-small', initFrom: 'runs/other' })).rejects.toThrow(/config.yaml/);
+  expect(warnings.join()).toMatch(/holds a run, .* Not used: --config gpt-small, --init-from runs\/other/);
 });
 
 it('tells the others of a failure before it has claimed the directory, if nobody else has', async () => {

@@ -61,6 +61,17 @@ describe('placementOf', () => {
     });
   });
 
+  it('names each start of a task that SkyPilot recovers', () => {
+    const [first, ...more] = [
+      skypilot,
+      { ...skypilot, SKYPILOT_NODE_RANK: '0' },
+      { ...skypilot, SKYPILOT_NODE_IPS: '10.0.0.9\n10.0.0.7' },
+    ].map((env) => placementOf(env).jobId);
+    expect(first).toMatch(/^sky-managed-2026-11-01_train_1-0\.[0-9a-f]{16}$/);
+    expect(more[0]).toBe(first);
+    expect(more[1]).not.toBe(first);
+  });
+
   it("reads torchrun's variables, and takes only the address from MASTER_ADDR alone", () => {
     const master = { MASTER_ADDR: 'head', MASTER_PORT: '29500' };
     expect(placementOf({ ...master, NODE_RANK: '1', NNODES: '2' })).toMatchObject({

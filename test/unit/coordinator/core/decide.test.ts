@@ -514,12 +514,30 @@ describe('the decision core: steps', () => {
     expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
     script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 1 });
+    const early = { type: 'stop', reason: 'the run was asked to end before its last step', failed: false };
+    expect(script.effects).toContainEqual({ kind: 'send', to: 'w0', message: early });
     const stop = { type: 'stop', reason: 'the run is complete', failed: false };
-    expect(script.effects).toContainEqual({ kind: 'send', to: 'w0', message: { ...stop, unfinished: true } });
     const late = new Script({ maxSteps: 1, ...quiet }).start().event({ kind: 'stopRequested' }).step(1);
     late.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(late.effects).toContainEqual({ kind: 'send', to: 'w0', message: stop });
   });
+
+  it.each<[string, readonly boolean[], boolean]>([
+    ['a scheduler', [true, true], true],
+    ['a scheduler and then a person', [true, false], false],
+    ['a person and then a scheduler', [false, true], false],
+  ])(
+    'tells the workers whether the run will be started again when %s asked for its end',
+    (_, requests, isToContinue) => {
+      const script = new Script({ maxSteps: 100, ...quiet }).start();
+      for (const again of requests) script.event({ kind: 'stopRequested', ...(again && { isToContinue: again }) });
+      script.step(1).snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+      const unfinished = script.effects.flatMap((effect) =>
+        effect.kind === 'send' && effect.message.type === 'stop' ? [effect.message.unfinished === true] : [],
+      );
+      expect(new Set(unfinished)).toEqual(new Set([isToContinue]));
+    },
+  );
 
   it.each<[string, (script: Script) => Script]>([
     ['gathering', (s) => s.join('w0')],
