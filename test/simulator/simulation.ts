@@ -324,6 +324,8 @@ export class Simulation {
       ...(resume !== undefined && { resume }),
       ...(point !== undefined && {
         maxStepsFromCheckpoint: fromCheckpoint.train.maxSteps,
+        // Every other seed: a name, which may lead those who return to the former address for a while.
+        ...(this.#options.seed % 2 === 0 && { returnTimeoutMs: 4 * config.comm.heartbeatTimeoutMs }),
         resumed: { ...point, rollouts: rollouts?.continued(point.step, point.rollouts, 'restore it') },
       }),
       ...(rollouts && { rollouts, knownRollouts: known }),
