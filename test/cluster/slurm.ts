@@ -92,9 +92,12 @@ export class Slurm {
     return { state: of('JobState'), restarts: Number(of('Restarts')), nodes: of('NodeList'), exitCode: of('ExitCode') };
   }
 
-  /** Lets a requeued job begin now instead of after two minutes. */
+  /** Lets a requeued job begin now instead of after two minutes. Slurm may set this time only when all of the job has ended. */
   async beginNow(id: number): Promise<void> {
-    await this.run(['scontrol', 'update', `jobid=${id}`, 'starttime=now']);
+    do {
+      await this.run(['scontrol', 'update', `jobid=${id}`, 'starttime=now']).catch(() => undefined);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    } while (/PENDING|COMPLETING/.test((await this.job(id)).state));
   }
 
   /** Kills a node's slurmd and all that it started: the node is gone at once, and Slurm does not know it yet. */
