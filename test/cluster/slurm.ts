@@ -58,7 +58,9 @@ export class Slurm {
   static async start(dir: string): Promise<Slurm> {
     const script = join(import.meta.dirname, 'startSlurm.sh');
     const namespaces = ['--net', '--pid', '--mount', '--uts', '--fork', '--kill-child'];
-    const child = spawn('unshare', [...namespaces, 'bash', script, dir], { stdio: ['ignore', 'pipe', 'pipe'] });
+    // A test process that is killed takes them with it: unshare ignores SIGTERM while its child lives.
+    const words = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'bash', script, dir];
+    const child = spawn('setpriv', words, { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     await new Promise<void>((resolve, reject) => {
       for (const stream of [child.stdout, child.stderr]) {
