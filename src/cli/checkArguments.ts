@@ -15,13 +15,22 @@ const bare = new Set(['resume', 'dashboard', 'smooth', 'tensorboard']);
  * For yargs' `check`, before any command runs.
  * @param parsed what yargs made of the command line
  * @param given the command line as it was typed
+ * @param booleans the options that `--no-` can negate
  * @throws UserError for the first value that cannot be meant
  */
-export function checkArguments(parsed: Readonly<Record<string, unknown>>, given: readonly string[]): true {
+export function checkArguments(
+  parsed: Readonly<Record<string, unknown>>,
+  given: readonly string[],
+  booleans: readonly string[] = [],
+): true {
   const { set } = parsed;
   if (Array.isArray(set)) refuseConflicts(set.map(String));
   for (const [key, value] of Object.entries(parsed)) {
     if (repeatable.has(key)) continue;
+    // Yargs makes a false of `--no-` before any name.
+    if (given.includes(`--no-${key}`) && !booleans.includes(key)) {
+      throw new UserError(`--no-${key}: --${key} takes a value and cannot be negated: omit it`);
+    }
     const texts = textsOf(key, given);
     const name = texts[0]?.name ?? `--${key}`;
     if (Array.isArray(value)) {

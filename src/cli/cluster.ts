@@ -12,7 +12,7 @@ import { calledDirectly } from './calledAs.ts';
 import { hostOptions, trainOnHosts } from './clusterHosts.ts';
 import { coordinate, follow } from './clusterNode.ts';
 import { optionWords, printOptions, scriptOf } from './clusterPrint.ts';
-import { isStartedByNpm } from './endRequests.ts';
+import { isStartedByNpm, outliveRepeatedSignals } from './endRequests.ts';
 import { waitSecondsMax } from './join.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
@@ -105,6 +105,7 @@ export const clusterCommand: CommandModule<object, InferredOptionTypes<typeof op
       print(scriptOf({ ...args, print: args.print }, optionWords(runOptions, args)).trimEnd());
       return;
     }
+    outliveRepeatedSignals();
     process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => runNode(args));
   },
 };

@@ -162,33 +162,36 @@ export async function commandLine(typed: readonly string[], version: string): Pr
   const { showCompletionScript } = parser as { showCompletionScript(program: string, askedFor: string): void };
   const completion = completionEntry((askedFor) => showCompletionScript.call(parser, programName(), askedFor));
   const all = [...commands, completion];
-  return parser
-    .scriptName(ownCommand())
-    .command(await loadNamed(all, typed))
-    .completion(yargsCommand, false, complete)
-    .option('debug', {
-      type: 'boolean',
-      global: true,
-      describe: 'Print stack traces and causes with errors',
-    })
-    .version(version)
-    .epilogue(
-      `Exit codes: 0 success, 1 failure, 2 invalid input, 85 not finished (cluster), 130 interrupted.\nGuide: ${guidePath()}`,
-    )
-    .strict()
-    .check((parsed) => checkArguments(parsed, typed))
-    .wrap(Math.min(100, process.stdout.columns || 100))
-    .fail((message, error, usage) => {
-      // yargs reports its own errors as a message or a YError; a command throws all others.
-      if (error !== undefined && error.name !== 'YError') throw error;
-      const missing = /^Not enough non-option arguments/.test(message ?? '') ? usageOf(typed, all) : undefined;
-      if (missing !== undefined) throw new UserError(`missing argument. Usage: ${missing}`);
-      const available = typed[0] === 'bench' ? benches : all;
-      throw new Complaint(message ?? error?.message ?? '', {
-        commands: available.flatMap((entry) => namesOf(entry).slice(0, 1)),
-        options: optionsOf(usage),
-      });
-    });
+  return (
+    parser
+      .scriptName(ownCommand())
+      .command(await loadNamed(all, typed))
+      .completion(yargsCommand, false, complete)
+      .option('debug', {
+        type: 'boolean',
+        global: true,
+        describe: 'Print stack traces and causes with errors',
+      })
+      .version(version)
+      .epilogue(
+        `Exit codes: 0 success, 1 failure, 2 invalid input, 85 not finished (cluster), 130 interrupted.\nGuide: ${guidePath()}`,
+      )
+      .strict()
+      // The types lack that the second argument has the options of the command.
+      .check((parsed, { boolean }: { boolean?: unknown }) => checkArguments(parsed, typed, boolean as string[]))
+      .wrap(Math.min(100, process.stdout.columns || 100))
+      .fail((message, error, usage) => {
+        // yargs reports its own errors as a message or a YError; a command throws all others.
+        if (error !== undefined && error.name !== 'YError') throw error;
+        const missing = /^Not enough non-option arguments/.test(message ?? '') ? usageOf(typed, all) : undefined;
+        if (missing !== undefined) throw new UserError(`missing argument. Usage: ${missing}`);
+        const available = typed[0] === 'bench' ? benches : all;
+        throw new Complaint(message ?? error?.message ?? '', {
+          commands: available.flatMap((entry) => namesOf(entry).slice(0, 1)),
+          options: optionsOf(usage),
+        });
+      })
+  );
 }
 
 /** The usage of the typed command: `launch join <address>`. */

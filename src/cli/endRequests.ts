@@ -1,9 +1,8 @@
 /** Requests to end a command: a signal (base/endSignals.ts), or the end of the program that started it or reads its output. */
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { endSignals, onSignals } from '../base/endSignals.ts';
-
-const usr1Number = 10;
 
 /** Node removes the ignored SIGHUP of `nohup`. Without a terminal, SIGHUP does not mean that one was closed. */
 const isHangUpMeant = [0, 1, 2].some((descriptor) => isatty(descriptor));
@@ -75,11 +74,25 @@ export function endInOrder({
   });
 }
 
-const schedulersSignals: readonly EndCause[] = ['SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGPWR'];
+const schedulersSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGPWR'];
 
 /** Whether schedulers ask for the end of a job in this way. People press keys, close terminals, or end `npm` or `tee`. */
 export function isSchedulers(cause: EndCause): boolean {
-  return schedulersSignals.includes(cause);
+  return (schedulersSignals as readonly EndCause[]).includes(cause);
+}
+
+/**
+ * A scheduler repeats its signals. After the first, a process that listens no more, because it is nearly at its end, comes to that end with
+ * its own exit code.
+ */
+export function outliveRepeatedSignals(): void {
+  let wasAsked = false;
+  const others = new Map(schedulersSignals.map((signal) => [signal, process.listenerCount(signal)]));
+  onSignals(schedulersSignals, (signal) => {
+    const isHeard = process.listenerCount(signal) > 1 + others.get(signal)!;
+    if (!isHeard && !wasAsked) process.exit(128 + constants.signals[signal]);
+    wasAsked = true;
+  });
 }
 
 /** Called when the reader of standard output has ended, as after `| head`. A command that listens ends gracefully, others at once. */
@@ -97,7 +110,7 @@ export function outputCutOff(): void {
 export function tameSignals(): void {
   if (!isHangUpMeant) process.on('SIGHUP', () => {});
   onSignals(['SIGUSR1'], () => {
-    if (process.listenerCount('SIGUSR1') === 1) process.exit(128 + usr1Number);
+    if (process.listenerCount('SIGUSR1') === 1) process.exit(128 + constants.signals.SIGUSR1);
   });
 }
 

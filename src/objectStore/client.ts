@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { countOf } from '../base/numberText.ts';
 import { objectPath } from '../base/objectPath.ts';
 import type { StoreSettings } from './credentials.ts';
 import { HttpClient, type HttpResponse, type HttpTimes } from './http.ts';
@@ -19,10 +20,18 @@ export interface RetryTimes {
   /** The pause before the second attempt, at most; each further one is twice as long. */
   readonly firstPauseMs: number;
   readonly longestPauseMs: number;
+  /** No attempt begins later than this: a store that never answers would otherwise hold up the end of a run for minutes. */
+  readonly lastAttemptMs: number;
 }
 
 /** With these pauses a request is given up after about 6 s, or about a minute if the store has answered before. */
-const usualRetries: RetryTimes = { attemptsAtFirst: 6, attempts: 11, firstPauseMs: 250, longestPauseMs: 10_000 };
+const usualRetries: RetryTimes = {
+  attemptsAtFirst: 6,
+  attempts: 11,
+  firstPauseMs: 250,
+  longestPauseMs: 10_000,
+  lastAttemptMs: 60_000,
+};
 const usualTimes: HttpTimes = { idleMs: 30_000, totalMs: 10 * 60_000 };
 /** For an answer that lists up to 1,000 objects. */
 const listBytesMax = 8 * 2 ** 20;
@@ -93,14 +102,16 @@ export class BucketClient {
    */
   async send(request: ObjectRequest): Promise<ObjectResponse> {
     let isRepeated = false;
+    const beganMs = performance.now();
     for (let attempt = 1; ; attempt++) {
       const failure = await this.#attempt(request);
       if ('response' in failure) return { ...failure.response, refusal: failure.refusal, isRepeated };
       isRepeated = true;
       const attempts = this.#hasAnswered ? this.#retries.attempts : this.#retries.attemptsAtFirst;
-      if (attempt >= attempts) {
+      const isLate = performance.now() - beganMs > this.#retries.lastAttemptMs;
+      if (attempt >= attempts || isLate) {
         throw new PeerError(
-          `${this.pathOf(request.key)}: ${request.action} failed ${attempt} times at ${this.#endpoint}, at last because ${failure.reason}`,
+          `${this.pathOf(request.key)}: ${request.action} failed ${countOf(attempt, 'time')} at ${this.#endpoint}, at last because ${failure.reason}`,
           { cause: failure.error },
         );
       }
@@ -124,8 +135,7 @@ export class BucketClient {
     this.#hasAnswered ||= refusal === undefined;
     if (refusal === undefined || isExpected(refusal, request)) return { response, refusal };
     if (isPassing(refusal)) return { reason: refusalText(refusal) };
-    if (isExpired(refusal)) {
-      this.#settings.keys.renew();
+    if (isExpired(refusal) && this.#settings.keys.renew()) {
       return { reason: refusalText(refusal) };
     }
     const region = response.headers['x-amz-bucket-region'];

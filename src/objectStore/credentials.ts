@@ -33,8 +33,8 @@ export interface Keys {
   readonly source: string;
   /** @throws UserError if there are none; PeerError if there were some, and new ones cannot be had now */
   get(): Promise<Credentials>;
-  /** Forgets temporary ones, because the store said that they have expired. */
-  renew(): void;
+  /** Forgets temporary ones, because the store said that they have expired. @returns whether others can be had */
+  renew(): boolean;
 }
 
 /** @throws UserError for an endpoint that is not an address, and for files in `~/.aws` that cannot be read */
@@ -81,7 +81,7 @@ function keysOf(env: Environment, profile: Profile): Keys {
 
 function fixedKeys(source: string, id: string, secret: string, sessionToken: string | undefined): Keys {
   const keys = { accessKeyId: id, secretAccessKey: secret, ...(sessionToken ? { sessionToken } : {}) };
-  return { source, get: async () => keys, renew() {} };
+  return { source, get: async () => keys, renew: () => false };
 }
 
 /** Keys of the optional package: those of the machine's role, of a web identity, of SSO. */
@@ -117,6 +117,7 @@ function providedKeys(profile: string): Keys {
     },
     renew() {
       known = undefined;
+      return true;
     },
   };
 }

@@ -1,6 +1,6 @@
 /** Puts, reads, lists and deletes objects of a bucket, and parts of objects that are too big for one request. */
 import { randomUUID } from 'node:crypto';
-import { PeerError } from '../base/errors.ts';
+import { PeerError, UserError } from '../base/errors.ts';
 import type { BucketClient } from './client.ts';
 import { elementsOf, escaped, textOf, textsOf } from './xml.ts';
 
@@ -53,7 +53,8 @@ export async function putObject(
     bytesMax: answerBytesMax,
     signal,
   } as const;
-  await client.send({ ...request, ...(sha256 !== undefined && { sha256 }) });
+  const { headers } = await client.send({ ...request, ...(sha256 !== undefined && { sha256 }) });
+  if (!headers.etag) throw new PeerError(`${client.pathOf(key)}: its store did not confirm that it has it`);
 }
 
 /**
@@ -134,7 +135,7 @@ export async function hasObjects(client: BucketClient, prefix: string): Promise<
     ['max-keys', '1'],
   ] as const;
   const { body } = await client.send({ action: 'LIST', key: '', query });
-  return elementsOf(body.toString(), 'Contents').length > 0;
+  return elementsOf(answerIn(client, body, 'ListBucketResult'), 'Contents').length > 0;
 }
 
 async function* pagesOf(client: BucketClient, query: readonly (readonly [string, string])[]) {
@@ -146,7 +147,7 @@ async function* pagesOf(client: BucketClient, query: readonly (readonly [string,
       key: '',
       query: [['list-type', '2'], ['encoding-type', 'url'], ...query, ...from],
     });
-    const page = body.toString();
+    const page = answerIn(client, body, 'ListBucketResult');
     yield page;
     token = textOf(page, 'IsTruncated') === 'true' ? textOf(page, 'NextContinuationToken') : undefined;
   } while (token !== undefined);
@@ -206,7 +207,7 @@ export async function completeUpload(
 ): Promise<void> {
   const parts = tags.map((tag, i) => `<Part><PartNumber>${i + 1}</PartNumber><ETag>${escaped(tag)}</ETag></Part>`);
   const xml = `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${parts.join('')}</CompleteMultipartUpload>`;
-  const { refusal } = await client.send({
+  const { refusal, body } = await client.send({
     action: 'POST',
     key,
     query: [['uploadId', id]],
@@ -215,7 +216,7 @@ export async function completeUpload(
     expected: ['NoSuchUpload'],
     signal,
   });
-  if (refusal === undefined) return;
+  if (refusal === undefined && body.includes('<CompleteMultipartUploadResult')) return;
   // An attempt whose answer was lost has completed it.
   const found = await headObject(client, key);
   if (found?.metadata[uploadMark] === mark) return;
@@ -242,7 +243,7 @@ export async function uploadChangedMs(client: BucketClient, upload: OpenUpload):
       expected: ['NoSuchUpload', 404],
     });
     if (refusal !== undefined) return undefined;
-    const page = body.toString();
+    const page = answerIn(client, body, 'ListPartsResult');
     for (const part of elementsOf(page, 'Part'))
       newest = Math.max(newest, Date.parse(textOf(part, 'LastModified') ?? ''));
     marker = textOf(page, 'IsTruncated') === 'true' ? textOf(page, 'NextPartNumberMarker') : undefined;
@@ -256,7 +257,8 @@ export async function listUploads(client: BucketClient, prefix: string): Promise
   let markers: [string, string][] = [];
   for (;;) {
     const query = [['uploads', ''], ['prefix', prefix], ['encoding-type', 'url'], ...markers] as [string, string][];
-    const page = (await client.send({ action: 'LIST', key: '', query })).body.toString();
+    const { body } = await client.send({ action: 'LIST', key: '', query });
+    const page = answerIn(client, body, 'ListMultipartUploadsResult');
     for (const each of elementsOf(page, 'Upload')) {
       const [id = ''] = textsOf(each, 'UploadId');
       found.push({ key: keyIn(each, page, 'Key'), id, startedMs: Date.parse(textOf(each, 'Initiated') ?? '') });
@@ -268,6 +270,18 @@ export async function listUploads(client: BucketClient, prefix: string): Promise
       ['upload-id-marker', textOf(page, 'NextUploadIdMarker') ?? ''],
     ];
   }
+}
+
+/**
+ * The text of an answer. A web page that says 200 is not an empty list.
+ * @throws UserError if what answers is not an object store
+ */
+function answerIn(client: BucketClient, body: Buffer, element: string): string {
+  const text = body.toString();
+  if (text.includes(`<${element}`)) return text;
+  throw new UserError(
+    `${client.pathOf('')}: what answers is not an object store. Expected a ${element}, received ${JSON.stringify(text.slice(0, 60))}: check AWS_ENDPOINT_URL_S3`,
+  );
 }
 
 function metadataHeaders(metadata: Metadata): Record<string, string> {

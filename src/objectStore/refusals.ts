@@ -81,11 +81,12 @@ export function refusalError(
       `${at.path}: the clock of this machine differs from that of ${at.endpoint}: set it, for example with NTP`,
     );
   }
-  if (
-    ['InvalidAccessKeyId', 'SignatureDoesNotMatch', 'InvalidToken', 'AuthFailure'].includes(code) ||
-    isExpired(refusal) ||
-    status === 401
-  ) {
+  if (isExpired(refusal)) {
+    return new UserError(
+      `${at.path}: the temporary keys from ${at.keys} have expired: fetch new ones with their session token (AWS_SESSION_TOKEN)`,
+    );
+  }
+  if (['InvalidAccessKeyId', 'SignatureDoesNotMatch', 'InvalidToken', 'AuthFailure'].includes(code) || status === 401) {
     return new UserError(
       `${at.path}: the keys from ${at.keys} are not valid at ${at.endpoint} (${code || status}): correct them, or AWS_REGION and the endpoint`,
     );

@@ -16,7 +16,7 @@ function check(...typed: string[]): true {
       json: { type: 'boolean', default: false },
     })
     .parseSync();
-  return checkArguments(parsed, typed);
+  return checkArguments(parsed, typed, ['json']);
 }
 
 it.each([
@@ -26,6 +26,7 @@ it.each([
   [['--set', 'a=1', '--set', 'a= 1']],
   [['--resume']],
   [['train', 'twice', 'twice']],
+  [['--no-json']],
 ])('takes %j', (typed) => {
   expect(check(...typed)).toBe(true);
 });
@@ -43,4 +44,11 @@ it.each([
   [['--set', 'a=1', 'b=2', '--set', 'a=3'], '--set a=1 and --set a=3 give a two values: leave one out'],
 ])('refuses %j', (typed, message) => {
   expect(() => check(...typed)).toThrow(new UserError(message));
+});
+
+it('only switches can be negated', () => {
+  expect(() => check('--no-config')).toThrow(
+    new UserError('--no-config: --config takes a value and cannot be negated: omit it'),
+  );
+  expect(() => check('--no-min-workers')).toThrow('--no-min-workers: --min-workers takes a value');
 });

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
@@ -269,4 +271,46 @@ test('the parts of a large object are so large that there are at most 10,000', (
   expect(partBytesFor(1)).toBe(16 * mebibyte);
   expect(partBytesFor(160_000 * mebibyte)).toBe(16 * mebibyte);
   expect(partBytesFor(160_000 * mebibyte + 1)).toBe(17 * mebibyte);
+});
+
+test('a web server that answers everything with a page is not an object store', async () => {
+  const server = createServer((request, response) => {
+    request.resume();
+    response.writeHead(200, { 'content-type': 'text/html' });
+    response.end('<!doctype html><title>Log in</title>');
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const env = {
+    AWS_ACCESS_KEY_ID: 'A',
+    AWS_SECRET_ACCESS_KEY: 'B',
+    AWS_ENDPOINT_URL_S3: endpoint,
+    AWS_CONFIG_FILE: '/none',
+  };
+  const client = new BucketClient('bucket', storeSettings(env), { retries });
+  await expect(hasObjects(client, 'a')).rejects.toThrow(
+    's3://bucket: what answers is not an object store. Expected a ListBucketResult, received "<!doctype html>',
+  );
+  await expect(listUploads(client, 'a')).rejects.toThrow(UserError);
+  await expect(putObject(client, 'a', Buffer.from('x'))).rejects.toThrow('its store did not confirm that it has it');
+});
+
+test('expired keys that cannot be renewed are the error of one request', async () => {
+  const { store, client } = await open({ AWS_SESSION_TOKEN: 'token' });
+  store.fault = () => 'ExpiredToken';
+  await expect(putObject(client, 'a', Buffer.from('x'))).rejects.toThrow(
+    's3://bucket/a: the temporary keys from the environment (AWS_ACCESS_KEY_ID) have expired: fetch new ones',
+  );
+  expect(store.requests).toHaveLength(1);
+});
+
+test('no attempt begins late', async () => {
+  const store = await FakeStore.open();
+  store.fault = () => 503;
+  const client = new BucketClient('bucket', storeSettings(store.env), { retries: { ...retries, lastAttemptMs: -1 } });
+  await expect(putObject(client, 'a', Buffer.from('x'))).rejects.toThrow('PUT failed 1 time at');
 });

@@ -7,8 +7,8 @@ import { authorization } from '../../../src/objectStore/signature.ts';
 
 export const fakeKeys = { accessKeyId: 'AKIATEST', secretAccessKey: 'a secret that no message may have' };
 
-/** `lost`: it is not carried out. `unanswered`: it is, but the answer is lost. `silent`: nothing happens. A number: refused with this status. */
-export type Fault = 'lost' | 'unanswered' | 'silent' | number;
+/** `lost`: it is not carried out. `unanswered`: it is, but the answer is lost. `silent`: nothing happens. `ExpiredToken`: so refused. A number: refused with this status. */
+export type Fault = 'lost' | 'unanswered' | 'silent' | 'ExpiredToken' | number;
 
 interface FakeObject {
   readonly body: Buffer;
@@ -85,6 +85,7 @@ export class FakeStore {
     this.requests.push(name);
     if (fault === 'lost') return void request.socket.destroy();
     if (fault === 'silent') return;
+    if (fault === 'ExpiredToken') return refuse(response, 400, fault, 'The provided token has expired.');
     if (typeof fault === 'number') return refuse(response, fault, 'Fault', 'as the test wants it');
     const problem = signatureProblem(request, url, body);
     if (problem !== undefined) return refuse(response, 403, 'SignatureDoesNotMatch', problem);
@@ -127,7 +128,7 @@ export class FakeStore {
         );
         this.put(key, Buffer.concat(numbers.map((each) => upload.parts.get(each)!)), upload.metadata);
         this.uploads.delete(id);
-        return send(response, '<R/>');
+        return send(response, '<CompleteMultipartUploadResult/>');
       }
       case 'DELETE':
         if (upload === undefined) this.objects.delete(key);
@@ -170,7 +171,7 @@ export class FakeStore {
     });
     const more = keys.length > page.length;
     const next = more ? `<NextContinuationToken>${page.at(-1)}</NextContinuationToken>` : '';
-    return `<L><EncodingType>url</EncodingType><IsTruncated>${more}</IsTruncated>${next}${contents.join('')}</L>`;
+    return `<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>${more}</IsTruncated>${next}${contents.join('')}</ListBucketResult>`;
   }
 
   #uploadList(query: URLSearchParams): string {
@@ -179,7 +180,7 @@ export class FakeStore {
       ([id, { key, started }]) =>
         `<Upload><Key>${encodeURIComponent(key)}</Key><UploadId>${id}</UploadId><Initiated>${started.toISOString()}</Initiated></Upload>`,
     );
-    return `<L><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>${items.join('')}</L>`;
+    return `<ListMultipartUploadsResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>${items.join('')}</ListMultipartUploadsResult>`;
   }
 }
 
@@ -187,7 +188,7 @@ function partList({ parts, changed }: FakeUpload): string {
   const items = [...parts.keys()].map(
     (number) => `<Part><PartNumber>${number}</PartNumber><LastModified>${changed.toISOString()}</LastModified></Part>`,
   );
-  return `<L><IsTruncated>false</IsTruncated>${items.join('')}</L>`;
+  return `<ListPartsResult><IsTruncated>false</IsTruncated>${items.join('')}</ListPartsResult>`;
 }
 
 /** The signature is made again from what arrived. */
