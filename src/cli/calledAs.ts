@@ -1,5 +1,6 @@
 /** How this program was called, so that a user can copy commands from its messages. */
-import { basename, delimiter, dirname, resolve, sep } from 'node:path';
+import { basename, delimiter, dirname, join, resolve, sep } from 'node:path';
+import { packageRoot } from '../base/packageRoot.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 
@@ -42,7 +43,13 @@ export function calledAs({ script, nodeOptions, cwd, env }: ProcessStart = thisS
  */
 export function calledDirectly(start: ProcessStart = thisStart()): string {
   const called = calledAs(start);
-  return called.startsWith('npx ') ? shellWord(shortPath(start.script, start.cwd)) : called;
+  if (!called.startsWith('npx ')) return called;
+  const { script, cwd } = start;
+  // For a package's own command npx makes a link in its cache, which other nodes lack and npm may clear.
+  if (script.includes(`${sep}_npx${sep}`)) {
+    return ['node', shortPath(join(packageRoot, 'dist', 'cli', 'main.js'), cwd)].map(shellWord).join(' ');
+  }
+  return shellWord(shortPath(script, cwd));
 }
 
 function namedBy(script: string): string | undefined {

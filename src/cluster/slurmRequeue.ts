@@ -13,8 +13,8 @@ import { slurmNodes } from './slurmNodes.ts';
 const pollMs = 2_000;
 /** Slurm takes a node for dead after SlurmdTimeout, 300 s by default, and looks every third of it. */
 const unreachableMs = 450_000;
-/** A host that answers lives, most likely: only the process of node 0 has ended. */
-const answeringMs = 15_000;
+/** A host that answers may live: only the process of node 0 has ended. Slurm has looked by then whether its slurmd lives too. */
+const answeringMs = 130_000;
 const probeMs = 5_000;
 
 /** What the tests replace. */
@@ -44,7 +44,7 @@ export type Requeue = { readonly isRequeued: true } | { readonly isRequeued: fal
  */
 export async function requeueWithoutNode0(job: number, node0: HostPort, site = realSite): Promise<Requeue> {
   const startMs = site.now();
-  const limitMs = (await site.answers(node0)) ? answeringMs : unreachableMs;
+  let limitMs = (await site.answers(node0)) ? answeringMs : unreachableMs;
   try {
     for (;;) {
       const text = await site.scontrol('show', 'job', String(job));
@@ -54,7 +54,11 @@ export async function requeueWithoutNode0(job: number, node0: HostPort, site = r
       if (state !== 'RUNNING') return { isRequeued: false, why: `the job is ${state ?? 'unknown'}` };
       const nodes = slurmNodes(/^\s*NodeList=(\S+)/m.exec(text)?.[1] ?? '');
       if (!nodes.includes(node0.host)) break;
-      if (site.now() - startMs > limitMs) return { isRequeued: false, why: `${node0.host} is still a node of the job` };
+      if (site.now() - startMs > limitMs) {
+        const isLost = limitMs < unreachableMs && (await isNodeLost(node0.host, site));
+        if (!isLost) return { isRequeued: false, why: `${node0.host} is still a node of the job` };
+        limitMs = unreachableMs;
+      }
       await site.sleep(pollMs);
     }
     await site.scontrol('requeue', String(job));
@@ -62,6 +66,12 @@ export async function requeueWithoutNode0(job: number, node0: HostPort, site = r
   } catch (error) {
     return { isRequeued: false, why: fullMessageOf(error) };
   }
+}
+
+/** Whether Slurm does not hear of a node, which it will take out of its jobs. */
+async function isNodeLost(node: string, site: SlurmSite): Promise<boolean> {
+  const text = await site.scontrol('show', 'node', node);
+  return /\bState=\S*(\*|NOT_RESPONDING|DOWN|FAIL)/.test(text);
 }
 
 function answers({ host, port }: HostPort): Promise<boolean> {

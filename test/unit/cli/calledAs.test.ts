@@ -32,6 +32,8 @@ it.each([
 
 it('a scheduler starts the program itself, not npx', () => {
   expect(calledDirectly(start(`${linked}/launch`, npx('launch --workers 2')))).toBe('node_modules/.bin/launch');
+  const cached = start('/home/ana/.npm/_npx/4f/node_modules/.bin/launch', npx('launch cluster'));
+  expect(calledDirectly(cached)).toMatch(/^node (\S*\/)?dist\/cli\/main\.js$/);
   expect(calledDirectly(start('/usr/local/bin/launch'))).toBe('launch');
 });
 
