@@ -1,13 +1,14 @@
-/** A run whose data and checkpoints are in a real object store. */
+/** A real object store: checkpoints at lost answers and kills, and a run that keeps its data and checkpoints there. */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { lossesOf, metricsOf, set, start, tiny } from '../e2e/launch.ts';
+import { isNightly } from '../skippedTests.ts';
 import { Swift } from './swift.ts';
 
 const obstacle = Swift.obstacle();
-const upload = join(import.meta.dirname, 'objectStoreUpload.mjs');
+const faults = join(import.meta.dirname, 'objectStoreFaults.mjs');
 
 describe.skipIf(obstacle !== undefined)(`an object store${obstacle === undefined ? '' : ` (${obstacle})`}`, () => {
   let swift: Swift | undefined;
@@ -19,6 +20,15 @@ describe.skipIf(obstacle !== undefined)(`an object store${obstacle === undefined
   afterAll(async () => {
     await swift?.close();
     rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('after a lost answer or a kill at any request it has the old checkpoint or the new one, and nothing else', () => {
+    // At some of the requests: the unit tests have each of them, on a store in memory.
+    const strides = isNightly ? ['3', '4', '6'] : ['9', '12', '16'];
+    const found = JSON.parse(swift!.run([process.execPath, faults, ...strides], { XDG_CACHE_HOME: folder }));
+    expect(found.problems).toEqual([]);
+    expect(found.lost).toBeGreaterThan(3);
+    expect(Math.min(found.old, found.new)).toBeGreaterThan(0);
   });
 
   test('a run that trains from it and saves there has the losses of one on the disk, and every command finds its model', async () => {
@@ -36,7 +46,7 @@ describe.skipIf(obstacle !== undefined)(`an object store${obstacle === undefined
       '--out',
       'toks',
     );
-    swift!.run([process.execPath, upload, join(folder, 'toks'), 's3://lockstep/toks']);
+    swift!.run([process.execPath, faults, 'upload', join(folder, 'toks'), 's3://faults/toks']);
     const steps = [
       'train.maxSteps=30',
       'train.workers=1',
@@ -46,12 +56,12 @@ describe.skipIf(obstacle !== undefined)(`an object store${obstacle === undefined
     ];
     const common = [...tiny, ...steps, 'data.tokenizer=byte'].filter((each) => !each.startsWith('data.text'));
     await launch('train', '--run-dir', 'disk', ...set(...common, 'data.shards=toks'));
-    const place = 's3://lockstep/runs/a';
+    const place = 's3://faults/runs/a';
     await launch(
       'train',
       '--run-dir',
       's3',
-      ...set(...common, 'data.shards=s3://lockstep/toks', `checkpoint.directory=${place}`),
+      ...set(...common, 'data.shards=s3://faults/toks', `checkpoint.directory=${place}`),
     );
     expect(await lossesOf(join(folder, 's3'))).toEqual(await lossesOf(join(folder, 'disk')));
     expect(existsSync(join(folder, 's3/checkpoints'))).toBe(false);
