@@ -70,6 +70,7 @@ const run: Record<string, string> = {
   'launch report runs/quickstart --out page.html': '',
   'launch doctor': '',
   'launch keys --out keys': '',
+  'launch cluster --run-dir runs/a --nodes 4 --print slurm': '',
   'launch completion bash': '',
   'launch bench step --config shakespeare-char.yaml': ' --steps 2',
   'launch bench ring': ' --mbytes 4 --repetitions 2',
@@ -85,8 +86,7 @@ const notRun: Record<string, string> = {
   'launch join tcp://192.168.1.10:5555 --key join.key --workers 2': 'needs that machine; comeAndGo.test.ts has it',
   'launch cluster --run-dir runs/a --nodes 2 --node-rank 0 --coordinator a:5555':
     'waits for another node; cluster.test.ts has it',
-  'srun --ntasks-per-node=1 launch cluster --run-dir runs/a': 'needs a job of Slurm; slurm.test.ts has one',
-  'mpirun --map-by ppr:1:node launch cluster --run-dir runs/a': 'needs several nodes; cluster.test.ts has two',
+  'launch cluster --run-dir runs/a --hosts a:2,b:2': 'needs those machines; hosts.test.ts has two',
   'launch join tcp://run-0.run:5555 --wait 600': 'needs that machine; otherAddress.test.ts has it',
   'launch prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web':
     'Node 20 cannot write zstd; prepare.test.ts has it',
