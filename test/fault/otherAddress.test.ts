@@ -4,7 +4,7 @@
  * /etc/hosts. Needs root on Linux.
  */
 import { readFileSync } from 'node:fs';
-import { chmod } from 'node:fs/promises';
+import { chmod, chown } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -51,8 +51,9 @@ class Machines {
     const names = await Names.open(network, join(folder(), `${name}.hosts`), 'run-0.run');
     const machines = new Machines(names, name);
     await makeKeyFiles(machines.#keys);
-    // As Kubernetes mounts a Secret with fsGroup.
+    // As Kubernetes mounts a Secret with fsGroup: another user owns it, and the group of this process may read it.
     await chmod(machines.#keys.joinKeyPath, 0o440);
+    await chown(machines.#keys.joinKeyPath, 65_534, process.getgid!());
     return machines;
   }
 
