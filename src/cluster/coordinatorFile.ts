@@ -106,7 +106,7 @@ function parse(path: string, text: string): z.infer<typeof fileSchema> {
   return parsed.data;
 }
 
-/** Undefined if there is no such file. */
+/** @returns undefined if the file does not exist */
 async function readText(path: string): Promise<string | undefined> {
   try {
     const file = await open(path, 'r');

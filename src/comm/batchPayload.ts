@@ -85,7 +85,7 @@ function windowBytes(sampleCount: number, length: number, type: WindowType): num
   return Math.ceil(bytes / numberBytes) * numberBytes;
 }
 
-/** @throws PeerError if an array is there twice, windows are not those of two arrays, or the payload is of another size */
+/** @throws PeerError if the message names an array twice, if windows do not belong to two arrays, or if the payload has another size */
 export function decodeBatch(
   { sampleCount, fields }: { readonly sampleCount: number; readonly fields: BatchFields },
   payload: Uint8Array | undefined,

@@ -88,7 +88,7 @@ export interface Transport {
    * @param host where to listen: an address of this machine, or `0.0.0.0`, `::` or `*` for every interface. Absent: every interface
    *   where the ring is encrypted, else the one that faces the coordinator. A transport may have been told to listen elsewhere.
    * @param run how its worker comes to the coordinator; absent where there is none
-   * @throws UserError if `host` is not this machine's; UnreachableError if the coordinator's host is unknown or there is no route to it
+   * @throws UserError if `host` is not an address of this machine; UnreachableError if the coordinator's host is unknown or no route leads to it
    */
   openRing(host: string | undefined, run?: RingRun): Promise<RingLink>;
 }

@@ -129,7 +129,7 @@ export function covers(bound: string, wanted: string): boolean {
 /**
  * The source address that the system's routes choose for packets to one of these hosts. Sends nothing.
  * @param address for messages
- * @throws UnreachableError if there is no route to any
+ * @throws UnreachableError if no route leads to any of them
  */
 export async function hostFacing(hosts: readonly string[], address: string): Promise<string> {
   const { port } = parseTcpAddress(address);

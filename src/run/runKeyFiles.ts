@@ -103,7 +103,7 @@ export async function joinKeys(
   return joinKeysOf(parsed(fromEnvironment, joinKeyVariable));
 }
 
-/** Undefined if there is no such file. */
+/** @returns undefined if the file does not exist */
 async function readKeyFile(path: string, { anyMode = false } = {}): Promise<RunKeys | undefined> {
   let file: FileHandle | undefined;
   try {

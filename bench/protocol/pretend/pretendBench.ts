@@ -134,7 +134,7 @@ async function quietStep(run: PretendRun): Promise<number> {
   return commitMs;
 }
 
-/** About a thousand heartbeats a second, whatever the number of workers. @returns processor time of one */
+/** Sends about a thousand heartbeats a second, for any number of workers. @returns the processor time of one */
 async function timeHeartbeats({ processes }: PretendRun, workers: number): Promise<number> {
   const intervalMs = Math.max(workers, 10);
   processes.beat(intervalMs);

@@ -111,7 +111,7 @@ export class PretendWorker {
     if (form.state !== 'receive') this.#ready(form);
   }
 
-  /** There is no ring: what a worker tells the coordinator while the state comes from the previous rank. */
+  /** In place of a ring: the reports of a worker to the coordinator while it receives the state from the previous rank. */
   #acknowledgeAll({ term, step }: CoordinatorMessageOf<'form'>): void {
     const { stateBytes } = this.#options;
     for (let at = 0; at < stateBytes; at += stateChunkBytes) {

@@ -212,7 +212,7 @@ export class Commands {
     await this.check();
   }
 
-  /** Resolves when no promise of Dawn is pending. To be called after `close`: there are no new ones then. */
+  /** Resolves when no promise of Dawn is pending. Call it after `close`, which prevents new ones. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#pending);
   }
