@@ -7,6 +7,7 @@ import { benchClassifyCommand } from './classify/command.ts';
 import { benchCurveCommand } from './curve/command.ts';
 import { benchDecisionsCommand } from './decisions/command.ts';
 import { benchEngineCommand } from './engine/command.ts';
+import { benchObjectStoreCommand } from './objectStore/command.ts';
 import { benchPictureCommand } from './picture/command.ts';
 import { benchProtocolCommand } from './protocol/command.ts';
 import { benchSeedsCommand } from './seeds/command.ts';
@@ -27,6 +28,7 @@ try {
     .command(benchTokenizerCommand)
     .command(benchProtocolCommand)
     .command(benchDecisionsCommand)
+    .command(benchObjectStoreCommand)
     .command(benchPictureCommand)
     .demandCommand(1, 'Name what to measure.')
     .option('debug', { type: 'boolean', global: true, describe: 'Print stack traces and causes with errors' })

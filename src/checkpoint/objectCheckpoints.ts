@@ -19,7 +19,7 @@ import {
   type OpenUpload,
   uploadChangedMs,
 } from '../objectStore/objects.ts';
-import { ObjectUpload, partBytesFor } from '../objectStore/upload.ts';
+import { ObjectUpload, PartBuffers, partBytesFor } from '../objectStore/upload.ts';
 import type { CheckpointDraft, CheckpointPlace, PlacedCheckpoint, Warn } from './checkpointPlace.ts';
 import { FOREIGN_WRITER_IDLE_MS, stepFolderName, stepOfFolderName } from './folderNames.ts';
 import { MANIFEST_FILE } from './manifest.ts';
@@ -82,6 +82,7 @@ class ObjectDraft implements CheckpointDraft {
   #isVisible = false;
   #replaced: readonly string[] = [];
   #last: ObjectUpload | undefined;
+  readonly #buffers = new PartBuffers();
 
   constructor(place: Place, step: number) {
     this.#place = place;
@@ -112,7 +113,7 @@ class ObjectDraft implements CheckpointDraft {
     const { client, partBytes } = this.#place;
     const metadata = { [WRITER]: `${placeWord()} ${process.pid} ${processWord()}` };
     const key = keyIn(this.#place, this.#name, name);
-    this.#last = new ObjectUpload(client, key, metadata, partBytesFor(bytes, partBytes));
+    this.#last = new ObjectUpload(client, key, metadata, partBytesFor(bytes, partBytes), this.#buffers);
     return this.#last;
   }
 

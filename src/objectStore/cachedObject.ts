@@ -9,7 +9,7 @@ import { damaged } from '../base/strictJson.ts';
 import { isFile } from '../base/wholeFiles.ts';
 import type { BucketClient } from './client.ts';
 import { getRange, type ObjectFacts } from './objects.ts';
-import { hashRanges, type RangeCache, touch, writeRange } from './rangeCache.ts';
+import { hashRanges, type RangeCache, writeRange } from './rangeCache.ts';
 
 /** What the content must be. */
 export interface ExpectedContent {
@@ -46,6 +46,8 @@ export class CachedObject {
   #problem: Error | undefined;
   #checked: Promise<void> | undefined;
   #fetches = 1;
+  /** The cache had all ranges before it. */
+  #firstMissing = 0;
 
   constructor(
     cache: RangeCache,
@@ -86,9 +88,10 @@ export class CachedObject {
   /** The same, while this process waits: for ranges that were fetched before. Others are fetched by a helper process. */
   readSync(into: Uint8Array, position: number): void {
     for (const piece of this.#pieces(into, position)) {
-      if (!readPieceSync(piece)) {
+      for (let fetches = 0; !readPieceSync(piece); fetches++) {
+        // A file of that name may just be on its way out.
+        if (fetches === fetchesMost) throw new PeerError(`${piece.path} disappeared as soon as it was written`);
         this.#fetchSync(piece);
-        if (!readPieceSync(piece)) throw new PeerError(`${piece.path} disappeared as soon as it was written`);
       }
       this.#use(piece.path);
     }
@@ -151,12 +154,19 @@ export class CachedObject {
   /** Once, in the background. */
   #checkWhenComplete(): void {
     if (this.#checked !== undefined) return;
+    // From where the last look ended: a large object has thousands of ranges.
+    for (; this.#firstMissing * this.#cache.rangeBytes < this.bytes; this.#firstMissing++) {
+      if (!this.#cache.has(this.#cache.pathOf(this.#id, this.#firstMissing))) return;
+    }
+    this.#firstMissing = 0;
     const paths = [...this.#indices(0, this.bytes)].map((index) => this.#cache.pathOf(this.#id, index));
     if (!paths.every((path) => this.#cache.has(path))) return;
-    this.#checked = this.#check(paths).catch(() => {
-      // The disk of the cache failed: a later read says so.
-      this.#checked = undefined;
-    });
+    this.#checked = this.#cache
+      .inTurn(() => this.#check(paths))
+      .catch(() => {
+        // The disk of the cache failed: a later read says so.
+        this.#checked = undefined;
+      });
   }
 
   async #check(paths: readonly string[]): Promise<void> {
@@ -182,7 +192,6 @@ async function readPiece({ path, at, into }: Piece): Promise<boolean> {
   if (file === undefined) return false;
   try {
     const { bytesRead } = await file.read(into, 0, into.length, at);
-    if (bytesRead === into.length) touch(path);
     return bytesRead === into.length;
   } finally {
     await file.close();

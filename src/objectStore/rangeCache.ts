@@ -4,8 +4,8 @@
  * verified. A range that is needed at once and missing is fetched by a helper process while this one waits.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { errorCode, fullMessageOf, PeerError } from '../base/errors.ts';
@@ -21,8 +21,10 @@ export interface RangeCacheOptions {
 const fetchesMost = 8;
 /** A file that was being written so long ago belongs to a process that has ended. */
 const abandonedMs = 3600 * 1000;
-/** Bytes hashed at a time, which takes less than a millisecond. */
-const hashSliceBytes = 2 ** 19;
+/** Bytes hashed at a time: a tenth of a millisecond, since a step may be waiting for its samples. */
+const hashSliceBytes = 2 ** 16;
+/** A use of a range is noted on the disk once in this time: it tells later processes only what was used long ago. */
+const touchEveryMs = 60_000;
 const RANGE_NAME = /^\d{1,9}-\d{1,12}$/;
 
 type Fetch = () => Promise<Buffer>;
@@ -37,6 +39,12 @@ export class RangeCache {
   /** Those that wait, by their path, in order. */
   readonly #queue = new Map<string, { fetch: Fetch; done: (error?: unknown) => void; promise: Promise<void> }>();
   readonly #running = new Map<string, Promise<void>>();
+  /** Files that are being removed. A new one with the same name waits for that. */
+  readonly #removing = new Map<string, Promise<void>>();
+  /** When the use of each was noted on the disk. */
+  readonly #touched = new Map<string, number>();
+  /** The check that runs, or the last one: those of several objects at once would hold up the process for longer. */
+  #checking: Promise<unknown> = Promise.resolve();
 
   constructor(options: RangeCacheOptions) {
     this.#options = options;
@@ -68,12 +76,17 @@ export class RangeCache {
     return this.#files.has(path);
   }
 
-  /** Notes a use, which keeps the range for longer. */
+  /** Notes a use, which keeps the range for longer, also in later processes. */
   used(path: string): void {
     const bytes = this.#files.get(path);
     if (bytes === undefined) return;
     this.#files.delete(path);
     this.#files.set(path, bytes);
+    const nowMs = Date.now();
+    if (nowMs - (this.#touched.get(path) ?? 0) < touchEveryMs) return;
+    this.#touched.set(path, nowMs);
+    const now = new Date(nowMs);
+    void utimes(path, now, now).catch(() => undefined); // it was removed, or its time does not matter
   }
 
   /** Notes a new file, and removes others if the cache is too large now. */
@@ -87,10 +100,16 @@ export class RangeCache {
     }
   }
 
+  /** It is gone at once for this process, and soon from the disk, which may take milliseconds. */
   remove(path: string): void {
     this.#bytes -= this.#files.get(path) ?? 0;
     this.#files.delete(path);
-    rmSync(path, { force: true });
+    this.#touched.delete(path);
+    const removed = rm(path, { force: true }).catch(() => undefined); // the next process finds it, and removes another
+    this.#removing.set(path, removed);
+    void removed.then(() => {
+      if (this.#removing.get(path) === removed) this.#removing.delete(path);
+    });
   }
 
   /** Fetches a range into the cache, unless it is available. @param isUrgent before those that wait @throws the error of `fetch` */
@@ -114,6 +133,13 @@ export class RangeCache {
     return promise;
   }
 
+  /** Runs a check of an object after those that were requested before. */
+  inTurn<T>(check: () => Promise<T>): Promise<T> {
+    const done = this.#checking.then(check);
+    this.#checking = done.catch(() => undefined);
+    return done;
+  }
+
   #start(path: string): void {
     const { fetch, done, promise } = this.#queue.get(path)!;
     this.#queue.delete(path);
@@ -135,6 +161,7 @@ export class RangeCache {
 
   async #store(path: string, fetch: Fetch): Promise<void> {
     const bytes = await fetch();
+    await this.#removing.get(path);
     await writeRange(path, bytes);
     this.added(path, bytes.length);
   }
@@ -198,10 +225,4 @@ export async function hashRanges(paths: readonly string[], skip: number): Promis
     left = Math.max(0, left - bytes.length);
   }
   return hash.digest('hex');
-}
-
-/** Makes a range one of the most recently used, also for later processes. */
-export function touch(path: string): void {
-  const now = new Date();
-  utimesSync(path, now, now);
 }

@@ -11,6 +11,10 @@ import { hashFile, isFile, readFully } from '../base/wholeFiles.ts';
 import { openBucket } from './buckets.ts';
 import { openObject, rangeBytes } from './objectReader.ts';
 import { getRange, hasObjects, headObject } from './objects.ts';
+import { ObjectUpload, partBytesFor } from './upload.ts';
+
+/** Bytes of a file that are read and written at a time. */
+const pieceBytes = 2 ** 20;
 
 /** A file or object that is open for reading. */
 export interface StoredFile {
@@ -96,6 +100,24 @@ export async function hashStored(path: string, bytes: number, expected?: string)
     return await object.hash(expected);
   } finally {
     await object.close();
+  }
+}
+
+/** Writes a file to a new object, piece by piece. */
+export async function uploadStored(from: string, to: string): Promise<void> {
+  const { client, key } = openBucket(to);
+  const file = await openStored(from);
+  const object = new ObjectUpload(client, key, {}, partBytesFor(file.bytes));
+  try {
+    const piece = new Uint8Array(Math.min(pieceBytes, file.bytes));
+    for (let at = 0; at < file.bytes; at += piece.length) {
+      const part = piece.subarray(0, Math.min(piece.length, file.bytes - at));
+      await file.read(part, at);
+      await object.write(part);
+    }
+    await object.sync();
+  } finally {
+    await Promise.all([object.close(), file.close()]);
   }
 }
 

@@ -10,7 +10,7 @@ import { abortUpload, completeUpload, listUploads, putObject, startUpload, uploa
 
 /** Bytes of a part, unless there would be too many; all stores accept at least 5 MiB and at most 5 GiB. */
 const usualPartBytes = 16 * 2 ** 20;
-/** Buffers of that size: one is being filled, the others are on their way. */
+/** Buffers of that size: one is being filled, the others are on their way. With what the sockets hold they stay below 64 MiB. */
 const buffersMost = 3;
 /** Files of up to this size need no larger buffer. */
 const smallBytes = 2 ** 18;
@@ -28,11 +28,26 @@ export function partBytesFor(bytes: number, least = usualPartBytes): number {
   return bytes <= least * partsMost ? least : Math.ceil(bytes / partsMost / 2 ** 20) * 2 ** 20;
 }
 
+/** The large buffers of uploads that follow one another: two files of a checkpoint need no more memory than one. */
+export class PartBuffers {
+  readonly #free: Uint8Array[] = [];
+
+  take(bytes: number): Uint8Array {
+    const fitting = this.#free.findIndex((buffer) => buffer.length >= bytes);
+    return fitting < 0 ? new Uint8Array(bytes) : this.#free.splice(fitting, 1)[0]!;
+  }
+
+  give(buffers: readonly Uint8Array[]): void {
+    for (const buffer of buffers) if (buffer.length > smallBytes) this.#free.push(buffer);
+  }
+}
+
 export class ObjectUpload implements OutputFile {
   readonly #client: BucketClient;
   readonly #key: string;
   readonly #metadata: Readonly<Record<string, string>>;
   readonly #partBytes: number;
+  readonly #pool: PartBuffers;
   readonly #abort = new AbortController();
   /** Buffers that no part uses. */
   readonly #free: Uint8Array[] = [];
@@ -46,12 +61,15 @@ export class ObjectUpload implements OutputFile {
   #isComplete = false;
   #failure: { readonly error: unknown } | undefined;
 
+  /** @param pool where its large buffers come from and go to */
   constructor(
     client: BucketClient,
     key: string,
     metadata: Readonly<Record<string, string>> = {},
     partBytes = usualPartBytes,
+    pool = new PartBuffers(),
   ) {
+    this.#pool = pool;
     this.#client = client;
     this.#key = key;
     this.#metadata = metadata;
@@ -93,9 +111,10 @@ export class ObjectUpload implements OutputFile {
   /** Without {@link sync} before, nothing of the object remains. @throws if the store cannot be told that its parts are not needed */
   async close(): Promise<void> {
     this.#buffer = undefined;
-    if (this.#isComplete) return;
-    this.#abort.abort();
+    if (!this.#isComplete) this.#abort.abort();
     await Promise.allSettled(this.#travelling);
+    this.#pool.give(this.#free.splice(0));
+    if (this.#isComplete) return;
     if (this.#started === undefined) return;
     const started = await this.#started.catch(() => undefined);
     // Who gives up does not wait for a store that is down: the next writer removes what is left.
@@ -126,7 +145,8 @@ export class ObjectUpload implements OutputFile {
   #reserve(bytes: number): void {
     const buffer = this.#buffer!;
     if (buffer.length >= bytes) return;
-    const larger = new Uint8Array(bytes <= smallBytes ? Math.min(this.#partBytes, smallBytes) : this.#partBytes);
+    const small = Math.min(this.#partBytes, smallBytes);
+    const larger = bytes <= smallBytes ? new Uint8Array(small) : this.#pool.take(this.#partBytes);
     larger.set(buffer.subarray(0, this.#filled));
     this.#buffer = larger;
   }
