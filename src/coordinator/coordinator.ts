@@ -497,6 +497,7 @@ export class Coordinator {
     // Listeners may write, too.
     if (this.#isAbandoned) return;
     this.#options.listener.checkpoint(outcome);
+    if (!('error' in outcome)) this.#transfers.checkpointWritten(outcome.step);
     const kind = 'error' in outcome ? 'checkpointFailed' : 'checkpointWritten';
     this.#handle({ kind, step: outcome.step });
   }

@@ -24,6 +24,7 @@ export interface StateTransfersOptions {
 
 export class StateTransfers {
   readonly #options: StateTransfersOptions;
+  #resume: StoredState | undefined;
   #feed: { readonly feed: StateFeed; readonly to: string; readonly term: number } | undefined;
   /** The rank that sends, by the one that receives. */
   #senders: ReadonlyMap<string, string> = new Map();
@@ -33,6 +34,12 @@ export class StateTransfers {
 
   constructor(options: StateTransfersOptions) {
     this.#options = options;
+    this.#resume = options.resume;
+  }
+
+  /** A checkpoint was written. One of the step that the run resumes from may have replaced the files of that one. */
+  checkpointWritten(step: number): void {
+    if (this.#resume?.trainer?.step === step) this.#resume = undefined;
   }
 
   /** Replaces the previous transfer. */
@@ -59,8 +66,9 @@ export class StateTransfers {
   }
 
   async #feedCheckpoint(to: string, { term, step, tensors }: Transfer): Promise<void> {
-    const { resume, store, forward, chunkBytes } = this.#options;
+    const { store, forward, chunkBytes } = this.#options;
     const turn = this.#turn;
+    const resume = this.#resume;
     const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
     if (checkpoint?.trainer?.step !== step) {
       throw new PeerError(`the checkpoint of step ${step}, from which the run was to resume, can no longer be read`);

@@ -22,7 +22,8 @@ import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners } from '../coordinator/coordinatorOptions.ts';
-import type { EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
+import { type EvaluatedLoss, lacksEvaluation } from '../coordinator/core/bestEvaluation.ts';
+import { isComplete as hasEnded } from '../coordinator/core/decisionParts.ts';
 import type { Judge } from '../coordinator/rollouts/rollouts.ts';
 import { EventsLog } from '../records/eventsLog.ts';
 import type { Journal } from '../records/journal.ts';
@@ -106,7 +107,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
     if (point !== undefined) checkWaiting(run, point);
-    const isDone = isComplete(atPoint(run, point));
+    const isDone = await isComplete(atPoint(run, point));
     const outcome = isDone ? await nothingLeft(run) : await trainFrom(options, point);
     await tellEnd(outcome);
     return outcome;
@@ -135,8 +136,13 @@ async function failureOf(thrown: unknown, run: Run, messages: RunMessages): Prom
   return error;
 }
 
-function isComplete({ resume, config }: Run): boolean {
-  return (resume?.trainer?.step ?? 0) >= config.train.maxSteps;
+/** Whether neither a step nor the evaluation of the last one is left. */
+async function isComplete({ resume, config, folder }: Run): Promise<boolean> {
+  const step = resume?.trainer?.step ?? 0;
+  const { maxSteps } = config.train;
+  if (step < maxSteps) return false;
+  const evaluations = await MetricsLog.readEvaluations(folder.metricsPath, step);
+  return !lacksEvaluation({ evalEverySteps: config.eval.everySteps, maxSteps }, step, evaluations);
 }
 
 async function nothingLeft({ folder, resume }: Run): Promise<RunOutcome> {
@@ -187,7 +193,7 @@ async function trainWith(
     const found = reachable(point, { address: server.address, advertise }, messages);
     if (found === undefined && begun.run.resume === undefined) begun = await beginWithWeights(begun.run);
     const complete = atPoint(begun.run, found);
-    if (isComplete(complete)) return await nothingLeft(complete);
+    if (await isComplete(complete)) return await nothingLeft(complete);
     const { known, point: from } = policy
       ? policyPoint(policy, complete, { point: found, messages })
       : { known: undefined, point: found };
@@ -396,7 +402,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
         `the run reached step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}. Free some space.`,
       );
     }
-    const end = isStopped && step < coordinator.state.plan.maxSteps ? 'stopped' : 'trained';
+    const end = isStopped && !hasEnded(coordinator.state) ? 'stopped' : 'trained';
     return { end, step, evaluations: coordinator.state.evaluations };
   } finally {
     await workers.stop(stopGraceMs);

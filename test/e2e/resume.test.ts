@@ -1,8 +1,8 @@
 /** A resumed run is the same as one that never stopped. */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { launch, lossesOf, set, start, tiny, useFolder } from './launch.ts';
+import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
 const schedule = ['schedule.decaySteps=80', 'schedule.warmupSteps=20', 'model.dropout=0.1'];
@@ -157,4 +157,31 @@ it.each([
   const result = await launch(['--resume', 'fixed', ...set(...changes)], folder());
   expect(result.code).toBe(2);
   expect(result.stderr).toMatch(message);
+});
+
+it('evaluates first what a run that was asked to end had left, and a last step that was not evaluated', async () => {
+  const runDir = 'asked';
+  const path = join(folder(), runDir);
+  const often = ['eval.everySteps=1', 'eval.batches=1', 'train.maxSteps=100000'];
+  const running = start(['--single-process', '--run-dir', runDir, ...set(...tiny, ...often)], folder());
+  await running.printed(/step +5\//);
+  running.process.kill('SIGTERM');
+  expect(await running.finished).toMatchObject({ code: 130, stderr: '' });
+  const evaluated = async () =>
+    (await metricsOf(path)).flatMap((line) => ('valLoss' in line ? [[line.step, line['valLoss']]] : []));
+  const steps = (await lossesOf(path)).length;
+  // That of the last step is left, unless the signal came while the run was already past it.
+  expect((await evaluated()).length - steps).toBeOneOf([-1, 0]);
+  const resume = () =>
+    launch(['--single-process', '--resume', runDir, ...set(`train.maxSteps=${steps + 1}`)], folder());
+  expect(await resume()).toMatchObject({ code: 0, stderr: '' });
+  const all = await evaluated();
+  expect(all.map(([step]) => step)).toEqual(Array.from({ length: steps + 1 }, (_, i) => i + 1));
+
+  // As if it had been killed when it had saved its last step.
+  const metrics = await readFile(join(path, 'metrics.jsonl'), 'utf8');
+  await writeFile(join(path, 'metrics.jsonl'), metrics.replace(/^.*"valLoss".*\n$(?![\s\S])/m, ''));
+  expect(await evaluated()).toHaveLength(steps);
+  expect(await resume()).toMatchObject({ code: 0, stderr: '' });
+  expect(await evaluated()).toEqual(all);
 });

@@ -7,6 +7,7 @@ import type { Config } from '../../src/config/configTypes.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import type { RingMember, RunListener } from '../../src/coordinator/coordinatorOptions.ts';
+import { lacksEvaluation } from '../../src/coordinator/core/bestEvaluation.ts';
 import { decide as realDecide } from '../../src/coordinator/core/decide.ts';
 import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
 import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
@@ -142,6 +143,10 @@ export class Simulation {
   readonly #use = new ExampleUse();
   /** Steps of the lines of metrics.jsonl. */
   #lines: number[] = [];
+  /** Its other lines. */
+  #evaluations: { readonly step: number; readonly loss: number }[] = [];
+  /** Whether the newest command was asked to end. */
+  #isAsked = false;
 
   constructor(options: SimulationOptions) {
     this.#options = options;
@@ -262,10 +267,11 @@ export class Simulation {
     this.#world.trace(
       `launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`,
     );
-    if (startStep >= config.train.maxSteps) {
+    if (startStep >= config.train.maxSteps && !this.#lacksEvaluation(startStep, config.train.maxSteps)) {
       this.#finishedStep = startStep;
       return;
     }
+    this.#isAsked = false;
     const server = await this.#network.transportOf(process).listen(address);
     const journal = this.#journal.open(point === undefined, (record) => this.#recorded(record));
     if (point === undefined) {
@@ -288,6 +294,7 @@ export class Simulation {
       localWorkers,
       journal,
       evalPartTokens,
+      evaluations: this.#evaluations,
       stateChunkBytes,
       tensors,
       runId: this.#runId,
@@ -300,9 +307,11 @@ export class Simulation {
       metrics: {
         append: (line) => {
           if ('loss' in line) this.#line(line.step);
+          else this.#evaluated(line);
         },
         rewind: (step) => {
           this.#lines = this.#lines.filter((other) => other <= step);
+          this.#evaluations = this.#evaluations.filter((other) => other.step <= step);
         },
         flush: async () => {},
       },
@@ -385,7 +394,7 @@ export class Simulation {
   #finished(step: number, maxSteps: number, resumeLater: () => void): void {
     this.#world.trace(`finished at step ${step} of ${maxSteps}`);
     this.#config = { ...this.#config, train: { ...this.#config.train, maxSteps } };
-    if (step < maxSteps) resumeLater();
+    if (step < maxSteps || this.#lacksEvaluation(step, maxSteps)) resumeLater();
     else this.#finishedStep = step;
   }
 
@@ -565,7 +574,9 @@ export class Simulation {
         victim?.agent?.leave();
         break;
       case 'stop':
-        if (this.#coordinator?.process.isDead === false) this.#coordinator.rim.requestStop();
+        if (this.#coordinator?.process.isDead !== false) break;
+        this.#isAsked = true;
+        this.#coordinator.rim.requestStop();
         break;
       case 'comer':
         if (this.#setting.remote > 0) this.#joinFrom(`host-${this.#hosts++}`);
@@ -611,6 +622,11 @@ export class Simulation {
         next += sampleCount;
       }
       if (next !== train.globalBatchSize) this.#world.wrong(`step ${effect.step} is committed with ${next} samples`);
+    } else if (effect.kind === 'evaluate' && (this.#isAsked || after.givingUp !== undefined)) {
+      const { step, checkpointStep, snapshotStep, plan } = after;
+      const isSaved = step <= Math.max(checkpointStep, snapshotStep);
+      if (step < plan.maxSteps) this.#world.wrong(`step ${step} is evaluated, although the run is to end`);
+      else if (!isSaved) this.#world.wrong(`step ${step} is evaluated before it is saved, although the run is to end`);
     } else if (effect.kind === 'transfer') {
       this.#passed += effect.passes.length;
       if (this.#options.strikesTransfers === true) this.#strikeTransfer(effect.term);
@@ -730,8 +746,18 @@ export class Simulation {
     return [...this.#workers].find(({ process }) => process.pid === pid)?.replicas.at(-1);
   }
 
+  #evaluated({ step, valLoss }: EvaluationMetrics): void {
+    if (this.#evaluations.some((other) => other.step === step)) this.#world.wrong(`step ${step} is evaluated again`);
+    this.#evaluations.push({ step, loss: valLoss });
+  }
+
+  #lacksEvaluation(step: number, maxSteps: number): boolean {
+    return lacksEvaluation({ evalEverySteps: this.#config.eval.everySteps, maxSteps }, step, this.#evaluations);
+  }
+
   /** As MetricsLog.open: what is later is dropped, what is missing is added from the journal. */
   #openMetrics(step: number): void {
+    this.#evaluations = this.#evaluations.filter((other) => other.step <= step);
     this.#lines = this.#lines.filter((line) => line <= step);
     const last = this.#lines.at(-1) ?? 0;
     for (let line = last + 1; line <= step; line++) this.#lines.push(line);
@@ -763,12 +789,25 @@ export class Simulation {
     } else if (this.#lines.length !== maxSteps) {
       world.wrong(`the run ended with ${this.#lines.length} lines of ${maxSteps} steps`);
     }
+    this.#checkEvaluations(maxSteps);
     this.#rollouts?.check(maxSteps);
     const used = epochs > 0 ? this.#use.problem(maxSteps, { epochs, count: data.epochSamples }) : undefined;
     if (used !== undefined) world.wrong(used);
     if (this.#rewindsLogged !== this.#rewinds) {
       world.wrong(`${this.#rewinds} times the run went back, ${this.#rewindsLogged} events say so`);
     }
+  }
+
+  /** As in a run that nothing interrupts: the steps that are due, and the last. A power cut takes the lines of steps that it takes. */
+  #checkEvaluations(maxSteps: number): void {
+    const steps = this.#evaluations.map(({ step }) => step).sort((a, b) => a - b);
+    for (let step = 1; step <= maxSteps; step++) {
+      const isMissing = this.#lacksEvaluation(step, maxSteps) && !this.#journal.lostSteps.has(step);
+      if (isMissing) this.#world.wrong(`step ${step} of ${maxSteps} was never evaluated: only ${steps.join(', ')}`);
+    }
+    const { everySteps } = this.#config.eval;
+    const extra = steps.find((step) => everySteps === 0 || (step !== maxSteps && step % everySteps !== 0));
+    if (extra !== undefined) this.#world.wrong(`step ${extra} was evaluated, although it was not due`);
   }
 
   #result(): SimulationResult {

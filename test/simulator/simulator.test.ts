@@ -132,7 +132,8 @@ describe('a run that writes its own samples, in virtual time', () => {
 describe('what it would catch', () => {
   /** Others hide what this one shows. */
   const cuts = ['cut'] as const;
-  it.each([
+  const stops = ['stop'] as const;
+  it.each<[string, typeof decide, RegExp, SimulationOptions['faults']?]>([
     ['commits when all but one have reduced', commitsEarly, /applies step \d+ with other gradients than the sum over/],
     [
       'counts what was reduced in a term before',
@@ -142,7 +143,14 @@ describe('what it would catch', () => {
     ],
     ['goes back to the checkpoint after every loss', forgetsState, /^rewound from step \d+ to \d+ although .+ has its/],
     ['forgets the last committed step when it opens a term', losesStep, /is ready at step \d+, expected \d+$/],
-  ])('a core that %s', async (_, broken, rule, faults?: readonly ['cut']) => {
+    ['evaluates a run that is to end', evaluatesFirst, /^step \d+ is evaluated, although the run is to end$/, stops],
+    [
+      'forgets what a stopped run had left to evaluate',
+      forgetsEvaluation,
+      /^step \d+ of \d+ was never evaluated/,
+      stops,
+    ],
+  ])('a core that %s', async (_, broken, rule, faults) => {
     const violations = await violationsOf({ decide: broken, ...(faults && { faults }) }, rule);
     expect(violations.at(-1)).toMatch(rule);
   });
@@ -267,6 +275,15 @@ function forgetsState(state: RunState, event: RunEvent, nowMs: number): Decision
   if (event.kind !== 'peerGone' && event.kind !== 'workerExited') return decide(state, event, nowMs);
   const members = state.members.map((member) => ({ ...member, holds: undefined }));
   return decide({ ...state, members }, event, nowMs);
+}
+
+function evaluatesFirst(state: RunState, event: RunEvent, nowMs: number): Decision {
+  const decision = decide(state, event, nowMs);
+  return { ...decision, state: { ...decision.state, wasAsked: false } };
+}
+
+function forgetsEvaluation(state: RunState, event: RunEvent, nowMs: number): Decision {
+  return decide(state.openedAtStep === undefined ? { ...state, evaluatedStep: state.step } : state, event, nowMs);
 }
 
 function losesStep(state: RunState, event: RunEvent, nowMs: number): Decision {

@@ -1,4 +1,4 @@
-/** Conclusions from all evaluations of a run: which was the best, and whether to stop. Pure. */
+/** Conclusions from all evaluations of a run: which was the best, whether to stop, and whether one is missing. Pure. */
 import { grouped } from '../../base/numberText.ts';
 
 /** The mean validation loss, in nats, after `step` updates. */
@@ -31,4 +31,28 @@ export function describeTurn(evaluations: readonly EvaluatedLoss[]): string {
   const lowest =
     best === undefined ? now : `was lowest, ${best.loss.toFixed(4)}, at step ${grouped(best.step)}, and ${now}`;
   return `the validation loss has not fallen in ${since} evaluation${since === 1 ? '' : 's'}: it ${lowest}`;
+}
+
+/**
+ * Whether an evaluation after `step` belongs to the run, because it is due or because this is the last step, and is not among the
+ * evaluations so far. A run that was asked to end saves its state without it; the resumed run begins with it.
+ */
+export function lacksEvaluation(
+  { evalEverySteps, maxSteps }: { readonly evalEverySteps: number; readonly maxSteps: number },
+  step: number,
+  evaluations: readonly EvaluatedLoss[],
+): boolean {
+  if (evalEverySteps === 0 || (step < maxSteps && step % evalEverySteps !== 0)) return false;
+  return !evaluations.some((evaluated) => evaluated.step === step);
+}
+
+/** The newest step of which the run at `step` has every evaluation, if it had those before. */
+export function evaluatedThrough(
+  plan: Parameters<typeof lacksEvaluation>[0] & { readonly startsFromCheckpoint: boolean },
+  step: number,
+  evaluations: readonly EvaluatedLoss[],
+): number {
+  // Random weights are not evaluated.
+  const isBegun = step > 0 || plan.startsFromCheckpoint;
+  return isBegun && lacksEvaluation(plan, step, evaluations) ? step - 1 : step;
 }

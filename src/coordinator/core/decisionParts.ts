@@ -6,6 +6,7 @@ import { InvariantError } from '../../base/errors.ts';
 import { addSums, noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
+import { lacksEvaluation } from './bestEvaluation.ts';
 import { engineText } from './engineMix.ts';
 import { findById, placeFrom, withEach, withReplaced } from './roster.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
@@ -28,7 +29,7 @@ export function finish(state: RunState, before: readonly Effect[], why: string):
   if (state.givingUp !== undefined) {
     return after(before, fail(state, state.givingUp, state.isUsersFault ? 'user' : 'run'));
   }
-  const isEarly = state.wasAsked && state.appliedStep < state.plan.maxSteps;
+  const isEarly = state.wasAsked && !isComplete(state);
   const reason = isEarly ? 'the run was asked to end before its last step' : 'the run is complete';
   const effects: Effect[] = [
     ...before,
@@ -36,6 +37,11 @@ export function finish(state: RunState, before: readonly Effect[], why: string):
     { kind: 'finish', step: state.appliedStep },
   ];
   return { state: { ...state, stage: 'finished' }, effects, ...because(why, reason) };
+}
+
+/** Whether the run has made its last step and evaluated it. */
+export function isComplete({ plan, appliedStep, evaluations }: RunState): boolean {
+  return appliedStep >= plan.maxSteps && !lacksEvaluation(plan, appliedStep, evaluations);
 }
 
 export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {

@@ -4,6 +4,7 @@
 import { isUpdatedByMuon } from '../../base/stateParts.ts';
 import { protocolVersion } from '../../comm/protocol.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
+import { evaluatedThrough } from './bestEvaluation.ts';
 import {
   after,
   everyone,
@@ -111,7 +112,8 @@ function proven(state: RunState, holds: Member['holds']): RunState {
   // A worker that has only reduced that step lacks a norm that nothing records; it receives the state instead.
   const committed = { ...state.committed, gradNorm: undefined, learningRate: undefined };
   const plan = { ...state.plan, ...lengthFrom(state.plan, step) };
-  return { ...state, plan, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
+  const evaluatedStep = evaluatedThrough(plan, step, state.evaluations);
+  return { ...state, plan, step, committedTerm, committed, appliedStep: step, evaluatedStep };
 }
 
 /** The length of a run that counts epochs and continues after `step`, which the journal lacks. */

@@ -8,7 +8,7 @@ import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
 import type { ComputeLimit, EngineId, StateClaim, StepTimings, WorkerPhase } from '../../comm/messageFields.ts';
 import type { WorkerFailure, WorkerMessage, WorkerMessageOf } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
-import type { EvaluatedLoss } from './bestEvaluation.ts';
+import { type EvaluatedLoss, evaluatedThrough } from './bestEvaluation.ts';
 import type { Members } from './roster.ts';
 import type { Schedule } from './schedule.ts';
 
@@ -196,6 +196,8 @@ export interface Member {
     readonly step: number;
     readonly parts: number;
     readonly sums: Sums;
+    /** It gets no more parts, because the evaluation is cut short. */
+    readonly isCut?: boolean;
   };
   /** The part of the rollouts that it is making. */
   readonly lease?: number | undefined;
@@ -499,8 +501,6 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
   const returning = resumed?.workers ?? [];
   // A new replica's state is called step 0, term 0, which must not be confused with the checkpoint's.
   const firstTerm = plan.startsFromCheckpoint && step === 0 ? 1 : 0;
-  // If the run starts from other weights, they are evaluated before its first step.
-  const beginsWithWeights = plan.startsFromCheckpoint && plan.startStep === 0 && resumed === undefined;
   return {
     plan,
     stage: 'gathering',
@@ -534,7 +534,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     checkpointStep: plan.startStep,
     // A step committed before the coordinator was killed may not have a checkpoint yet.
     snapshotStep: plan.startStep,
-    evaluatedStep: beginsWithWeights ? -1 : step,
+    evaluatedStep: evaluatedThrough(plan, step, plan.evaluations),
     evaluations: plan.evaluations,
     checkpointOwed: resumed !== undefined && isDeadEnd(plan),
     iterations: knownAtStart(plan, resumed),

@@ -29,7 +29,15 @@ import {
   withMember,
 } from './decisionParts.ts';
 import { endDiverged, endingDiverged, notFinite, notFiniteEvaluation } from './divergence.ts';
-import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
+import {
+  evaluatePart,
+  isCutShort,
+  isEvaluated,
+  isNextPart,
+  putsOffEvaluation,
+  withoutEvaluation,
+  withPart,
+} from './evaluating.ts';
 import { needsRollouts, partsDone, samplesThrough } from './iterations.ts';
 import { onRolledOut as onPartRolledOut, rollOut } from './rollingOut.ts';
 import { withEach } from './roster.ts';
@@ -219,9 +227,9 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   if (state.stage !== 'stepping' || !state.holding || state.appliedStep !== step) return nothing(state, why);
 
   const last = step >= plan.maxSteps || state.stopRequested;
-  // Only after a step of this run: the state that a run resumes from has been evaluated and saved.
-  const isNew = step > plan.startStep;
-  if (state.evaluatedStep < step && plan.evalEverySteps > 0 && (isDue(step, plan.evalEverySteps) || last)) {
+  const isUnevaluated =
+    state.evaluatedStep < step && plan.evalEverySteps > 0 && (isDue(step, plan.evalEverySteps) || last);
+  if (isUnevaluated && !putsOffEvaluation(state)) {
     const effects = state.members.map((member) => evaluatePart(state, member, 0));
     return { state: { ...state, stage: 'evaluating', sinceMs: nowMs }, effects, reason: `${why}; evaluation is due` };
   }
@@ -230,7 +238,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   const isBest = plan.checkpointBest && bestOf(state.evaluations)?.step === step;
   const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || isBest || last || isLastLeave;
   const source = state.members.find((member) => hasState(state, member));
-  if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
+  if (state.snapshotStep < step && isOwed && source !== undefined) {
     // One checkpoint at a time: the members hold until the previous one is on disk.
     const isWriting = state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined;
     if (isWriting) return wait(state, why, 'a checkpoint is still being written');
@@ -244,7 +252,9 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   }
   if (last) {
     if (state.checkpointInFlight === undefined) return finish(state, [], why);
-    return wait({ ...state, stage: 'finishing' }, why, 'waiting for the checkpoint');
+    // Then it is evaluated, for which a worker that is lost meanwhile is missed.
+    const isEvaluatedThen = isUnevaluated && step >= plan.maxSteps && state.givingUp === undefined;
+    return wait(isEvaluatedThen ? state : { ...state, stage: 'finishing' }, why, 'waiting for the checkpoint');
   }
   const comers = state.joiners.filter((joiner) => !joiner.leaving && mayComeIn(state, joiner, nowMs));
   // Only the sender has the rest of its state.
@@ -300,6 +310,10 @@ export function onEvaluated(
   const waiting = awaiting(next, (other) => !isEvaluated(next, other));
   if (waiting !== undefined) return { state: waiting, effects, reason: '' };
   const { step } = next;
+  if (isCutShort(next)) {
+    const cut: RunState = { ...withoutEvaluation(next), stage: 'stepping' };
+    return after(effects, atBoundary(cut, nowMs, `the evaluation of step ${step} is cut short`));
+  }
   const sums = sumsOf(next.members.map((other) => other.evaluated));
   const problem = notFiniteEvaluation(sums, step);
   if (problem !== undefined) {
@@ -310,7 +324,9 @@ export function onEvaluated(
   const loss = (sums['loss'] ?? Number.NaN) / (sums['weight'] ?? 0);
   const evaluations = [...next.evaluations, { step, loss }];
   const { stopRequested, effects: said } = afterEvaluation({ ...next, evaluations });
-  const evaluated: RunState = { ...next, stage: 'stepping', evaluatedStep: step, evaluations, stopRequested };
+  // A checkpoint has the loss of its step, also one that was written before it was known.
+  const again = step > 0 && next.snapshotStep >= step && { snapshotStep: step - 1, checkpointOwed: true };
+  const evaluated: RunState = { ...next, stage: 'stepping', evaluatedStep: step, evaluations, stopRequested, ...again };
   return after([done, ...said], atBoundary(evaluated, nowMs, `step ${step} is evaluated`));
 }
 

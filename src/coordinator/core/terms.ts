@@ -5,6 +5,7 @@
  * it, the first gets the newest checkpoint's state, and the later steps are repeated.
  */
 import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
+import { evaluatedThrough } from './bestEvaluation.ts';
 import {
   after,
   because,
@@ -120,10 +121,11 @@ function rewound(state: RunState, term: number): RunState {
   const step = state.checkpointStep;
   const evaluations = state.evaluations.filter((evaluated) => evaluated.step <= step);
   const iterations = iterationsAt(state, step);
-  const position = { step, appliedStep: step, snapshotStep: step, evaluatedStep: step };
-  const back = { ...position, evaluations, iterations, rollout: undefined };
   // Without a newer checkpoint, steps of before the resume are repeated, with the batch size of today.
   const plan = step === state.plan.startStep ? { ...state.plan, ...state.plan.fromCheckpoint } : state.plan;
+  const evaluatedStep = evaluatedThrough(plan, step, evaluations);
+  const position = { step, appliedStep: step, snapshotStep: step, evaluatedStep };
+  const back = { ...position, evaluations, iterations, rollout: undefined };
   return { ...state, ...back, plan, committedTerm: term };
 }
 

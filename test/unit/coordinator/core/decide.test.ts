@@ -474,7 +474,8 @@ describe('the decision core: steps', () => {
   });
 
   it('sends the state to the first worker when the run resumes, and from it to the next', () => {
-    const script = new Script({ startStep: 2 }).join('w0').join('w1').prepared('w0', 'w1');
+    const evaluations = [{ step: 2, loss: 4 }];
+    const script = new Script({ startStep: 2, evaluations }).join('w0').join('w1').prepared('w0', 'w1');
     expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1', 'transfer']);
     expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
       first: 'w0',
@@ -508,7 +509,7 @@ describe('the decision core: steps', () => {
     expect(doing()).toEqual(['optimizer 1', 'forward and backward 2']);
   });
 
-  it('stops in order when asked: finishes the step, evaluates, writes a checkpoint', () => {
+  it('stops in order when asked: finishes the step, writes a checkpoint', () => {
     const script = new Script({ maxSteps: 100, ...quiet }).start();
     script.event({ kind: 'stopRequested' }).step(1);
     expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
@@ -520,6 +521,65 @@ describe('the decision core: steps', () => {
     const late = new Script({ maxSteps: 1, ...quiet }).start().event({ kind: 'stopRequested' }).step(1);
     late.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(late.effects).toContainEqual({ kind: 'send', to: 'w0', message: stop });
+  });
+
+  describe('asked to end, it saves before it evaluates', () => {
+    const early: Partial<RunPlan> = { maxSteps: 100, evalPartSamples: 2, checkpointEverySteps: 0 };
+    const stop = { kind: 'stopRequested' } as const;
+    const written = (script: Script, step: number) => script.event({ kind: 'checkpointWritten', step });
+
+    it('an evaluation that is due waits for the resumed run, which makes it first', () => {
+      const script = new Script(early).start().step(1).event(stop).step(2);
+      expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
+      expect(written(script.snapshotTaken(2), 2).kinds()).toEqual(['stop→w0', 'stop→w1', 'finish']);
+      const resumed = new Script({ ...early, startStep: 2, startsFromCheckpoint: true }).start();
+      expect(resumed.kinds()).toEqual(['started', 'evaluate', 'evaluate']);
+      for (const id of resumed.ids) resumed.evaluatedPart(id, 2, 0).evaluatedPart(id, 2, 1);
+      // The checkpoint of an evaluated step has its loss.
+      expect(resumed.kinds()).toEqual(['evaluationDone', 'snapshot→w0']);
+      resumed.snapshotTaken(2);
+      expect(resumed.assigned().map(([, step]) => step)).toEqual([3, 3, 4, 4]);
+    });
+
+    it('one that runs ends with the parts that are under way', () => {
+      const script = new Script(early).start().step(1).step(2);
+      script.evaluatedPart('w0', 2, 0).event(stop).evaluatedPart('w1', 2, 0);
+      expect(script.effects).toEqual([]);
+      script.evaluatedPart('w0', 2, 1);
+      expect(script.kinds()).toEqual(['snapshot→w0']);
+      expect(script.state.evaluations).toEqual([]);
+      expect(written(script.snapshotTaken(2), 2).state.stage).toBe('finished');
+    });
+
+    it('after its last step it is evaluated when the state is saved, and saved again with the loss', () => {
+      const script = new Script({ ...early, maxSteps: 2 }).start().step(1).step(2);
+      script.evaluatedPart('w0', 2, 0).event(stop).evaluatedPart('w1', 2, 0).evaluatedPart('w0', 2, 1);
+      expect(script.kinds()).toEqual(['snapshot→w0']);
+      expect(script.snapshotTaken(2).kinds()).toEqual(['beginCheckpoint']);
+      expect(written(script, 2).kinds()).toEqual(['evaluate', 'evaluate']);
+      for (const id of script.ids) script.evaluatedPart(id, 2, 0).evaluatedPart(id, 2, 1);
+      expect(script.kinds()).toEqual(['evaluationDone', 'snapshot→w0']);
+      expect(written(script.snapshotTaken(2), 2).effects.at(-1)).toEqual({ kind: 'finish', step: 2 });
+      const unfinished = script.effects.some((effect) => effect.kind === 'send' && 'unfinished' in effect.message);
+      expect(unfinished).toBe(false);
+    });
+
+    it('a run that lost its workers after its last step is unfinished until it is evaluated', () => {
+      const script = new Script({ ...early, maxSteps: 2, open: true }).start().step(1);
+      script.event({ ...stop, isToContinue: true }).step(2);
+      written(script.snapshotTaken(2), 2).join('w2');
+      script.exited('w0').exited('w1');
+      expect(script.state.stage).toBe('finished');
+      const message = expect.objectContaining({ type: 'stop', unfinished: true });
+      expect(script.effects).toContainEqual({ kind: 'send', to: 'w2', message });
+    });
+
+    it('a run that gives up is saved without an evaluation', () => {
+      const script = new Script({ ...early, minWorkers: 2, restartsMax: 0 }).start().step(1);
+      script.reduced('w0', 2).reduced('w1', 2).exited('w1').applied('w0', 2).ready('w0');
+      expect(script.kinds()).toContain('snapshot→w0');
+      expect(script.effects.some(({ kind }) => kind === 'evaluate')).toBe(false);
+    });
   });
 
   it.each<[string, readonly boolean[], boolean]>([
