@@ -97,6 +97,7 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
       {
         startWorkers,
         cores,
+        continuesStored: resume === 'auto' && !holdsRun,
         claimed: () => files.claimed(),
         started: (run, view) => {
           ignoreRequests();

@@ -43,6 +43,8 @@ export interface JobSite {
   readonly startWorkers: number;
   /** Cores for the workers of this node. */
   readonly cores: number;
+  /** Whether to continue a run that the config's object store has and this machine has not. */
+  readonly continuesStored: boolean;
   /** Called once this process has claimed the run directory. */
   readonly claimed: () => Promise<void>;
   /** Called when the run listens. */
@@ -67,7 +69,8 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
   checkNumbers(args);
   const keys = await keysOf(args);
   const ring = ringPlaceOf(args.ringPorts, args.listen !== undefined && !(await isLoopback(args.listen)));
-  const run = await prepareRun({ ...args, startWorkers: site?.startWorkers }, process.cwd(), messages);
+  const { startWorkers, continuesStored } = site ?? {};
+  const run = await prepareRun({ ...args, startWorkers, continuesStored }, process.cwd(), messages);
   checkPorts(ring, run.config.train.workers);
   if (args.dryRun) {
     await printPlan(run.config, run.data);

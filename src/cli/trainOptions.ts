@@ -39,7 +39,7 @@ export const trainOptions = {
     requiresArg: true,
     describe: 'Directory for metrics and checkpoints [default: runs/NAME]',
   },
-  resume: { type: 'string', describe: 'Resume the run in this directory, or the newest in runs/' },
+  resume: { type: 'string', describe: 'Resume the run in this directory or s3:// prefix, or the newest in runs/' },
   'single-process': {
     type: 'boolean',
     default: false,

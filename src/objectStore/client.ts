@@ -111,7 +111,7 @@ export class BucketClient {
       const isLate = performance.now() - beganMs > this.#retries.lastAttemptMs;
       if (attempt >= attempts || isLate) {
         throw new PeerError(
-          `${this.pathOf(request.key)}: ${request.action} failed ${countOf(attempt, 'time')} at ${this.#endpoint}, at last because ${failure.reason}`,
+          `${this.pathOf(request.key)}: ${request.action} failed ${countOf(attempt, 'time')} at ${this.endpoint}, at last because ${failure.reason}`,
           { cause: failure.error },
         );
       }
@@ -148,7 +148,7 @@ export class BucketClient {
       bucket: this.bucket,
       action: request.action,
       keys: this.#settings.keys.source,
-      endpoint: this.#endpoint,
+      endpoint: this.endpoint,
     });
   }
 
@@ -185,18 +185,19 @@ export class BucketClient {
     return this.#settings.endpoint === undefined && /^[a-z0-9-]+$/.test(this.bucket);
   }
 
-  get #endpoint(): string {
+  /** Where requests go, for messages. */
+  get endpoint(): string {
     return this.#settings.endpoint ?? `https://s3.${this.#region}.amazonaws.com`;
   }
 
   #targetOf(key: string): string {
-    const prefix = new URL(this.#endpoint).pathname.replace(/\/+$/, '');
+    const prefix = new URL(this.endpoint).pathname.replace(/\/+$/, '');
     const segments = [...(this.#isInHost ? [] : [this.bucket]), ...(key === '' ? [] : key.split('/'))];
     return `${prefix}/${segments.map(encodeSegment).join('/')}`;
   }
 
   #connect(): HttpClient {
-    const origin = new URL(this.#endpoint);
+    const origin = new URL(this.endpoint);
     if (this.#isInHost) origin.hostname = `${this.bucket}.${origin.hostname}`;
     return new HttpClient(origin.origin, { ...usualTimes, ...this.#options.times }, this.#settings.certificates);
   }

@@ -94,6 +94,12 @@ export async function getRange(
   return body;
 }
 
+/** A small object as it is at one moment; undefined if there is none. @throws PeerError if it is larger than `bytesMax` */
+export async function getObject(client: BucketClient, key: string, bytesMax: number): Promise<Buffer | undefined> {
+  const { body, refusal } = await client.send({ action: 'GET', key, bytesMax, expected: missing });
+  return refusal === undefined ? body : undefined;
+}
+
 /** Undefined if there is no such object. */
 export async function headObject(client: BucketClient, key: string): Promise<ObjectFacts | undefined> {
   const { headers, refusal } = await client.send({ action: 'HEAD', key, expected: missing });

@@ -38,6 +38,6 @@ export async function checkUnused(store: CheckpointStore): Promise<void> {
   if (newest === undefined) return;
   throw new UserError(
     `${store.directory} already has checkpoints of a run, the newest of step ${newest.step}. ` +
-      'Resume that run by its run directory, which must still exist, or choose another checkpoint.directory',
+      `Resume that run (--resume ${store.directory}), or choose another checkpoint.directory`,
   );
 }

@@ -48,6 +48,7 @@ import {
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { LengthKeeper, withRunLength } from './runLength.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
+import { StoredRun } from './storedRun.ts';
 
 /** The time that workers have to end after the run, before they are killed. */
 const stopGraceMs = 3_000;
@@ -83,6 +84,11 @@ export interface ExecuteRunOptions {
   readonly ending?: ((end: RunOutcome | Error) => Promise<void>) | undefined;
 }
 
+/** The options, with the place of the run in an object store, if it has one. */
+interface Execution extends ExecuteRunOptions {
+  readonly stored: StoredRun | undefined;
+}
+
 export interface RunOutcome {
   /** `nothingLeft`: it had come to its last step before. */
   readonly end: 'trained' | 'stopped' | 'nothingLeft';
@@ -93,9 +99,11 @@ export interface RunOutcome {
 }
 
 /** @throws UserError, PeerError with what can be done about it; the run directory is given back in any case */
-export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome> {
-  const { run, messages } = options;
+export async function executeRun(given: ExecuteRunOptions): Promise<RunOutcome> {
+  const { run, messages } = given;
   const { folder } = run;
+  const stored = StoredRun.of(run, messages);
+  const options = { ...given, stored };
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
   if (!folder.isNew) await folder.claim(messages.warn);
   const tellEnd = async (end: RunOutcome | Error) => {
@@ -116,6 +124,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     await tellEnd(failure);
     throw failure;
   } finally {
+    await stored?.release();
     await folder.release();
   }
 }
@@ -158,7 +167,7 @@ function atPoint(run: Run, point: ResumePoint | undefined): Run {
 }
 
 /** Listens, claims a new directory and trains. */
-async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefined): Promise<RunOutcome> {
+async function trainFrom(options: Execution, point: ResumePoint | undefined): Promise<RunOutcome> {
   const { data, config, cwd } = options.run;
   const opened = data.prompts && (await openJudge(config, cwd));
   try {
@@ -170,7 +179,7 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
 
 async function trainWith(
   judge: Judge | undefined,
-  options: ExecuteRunOptions,
+  options: Execution,
   point: ResumePoint | undefined,
 ): Promise<RunOutcome> {
   const { run, singleProcess, listen, messages } = options;
@@ -228,7 +237,7 @@ interface Begun {
  * coordinator, which starts later, can give it.
  */
 async function beginWithReference(
-  options: ExecuteRunOptions,
+  options: Execution,
   { keys, point }: { keys: RunKeys | undefined; point: ResumePoint | undefined },
 ): Promise<Begun> {
   const { run, messages } = options;
@@ -237,12 +246,13 @@ async function beginWithReference(
   return { ...begun, run: await withReference(begun.run, messages) };
 }
 
-async function claimFolder({ run, messages, claimed }: ExecuteRunOptions, keys: RunKeys | undefined): Promise<void> {
-  const { folder, config } = run;
+async function claimFolder({ run, stored, messages, claimed }: Execution, keys: RunKeys | undefined): Promise<void> {
+  const { folder, config, restoresRecords: restores = false } = run;
   if (folder.isNew) {
     await folder.claim(messages.warn);
     await claimed?.();
   }
+  await stored?.claim({ restores, config: renderConfig(config) });
   // Its records are of an earlier failure.
   await rm(folder.flightPath, { recursive: true, force: true });
   await folder.writeConfig(renderConfig(config));
@@ -271,7 +281,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
     : `continue from step ${newest.step} with: ${ownCommand('--resume', shortPath(folder.path))}`;
 }
 
-interface Start extends ExecuteRunOptions, Begun {
+interface Start extends Execution, Begun {
   readonly run: Run;
   /** The number of steps if the state of the waiting workers is lost. */
   readonly maxStepsFromCheckpoint: number;
@@ -315,7 +325,7 @@ interface Coordination extends Start, Logs {
 }
 
 async function coordinate(given: Coordination, onCreated: (coordinator: Coordinator) => void): Promise<RunOutcome> {
-  const { run, point, keys, transport, server, singleProcess, observer, tracer, policy } = given;
+  const { run, stored, point, keys, transport, server, singleProcess, observer, tracer, policy } = given;
   const { config, data, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
   const localWorkers = localNames(config.train.workers);
@@ -348,8 +358,8 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     worldSize,
     minWorkers,
     localWorkers,
-    store,
-    metrics,
+    store: stored?.guarded(store) ?? store,
+    metrics: stored?.follow({ metrics, events }) ?? metrics,
     events,
     journal,
     evaluations: metrics.evaluations,
@@ -396,6 +406,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     });
     // First stop writing. Then tell the workers to stop: those in this process end only that way.
     run.folder.lost.catch((error: PeerError) => coordinator.abandon(error));
+    stored?.onLost((error) => coordinator.abandon(error));
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(

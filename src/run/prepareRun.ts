@@ -33,8 +33,9 @@ import { checkStartOfPolicy, type InitialWeights, noteInitialWeights, openInitia
 import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
 import { checkRunConfig } from './runConfig.ts';
-import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
+import { newRunFolder, type RunFolder } from './runFolder.ts';
 import { warmupWarning, withRunLength } from './runLength.ts';
+import { hasStoredRun, openResumed, type RunToResume, runToResume } from './runToResume.ts';
 
 /** The arguments of `launch train`. Numbers are in their ranges. */
 export interface RunArguments {
@@ -48,8 +49,10 @@ export interface RunArguments {
   readonly startWorkers?: number | undefined;
   readonly set?: readonly string[] | undefined;
   readonly runDir?: string | undefined;
-  /** Empty: the newest run. */
+  /** Empty: the newest run. `s3://…`: the run with its checkpoints there, with or without its directory. */
   readonly resume?: string | undefined;
+  /** Continue the run whose checkpoints are where the config says, if that is an object store and has some. Default false. */
+  readonly continuesStored?: boolean | undefined;
   readonly singleProcess: boolean;
   readonly listen?: string | undefined;
   readonly advertise?: string | undefined;
@@ -67,6 +70,8 @@ export interface Run {
   readonly resume: Checkpoint | undefined;
   /** The config that the run had before it was resumed; undefined for a new run. */
   readonly before?: Config | undefined;
+  /** Whether the records of the run in the object store are newer than those of its directory. */
+  readonly restoresRecords?: boolean | undefined;
   /** The initial weights of a run without a checkpoint; undefined for random weights. */
   readonly weights: InitialWeights | undefined;
   readonly data: RunData;
@@ -91,17 +96,13 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     ...(args.initFrom === undefined ? [] : [`model.from=${JSON.stringify(args.initFrom)}`]),
   ];
   const resuming = args.resume !== undefined;
-  if (resuming && (args.config ?? args.runDir ?? args.initFrom) !== undefined) {
-    throw new UserError(
-      '--resume uses the config, directory and weights of the run: omit --config, --run-dir and --init-from',
-    );
-  }
   const isSet = (key: string) => overrides.some((override) => override.startsWith(`${key}=`));
   const [source1, source2] = ['data.text', 'data.shards', 'data.examples'].filter(isSet);
   if (source2 !== undefined) {
     throw new UserError(`${source1} and ${source2} are both set, but a run trains on one of them: omit the other`);
   }
-  const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
+  const known = await runToResume(args, cwd, messages);
+  const { existing } = known;
   if (existing) checkRunConfig(existing, cwd);
   const {
     config: loaded,
@@ -109,18 +110,24 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     chosen,
     suggested,
   } = loadConfig({
-    ...(typeof args.config === 'object' ? { config: args.config } : { file: existing?.configPath ?? args.config }),
+    ...configSource(args, known),
     overrides,
     cwd,
   });
+  if (args.continuesStored && !resuming && (await hasStoredRun(loaded))) {
+    const { directory } = loaded.checkpoint;
+    messages.note(`${directory} has a run, which continues with its own config and weights`);
+    return await prepareRun({ ...args, resume: directory, config: undefined, initFrom: undefined }, cwd, messages);
+  }
   if (isSet('train.maxSteps') && loaded.train.epochs > 0) {
     throw new UserError(
       `train.epochs: ${loaded.train.epochs} determines the number of steps: omit train.maxSteps, or add train.epochs=0`,
     );
   }
-  const before = existing && loadConfig({ file: existing.configPath, cwd }).config;
+  const before = resuming ? loadConfig({ ...configSource(args, known), cwd }).config : undefined;
   if (before) checkChanges(loaded, before, messages);
-  const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
+  const name = typeof args.config === 'object' ? 'run' : source;
+  const folder = existing ?? known.folder ?? (await newRunFolder(args.runDir, name, cwd));
   const { minWorkers, worldSize } = workersOf(loaded, args);
   if (args.singleProcess && (args.listen !== undefined || worldSize > loaded.train.workers)) {
     throw new UserError('a --single-process run accepts no other workers: omit --listen and --min-workers');
@@ -138,7 +145,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     onWarning: messages.warn,
   });
   if (!resuming && loaded.checkpoint.directory !== '') await checkUnused(store);
-  const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
+  const { resume, restoresRecords } = await openResumed(known, store, messages);
   const needsWeights = resume === undefined && loaded.model.from !== '';
   const { config: given, weights } = needsWeights
     ? await openInitialWeights(loaded, { chosen, suggested, cwd, messages })
@@ -164,7 +171,10 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   }
   if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, data, messages);
-  return { config, cwd, folder, store, resume, before, weights, data, validationText, worldSize, minWorkers };
+  return {
+    ...{ config, cwd, folder, store, resume, before, restoresRecords },
+    ...{ weights, data, validationText, worldSize, minWorkers },
+  };
 }
 
 /** @throws UserError if other machines cannot connect there, or the run does not listen for them */
@@ -180,6 +190,15 @@ function checkAdvertise(
       '--advertise sets the address at which other machines reach --listen: add --listen, for example tcp://0.0.0.0:5555',
     );
   }
+}
+
+/** The config as it is given, or that of the run. */
+function configSource(
+  { config }: RunArguments,
+  known: RunToResume,
+): { config: ConfigInput } | { file: string | undefined } {
+  if (known.config !== undefined) return { config: known.config };
+  return typeof config === 'object' ? { config } : { file: known.existing?.configPath ?? config };
 }
 
 /** Takes the tokenizer from the shards, unless the user chose one, which is later compared with theirs. */
@@ -310,17 +329,6 @@ async function checkEngine({ engine: keys, train: { workers } }: Config, { warn 
   } finally {
     await engine.dispose();
   }
-}
-
-/** Undefined if the run has not written one yet. */
-async function newestCheckpoint(store: CheckpointStore, { warn }: RunMessages): Promise<Checkpoint | undefined> {
-  const newest = await store.newestWhole();
-  if (newest === undefined) {
-    warn(`${store.directory} has no checkpoint yet: the run starts from the beginning`);
-    return undefined;
-  }
-  for (const { step, reason } of newest.skipped) warn(`skipped the checkpoint of step ${step}: ${reason}`);
-  return newest.checkpoint;
 }
 
 /** The tokenizer in the checkpoint: training one again takes long, and a changed text would give a different one. */

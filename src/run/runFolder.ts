@@ -97,6 +97,11 @@ export class RunFolder {
     return join(this.path, 'checkpoints');
   }
 
+  /** The newest checkpoint that was written to an object store. */
+  get storedNotePath(): string {
+    return join(this.path, 'stored-checkpoint.json');
+  }
+
   get runKeyPath(): string {
     return join(this.path, 'run.key');
   }

@@ -1,0 +1,157 @@
+/**
+ * An object that names the process which writes below a prefix of a store, and which that process renews. Stores have no conditional PUT that all of them
+ * know, so two processes that claim it in the same second may both succeed. Each looks again before it writes what counts, and the one that
+ * finds the other's name stops.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { PeerError, UserError } from '../base/errors.ts';
+import { fateOf, processOf } from '../base/processes.ts';
+import type { BucketClient } from './client.ts';
+import { deleteObject, getObject, putObject } from './objects.ts';
+
+export interface LeaseTimes {
+  readonly renewEveryMs: number;
+  /** An owner on another machine that has not renewed it for this time counts as dead. */
+  readonly leaseMs: number;
+  /** Two that claim it at the same time see each other within this time. */
+  readonly settleMs: number;
+}
+
+const usualTimes: LeaseTimes = { renewEveryMs: 10_000, leaseMs: 45_000, settleMs: 200 };
+const bytesMax = 4_096;
+
+const ownerSchema = z.object({
+  host: z.string(),
+  boot: z.string(),
+  pidNamespace: z.string(),
+  pid: z.int(),
+  startTime: z.string(),
+  /** Different for each claim. */
+  claim: z.string(),
+  /** Number of renewals. */
+  beat: z.int(),
+});
+type Owner = z.infer<typeof ownerSchema>;
+
+export interface LeaseOptions {
+  /** The error message if a living process has it; `who` is `process 12 on host a`. */
+  readonly refusal: (who: string) => string;
+  /** Called once before a wait for an owner that cannot be asked. */
+  readonly onWait: (message: string) => void;
+  /** Called when another process has taken it: this one must stop writing. */
+  readonly onLost: (who: string) => void;
+  readonly times?: Partial<LeaseTimes> | undefined;
+}
+
+export class ObjectLease {
+  readonly #client: BucketClient;
+  readonly #key: string;
+  readonly #options: LeaseOptions;
+  readonly #times: LeaseTimes;
+  readonly #claim = randomBytes(8).toString('hex');
+  #beat = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #renewing: Promise<void> = Promise.resolve();
+  #isLost = false;
+
+  private constructor(client: BucketClient, key: string, options: LeaseOptions) {
+    this.#client = client;
+    this.#key = key;
+    this.#options = options;
+    this.#times = { ...usualTimes, ...options.times };
+  }
+
+  /** @throws UserError with the refusal; as {@link BucketClient.send} if the store cannot be used */
+  static async claim(client: BucketClient, key: string, options: LeaseOptions): Promise<ObjectLease> {
+    const lease = new ObjectLease(client, key, options);
+    await lease.#awaitFree();
+    await lease.#put();
+    await sleep(lease.#times.settleMs);
+    const found = await lease.#read();
+    if (found !== undefined && found.claim !== lease.#claim) throw new UserError(options.refusal(nameOf(found)));
+    lease.#timer = setInterval(() => lease.#renewSoon(), lease.#times.renewEveryMs).unref();
+    return lease;
+  }
+
+  /** @throws PeerError if another process has taken it, or that is unknown */
+  async check(): Promise<void> {
+    const found = await this.#read();
+    if (found === undefined || found.claim === this.#claim) return;
+    if (!this.#isLost) this.#options.onLost(nameOf(found));
+    this.#isLost = true;
+    clearInterval(this.#timer);
+    throw new PeerError(`${nameOf(found)} has taken ${this.#client.pathOf(this.#key)}`);
+  }
+
+  /** Lets others have it. Never throws: they can wait until it is old. */
+  async release(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#renewing;
+    if (this.#isLost) return;
+    try {
+      if ((await this.#read(this.#client.once()))?.claim === this.#claim) {
+        await deleteObject(this.#client.once(), this.#key);
+      }
+    } catch {
+      // The store cannot be reached.
+    }
+  }
+
+  async #awaitFree(): Promise<void> {
+    const { refusal, onWait } = this.#options;
+    const { leaseMs, renewEveryMs } = this.#times;
+    let watched: { readonly owner: Owner; readonly sinceMs: number } | undefined;
+    for (;;) {
+      const owner = await this.#read();
+      if (owner === undefined) return;
+      const fate = fateOf(owner);
+      if (fate === 'gone') return;
+      const isRenewed = watched?.owner.claim === owner.claim && watched.owner.beat !== owner.beat;
+      if (fate === 'alive' || isRenewed) throw new UserError(refusal(nameOf(owner)));
+      if (watched?.owner.claim !== owner.claim) {
+        watched = { owner, sinceMs: performance.now() };
+        onWait(
+          `${nameOf(owner)} wrote to ${this.#client.pathOf(this.#key)}: waiting up to ${Math.ceil(leaseMs / 1_000)} s to see whether it still does`,
+        );
+      }
+      if (performance.now() - watched.sinceMs > leaseMs) return;
+      await sleep(Math.min(leaseMs, renewEveryMs) / 5);
+    }
+  }
+
+  #renewSoon(): void {
+    this.#renewing = this.#renewing.then(async () => {
+      try {
+        await this.check();
+        await this.#put();
+      } catch {
+        // Lost, which was said, or the store cannot be reached now.
+      }
+    });
+  }
+
+  async #put(): Promise<void> {
+    const owner: Owner = { ...processOf(), claim: this.#claim, beat: this.#beat++ };
+    await putObject(this.#client, this.#key, Buffer.from(`${JSON.stringify(owner)}\n`));
+  }
+
+  /** Undefined if it is free, or says nothing that this version understands. */
+  async #read(client = this.#client): Promise<Owner | undefined> {
+    const content = await getObject(client, this.#key, bytesMax);
+    return content && ownerOf(content.toString());
+  }
+}
+
+function ownerOf(text: string): Owner | undefined {
+  try {
+    return ownerSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+function nameOf({ pid, host }: Owner): string {
+  return `process ${pid} on ${host}`;
+}
