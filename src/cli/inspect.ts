@@ -5,8 +5,9 @@
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
-import { userPath } from '../base/userPath.ts';
+import { storedPath } from '../base/userPath.ts';
 import { isFile } from '../base/wholeFiles.ts';
 import { windowStart } from '../data/sampleOrder.ts';
 import { tokenizerOf } from '../data/shards/shardDataset.ts';
@@ -56,7 +57,7 @@ export const inspectCommand: CommandModule<object, InspectArguments> = {
       .positional('path', {
         type: 'string',
         demandOption: true,
-        describe: 'Folder written by prepare, or a file of rows: JSONL, JSON, CSV, TSV, Parquet',
+        describe: 'Folder or s3:// prefix written by prepare, or a file of rows: JSONL, JSON, CSV, TSV, Parquet',
       })
       .options(inspectOptions)
       .example('$0 inspect data/corpus', 'counts, histograms and three samples')
@@ -84,8 +85,8 @@ interface Sample {
 async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   numberOption('samples', args.samples, { min: 0, max: 10_000, whole: true });
   numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
-  const folder = userPath(process.cwd(), args.path);
-  if (await isFile(folder)) return ofRows(args);
+  const folder = storedPath(process.cwd(), args.path);
+  if (!isObjectPath(folder) && (await isFile(folder))) return ofRows(args);
   const foreign = (['tokenizer', 'task', 'targets', 'template', 'columns', 'format'] as const).find(
     (name) => args[name] !== undefined,
   );
@@ -97,7 +98,7 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   const manifest = await readShardManifest(folder, ownCommand('inspect'));
   const tokenizer = await tokenizerOf(folder, manifest);
   const found = await survey(folder, manifest, statusLine('reading the shards'));
-  const samples = samplesOf(folder, manifest, { tokenizer, count: args.samples, seed: args.seed });
+  const samples = await samplesOf(folder, manifest, { tokenizer, count: args.samples, seed: args.seed });
   process.stdout.write(
     args.json ? `${toJson(manifest, found, samples)}\n` : toText(args.path, { manifest, found, samples, tokenizer }),
   );
@@ -118,17 +119,23 @@ interface SampleOptions {
 }
 
 /** From the training split, or from the validation split if that is the only one. */
-function samplesOf(folder: string, manifest: ShardManifest, { tokenizer, count, seed }: SampleOptions): Sample[] {
-  const files = ShardFiles.open(folder, manifest);
+async function samplesOf(
+  folder: string,
+  manifest: ShardManifest,
+  { tokenizer, count, seed }: SampleOptions,
+): Promise<Sample[]> {
+  const files = await ShardFiles.openOnce(folder, manifest);
   try {
     const { train, val } = manifest.splits;
     const [split, tokens] = train.length > 0 ? ['train', files.split(train)] : ['val', files.split(val)];
     const blockSize = Math.min(sampleTokens, tokens.length - 1);
     if (blockSize < 1) return [];
-    return Array.from({ length: count }, (_, index) => {
+    const samples: Sample[] = [];
+    for (let index = 0; index < count; index++) {
       const at = windowStart({ seed, step: 0, index, tokens: tokens.length, blockSize });
-      return { split, at, text: tokenizer.decode(tokens.subarray(at, at + blockSize)) };
-    });
+      samples.push({ split, at, text: tokenizer.decode(await tokens.read(at, at + blockSize)) });
+    }
+    return samples;
   } finally {
     files.close();
   }

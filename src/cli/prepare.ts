@@ -7,7 +7,7 @@ import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
-import { userPath } from '../base/userPath.ts';
+import { storedPath, userPath } from '../base/userPath.ts';
 import { lineEndingChoices, normalisedNotice } from '../data/lineEndings.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
 import { sourceFormats } from '../data/prepare/fileKinds.ts';
@@ -30,7 +30,13 @@ const prepareOptions = {
     describe:
       'char, byte, gpt2, cl100k, o200k, bpe:N (trained on the sources), or a folder with a tokenizer.json, such as a checkpoint',
   },
-  out: { alias: 'o', type: 'string', requiresArg: true, demandOption: true, describe: 'Output folder' },
+  out: {
+    alias: 'o',
+    type: 'string',
+    requiresArg: true,
+    demandOption: true,
+    describe: 'Output folder, or s3://BUCKET/PREFIX',
+  },
   field: {
     type: 'string',
     requiresArg: true,
@@ -105,7 +111,7 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
 async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
   goOnWithoutPrinting(); // the result is the folder
   const cwd = process.cwd();
-  const out = userPath(cwd, args.out);
+  const out = storedPath(cwd, args.out);
   const split = splitOf(args);
   numberOption('shard-tokens', args.shardTokens, { min: 1024, max: 2 ** 31, whole: true });
   const threads = args.threads ?? availableCores();
@@ -186,7 +192,7 @@ async function sourcesOf(
 ): Promise<Source[]> {
   const found = await findSources(sources, { cwd, format, onNotice: warn });
   // Output inside an input folder is not part of the input.
-  const inOut = userPath(cwd, out) + sep;
+  const inOut = storedPath(cwd, out) + sep;
   return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
 }
 

@@ -10,7 +10,7 @@ import { readBoundedFile, readFailure } from '../base/strictJson.ts';
 import { hashFile, isFile, readFully } from '../base/wholeFiles.ts';
 import { openBucket } from './buckets.ts';
 import { openObject, rangeBytes } from './objectReader.ts';
-import { getRange, hasObjects, headObject } from './objects.ts';
+import { getRange, hasObjects, headObject, putObject } from './objects.ts';
 import { ObjectUpload, partBytesFor } from './upload.ts';
 
 /** Bytes of a file that are read and written at a time. */
@@ -101,6 +101,12 @@ export async function hashStored(path: string, bytes: number, expected?: string)
   } finally {
     await object.close();
   }
+}
+
+/** Writes a small object. */
+export async function writeObject(path: string, content: string): Promise<void> {
+  const { client, key } = openBucket(path);
+  await putObject(client, key, Buffer.from(content));
 }
 
 /** Writes a file to a new object, piece by piece. */

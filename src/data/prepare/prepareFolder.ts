@@ -15,8 +15,9 @@ import { isFile } from '../../base/wholeFiles.ts';
 import { writeWhole } from '../../base/writeWhole.ts';
 import { FAILED_FILE, PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
 
-const LOCK_FILE = 'prepare.lock';
-const FILE_BYTES_MAX = 256 * 2 ** 20;
+export const LOCK_FILE = 'prepare.lock';
+/** A plan or progress lists every source or shard. */
+export const FILE_BYTES_MAX = 256 * 2 ** 20;
 
 const count = z.number().int().nonnegative();
 const shards = z.array(z.strictObject({ name: z.string(), tokens: count, sha256: z.string() })).readonly();

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
+import { isObjectPath } from '../../base/objectPath.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import type { LineEndings } from '../lineEndings.ts';
@@ -18,6 +19,7 @@ import { prepareFields } from './fields.ts';
 import { InputHash } from './inputHash.ts';
 import { pipeline } from './pipeline.ts';
 import { type Plan, PrepareFolder, type Progress } from './prepareFolder.ts';
+import { PreparePrefix } from './preparePrefix.ts';
 import type { Source } from './source.ts';
 import { type Split, SplitWriter } from './splitWriter.ts';
 
@@ -25,7 +27,7 @@ const TOKENIZER_FILE_BYTES_MAX = 64 * 2 ** 20;
 
 export interface PrepareOptions {
   readonly sources: readonly Source[];
-  /** Destination of the shards. */
+  /** Destination of the shards: a folder, or `s3://BUCKET/PREFIX`. */
   readonly out: string;
   /** A tokenizer made from the text needs an additional pass over the text first. */
   readonly tokenizer: Tokenizer | MadeOfText;
@@ -80,7 +82,7 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
       `the ${tokenizer} tokenizer reads its text twice, which standard input does not allow: give a file, or another --tokenizer`,
     );
   }
-  const folder = new PrepareFolder(options.out);
+  const folder = isObjectPath(options.out) ? new PreparePrefix(options.out) : new PrepareFolder(options.out);
   const known = typeof tokenizer === 'string' ? undefined : withFacts(tokenizer);
   await folder.claim((message) => options.listener.waiting?.(message));
   try {

@@ -1,13 +1,13 @@
 /** Files of tokens: on a disk, or in an object store, from which they are read through a cache on the disk. */
 import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { UserError } from '../../base/errors.ts';
+import { InvariantError, UserError } from '../../base/errors.ts';
 import { inFolder } from '../../base/objectPath.ts';
 import { damaged, readFailure } from '../../base/strictJson.ts';
 import { openBucket } from '../../objectStore/buckets.ts';
 import { CachedObject } from '../../objectStore/cachedObject.ts';
+import { cacheFolder } from '../../objectStore/cacheFolder.ts';
+import type { BucketClient } from '../../objectStore/client.ts';
 import { getRange, headObject } from '../../objectStore/objects.ts';
 import { RangeCache } from '../../objectStore/rangeCache.ts';
 import { SHARD_HEADER_BYTES } from './shardFormat.ts';
@@ -85,7 +85,7 @@ let caches = new Map<string, RangeCache>();
 
 /** The cache in the user's folder for such files. */
 function cacheFor(bytes: number, cacheGiB: number): RangeCache {
-  const folder = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'lockstep', 'shards');
+  const folder = cacheFolder('shards');
   const bytesMax = cacheGiB * gibibyte;
   const rangeBytes = bytes <= bytesMax ? usualRangeBytes : smallRangeBytes;
   const identity = `${folder} ${bytesMax} ${rangeBytes}`;
@@ -96,17 +96,18 @@ function cacheFor(bytes: number, cacheGiB: number): RangeCache {
 
 /**
  * The shards of a prefix, with their headers, by name.
+ * @param cacheGiB undefined: every read is a request, and nothing is kept
  * @throws UserError for one that is missing
  */
 export async function openShardObjects(
   folder: string,
   manifest: ShardManifest,
-  cacheGiB: number,
+  cacheGiB: number | undefined,
 ): Promise<Map<string, { file: ShardFile; header: Buffer }>> {
   const { client, key: prefix } = openBucket(folder);
   const { shards, tokenBytes, tokenizer } = manifest;
   const total = shards.reduce((sum, { tokens }) => sum + SHARD_HEADER_BYTES + tokens * tokenBytes, 0);
-  const cache = cacheFor(total, cacheGiB);
+  const cache = cacheGiB === undefined ? undefined : cacheFor(total, cacheGiB);
   const found = new Map<string, { file: ShardFile; header: Buffer }>();
   const openOne = async ({ name, sha256 }: ShardEntry) => {
     const key = prefix === '' ? name : `${prefix}/${name}`;
@@ -116,19 +117,47 @@ export async function openShardObjects(
     const end = Math.min(bytes, SHARD_HEADER_BYTES);
     const header = (await getRange(client, key, { start: 0, end, tag })) ?? Buffer.alloc(0);
     const expected = { sha256, skip: SHARD_HEADER_BYTES, kind: tokenizer.sha256 };
-    const object = new CachedObject(cache, client, { key, bytes, tag, expected });
-    const file: ShardFile = {
-      path: object.path,
-      bytes,
-      readSync: (into, position) => object.readSync(into, position),
-      read: (into, position) => object.read(into, position),
-      prefetch: (from, to) => object.prefetch(from, to),
-      close() {},
-    };
+    const file =
+      cache === undefined
+        ? uncachedFile(client, { key, bytes, tag })
+        : cachedFile(new CachedObject(cache, client, { key, bytes, tag, expected }));
     found.set(name, { file, header });
   };
   for (let from = 0; from < shards.length; from += lookupsMost) {
     await Promise.all(shards.slice(from, from + lookupsMost).map(openOne));
   }
   return found;
+}
+
+function cachedFile(object: CachedObject): ShardFile {
+  return {
+    path: object.path,
+    bytes: object.bytes,
+    readSync: (into, position) => object.readSync(into, position),
+    read: (into, position) => object.read(into, position),
+    prefetch: (from, to) => object.prefetch(from, to),
+    close() {},
+  };
+}
+
+function uncachedFile(
+  client: BucketClient,
+  { key, bytes, tag }: { key: string; bytes: number; tag: string },
+): ShardFile {
+  const path = client.pathOf(key);
+  return {
+    path,
+    bytes,
+    readSync: () => {
+      throw new InvariantError(`${path} is not in a cache, so it cannot be read while this process waits`);
+    },
+    async read(into, position) {
+      const end = position + into.length;
+      if (end > bytes) throw damaged(path, `it ends at byte ${bytes}`);
+      const found = await getRange(client, key, { start: position, end, tag });
+      if (found === undefined) throw damaged(path, 'it was removed while it was read');
+      into.set(found);
+    },
+    close() {},
+  };
 }

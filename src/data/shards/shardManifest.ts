@@ -79,9 +79,9 @@ export async function readShardManifest(folder: string, setting: string): Promis
         `${setting}: nothing was made in ${folder}, since its input was refused: correct the input or the options, and run ${ownCommand('prepare')} again`,
       );
     }
-    if (isObjectPath(folder)) {
+    if (isObjectPath(folder) && !isHalf) {
       throw new UserError(
-        `${setting}: ${folder} has no ${SHARD_MANIFEST_FILE}: copy all files of a prepared folder there, the manifest last, for example with aws s3 cp --recursive`,
+        `${setting}: ${folder} has no ${SHARD_MANIFEST_FILE}: make it with \`${ownCommand('prepare', 'SOURCE', '--tokenizer', 'gpt2', '--out', folder)}\`, or copy all files of a prepared folder to it, the manifest last`,
       );
     }
     throw new UserError(

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { invariant, UserError } from '../../base/errors.ts';
+import { isObjectPath } from '../../base/objectPath.ts';
 import { damaged } from '../../base/strictJson.ts';
 import type { TokenArray, TokenSequence } from '../tokenArray.ts';
 import { openShardFile, openShardObjects, type ShardFile } from './shardFile.ts';
@@ -51,11 +52,18 @@ export class ShardFiles {
     return new ShardFiles(manifest, files);
   }
 
+  /** The same for a folder or a prefix, for reading once, and never while this process waits. @throws as {@link openObjects} */
+  static async openOnce(folder: string, manifest: ShardManifest): Promise<ShardFiles> {
+    return isObjectPath(folder)
+      ? await ShardFiles.openObjects(folder, manifest, undefined)
+      : ShardFiles.open(folder, manifest);
+  }
+
   /**
    * The same for a prefix in an object store. Tokens are read through a cache of `cacheGiB` on the disk.
    * @throws as {@link open}, and PeerError if the store cannot be reached
    */
-  static async openObjects(folder: string, manifest: ShardManifest, cacheGiB: number): Promise<ShardFiles> {
+  static async openObjects(folder: string, manifest: ShardManifest, cacheGiB: number | undefined): Promise<ShardFiles> {
     const objects = await openShardObjects(folder, manifest, cacheGiB);
     const files = new Map<string, ShardFile>();
     for (const entry of manifest.shards) {

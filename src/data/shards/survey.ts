@@ -1,11 +1,12 @@
 /** Reads all prepared data: compares it with its manifest, and counts the tokens and the lengths of the documents. */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { inFolder } from '../../base/objectPath.ts';
 import { damaged } from '../../base/strictJson.ts';
 import type { ShardManifest } from './shardManifest.ts';
 import { ShardFiles } from './shardSequence.ts';
 
-const SLICE_TOKENS = 2 ** 18;
+/** Some megabytes: in an object store each slice is a request. */
+const SLICE_TOKENS = 2 ** 21;
 
 export interface Survey {
   /** Number of occurrences of each token, by id. */
@@ -24,12 +25,12 @@ export async function survey(
   const tokenCounts = new Float64Array(vocabSize);
   const lengthCounts: number[] = [];
   const total = manifest.shards.reduce((sum, { tokens }) => sum + tokens, 0);
-  const files = ShardFiles.open(folder, manifest);
+  const files = await ShardFiles.openOnce(folder, manifest);
   let done = 0;
   let length = 0;
   try {
     for (const { name, tokens, sha256 } of manifest.shards) {
-      const path = join(folder, name);
+      const path = inFolder(folder, name);
       const hash = createHash('sha256');
       const shard = files.split([{ shard: name, from: 0, to: tokens }]);
       for (let from = 0; from < tokens; from += SLICE_TOKENS) {

@@ -129,7 +129,7 @@ test('prepared data in a store is the dataset that it is on a disk, and its toke
   );
   expect(withTokenizer.tokenizerSha256).toBe(disk!.tokenizerSha256);
   await expect(openDataset({ ...data, shards: 's3://bucket/none' }, { cwd: folder })).rejects.toThrow(
-    'data.shards: s3://bucket/none has no manifest.json: copy all files',
+    'data.shards: s3://bucket/none has no manifest.json: make it with',
   );
   store.objects.delete('toks/tokens-00000.bin');
   await expect(openDataset({ ...data, shards: 's3://bucket/toks' }, { cwd: folder })).rejects.toThrow(
