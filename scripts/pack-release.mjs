@@ -48,7 +48,7 @@ try {
 function build(own) {
   rmSync(join(own, 'dist'), { recursive: true, force: true });
   // `npm pack` leaves out what only building needs.
-  const names = ['tsconfig.json', 'tsconfig.build.json', 'tsconfig.examples.json', 'package-lock.json'];
+  const names = ['tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
   for (const name of names) copyFileSync(join(root, name), join(own, name));
   symlinkSync(join(root, 'node_modules'), join(own, 'node_modules'), 'junction');
   const node = (...words) => execFileSync(process.execPath, words, { cwd: own, stdio: 'inherit' });

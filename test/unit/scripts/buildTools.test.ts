@@ -1,4 +1,4 @@
-/** What `npm ci --omit=dev` of a checkout builds with. The nightly test of packages installs it. */
+/** The package that `npm ci --omit=dev` of a checkout builds with. The nightly test of packages installs it. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +9,8 @@ interface Lock {
   packages: Record<string, { version?: string; integrity?: string; dependencies?: Record<string, string> }>;
 }
 const path = '../../../scripts/buildTools.mjs';
-const { requireOf, toolsLock } = (await import(path)) as {
-  requireOf(tool: string, root: string): NodeJS.Require;
+const { requireOfTool, toolsLock } = (await import(path)) as {
+  requireOfTool(root: string): NodeJS.Require;
   toolsLock(lock: Lock): Lock;
 };
 const lock = JSON.parse(readFileSync(join(packageRoot, 'package-lock.json'), 'utf8')) as Lock;
@@ -25,7 +25,7 @@ afterEach(() => {
   rmSync(root, { recursive: true });
 });
 
-it('the build tools have the versions and hashes of the lock file, with the compiler of every platform', () => {
+it('the build tool has the version and hash of the lock file, on every platform', () => {
   const { '': own, ...packages } = toolsLock(lock).packages;
   for (const [name, { version, integrity }] of Object.entries(packages)) {
     expect(integrity).toMatch(/^sha512-/);
@@ -34,10 +34,10 @@ it('the build tools have the versions and hashes of the lock file, with the comp
       integrity: lock.packages[name]?.integrity,
     });
   }
-  const { typescript } = own?.dependencies ?? {};
-  expect(packages['node_modules/typescript']?.version).toBe(typescript);
-  for (const platform of ['linux-x64', 'darwin-arm64', 'win32-x64'])
-    expect(packages[`node_modules/@typescript/typescript-${platform}`]?.version).toBe(typescript);
+  const wanted = own?.dependencies?.['oxc-transform'];
+  expect(packages['node_modules/oxc-transform']?.version).toBe(wanted);
+  for (const platform of ['linux-x64-gnu', 'linux-arm64-musl', 'darwin-arm64', 'win32-x64-msvc'])
+    expect(packages[`node_modules/@oxc-transform/binding-${platform}`]?.version).toBe(wanted);
 });
 
 /** Stands for npm: writes the folder that `npm ci` would, and counts its calls. */
@@ -48,8 +48,8 @@ function stubNpm(exitCode: number): () => number {
     join(root, 'npm.cjs'),
     `const fs = require('node:fs');
     fs.appendFileSync(${JSON.stringify(calls)}, 'x');
-    fs.mkdirSync('node_modules/typescript', { recursive: true });
-    fs.writeFileSync('node_modules/typescript/package.json', '{}');
+    fs.mkdirSync('node_modules/oxc-transform', { recursive: true });
+    fs.writeFileSync('node_modules/oxc-transform/package.json', '{}');
     process.exit(${exitCode});`,
   );
   vi.stubEnv('npm_execpath', join(root, 'npm.cjs'));
@@ -58,24 +58,24 @@ function stubNpm(exitCode: number): () => number {
 
 it('a build tool is installed once for a lock file, and not where npm installed it', () => {
   const calls = stubNpm(0);
-  const found = () => requireOf('typescript', root).resolve('typescript/package.json');
+  const found = () => requireOfTool(root).resolve('oxc-transform/package.json');
   expect(found()).toContain(join('.cache', 'build-tools'));
   found();
   expect(calls()).toBe(1);
-  const newer = { ...lock.packages['node_modules/typescript'], version: '999.0.0' };
-  const packages = { ...lock.packages, 'node_modules/typescript': newer };
+  const newer = { ...lock.packages['node_modules/oxc-transform'], version: '999.0.0' };
+  const packages = { ...lock.packages, 'node_modules/oxc-transform': newer };
   writeFileSync(join(root, 'package-lock.json'), JSON.stringify({ ...lock, packages }));
   found();
   expect(calls()).toBe(2);
-  mkdirSync(join(root, 'node_modules', 'typescript'));
-  writeFileSync(join(root, 'node_modules', 'typescript', 'package.json'), '{}');
+  mkdirSync(join(root, 'node_modules', 'oxc-transform'));
+  writeFileSync(join(root, 'node_modules', 'oxc-transform', 'package.json'), '{}');
   expect(found()).not.toContain('.cache');
 });
 
 it('an install that fails is an error, and is repeated', () => {
   const calls = stubNpm(1);
   for (const attempt of [1, 2]) {
-    expect(() => requireOf('typescript', root)).toThrow('run `npm ci` without --omit=dev');
+    expect(() => requireOfTool(root)).toThrow('run `npm ci` without --omit=dev');
     expect(calls()).toBe(attempt);
   }
 });

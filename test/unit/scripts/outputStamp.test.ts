@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 
@@ -50,26 +50,36 @@ it('says that an output is current when it was made of the same, to the end', as
   expect(isCurrent([output], stamp, made)).toBe(false);
 });
 
-/** prepare.mjs in a folder of its own, with a compiler that is this program. @returns its path */
-function prepareWith(compiler: string): string {
+/** prepare.mjs in a folder of its own, with a transform and a compiler that are these programs. @returns its path */
+function prepareWith(transform: string, compiler = ''): string {
   const scripts = join(root, 'scripts');
   mkdirSync(scripts);
-  for (const name of ['prepare.mjs', 'outputStamp.mjs', 'buildTools.mjs']) {
+  for (const name of ['prepare.mjs', 'transpile.mjs', 'outputStamp.mjs', 'buildTools.mjs'])
     copyFileSync(join(packageRoot, 'scripts', name), join(scripts, name));
-  }
   for (const name of ['write-commit.mjs', 'finish-build.mjs']) writeFileSync(join(scripts, name), '');
-  const typescript = join(root, 'node_modules', 'typescript');
-  mkdirSync(join(typescript, 'bin'), { recursive: true });
-  writeFileSync(join(typescript, 'package.json'), '{}');
-  writeFileSync(join(typescript, 'bin', 'tsc'), compiler);
+  for (const [name, file, program] of [
+    ['oxc-transform', 'index.js', `exports.transform = ${transform};`],
+    ['typescript', 'bin/tsc', compiler],
+  ] as const) {
+    const path = join(root, 'node_modules', name, file);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, program);
+    writeFileSync(join(root, 'node_modules', name, 'package.json'), '{}');
+  }
+  for (const [name, text] of [
+    ['src/cli/main.ts', 'main'],
+    ['src/index.d.ts', 'declared'],
+    ['examples/train.ts', 'train'],
+  ] as const) {
+    mkdirSync(dirname(join(root, name)), { recursive: true });
+    writeFileSync(join(root, name), text);
+  }
   return join(scripts, 'prepare.mjs');
 }
 
 it('builds again when the examples are gone, as after node-gyp, and only then', () => {
-  const build =
-    "for (const path of ['dist/cli', 'build/examples']) fs.mkdirSync(path, { recursive: true });" +
-    "fs.writeFileSync('dist/cli/main.js', ''); console.log('it was built')";
-  const script = prepareWith(`const fs = require('node:fs');${build}`);
+  const transform = "async (_, code) => (console.log('it was built'), { code, map: { sources: [] }, errors: [] })";
+  const script = prepareWith(transform);
   const prepare = () => {
     const { status, stdout } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
     expect(status).toBe(0);
@@ -78,13 +88,28 @@ it('builds again when the examples are gone, as after node-gyp, and only then', 
   expect([prepare(), prepare()]).toEqual([true, false]);
   rmSync(join(root, 'build'), { recursive: true });
   expect([prepare(), prepare()]).toEqual([true, false]);
+  // As after `npm ci --omit=dev`, which brings no compiler of the declarations.
+  rmSync(join(root, 'node_modules', 'typescript'), { recursive: true });
+  expect([prepare(), prepare()]).toEqual([true, false]);
+  expect(readFileSync(join(root, 'dist', 'cli', 'main.js'), 'utf8')).toBe('main//# sourceMappingURL=main.js.map\n');
+  expect(JSON.parse(readFileSync(join(root, 'dist', 'cli', 'main.js.map'), 'utf8'))).toEqual({
+    file: 'main.js',
+    sources: ['../../src/cli/main.ts'],
+  });
+  expect(existsSync(join(root, 'dist', 'index.d.js'))).toBe(false);
 });
 
-it('a compiler that fails leaves no stamp, and its exit code', () => {
-  const script = prepareWith("process.exitCode = process.argv.includes('tsconfig.examples.json') ? 3 : 0");
+it('a compiler or a transform that fails leaves no stamp, and its exit code', () => {
+  const good =
+    "async (name, code) => ({ code, map: {}, errors: name.endsWith('bad.ts') ? [{ message: 'wrong' }] : [] })";
+  const script = prepareWith(good, 'process.exitCode = 3');
   mkdirSync(join(root, 'dist'));
   writeFileSync(join(root, 'dist', 'build.stamp'), 'old');
   expect(spawnSync(process.execPath, [script]).status).toBe(3);
+  writeFileSync(join(root, 'src', 'bad.ts'), '');
+  const { status, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+  expect(status).toBe(1);
+  expect(stderr).toContain(`${join(root, 'src', 'bad.ts')}: wrong`);
   expect(existsSync(join(root, 'dist', 'build.stamp'))).toBe(false);
 });
 

@@ -26,7 +26,7 @@ const { optionalDependencies } = JSON.parse(readFileSync(join(packageRoot, 'pack
 let root: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'lockstep-pack-'));
-  const configs = ['tsconfig.json', 'tsconfig.build.json', 'tsconfig.examples.json'];
+  const configs = ['tsconfig.json', 'tsconfig.build.json'];
   for (const name of ['native', 'scripts', 'binding.gyp', 'package.json', 'package-lock.json', ...configs])
     cpSync(join(packageRoot, name), join(root, name), { recursive: true });
   mkdirSync(join(root, 'node_modules'));
