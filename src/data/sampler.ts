@@ -5,6 +5,7 @@
 import type { WeighedBatch } from '../base/batch.ts';
 import { InvariantError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { WindowBatch } from '../base/windowBatch.ts';
 import { nextTokenWindows, type TokenWindow } from '../task/nextToken.ts';
 import { collate, type Task } from '../task/task.ts';
 import { type CorpusShare, type SampleOptions, sampleStart } from './sampleOrder.ts';
@@ -135,7 +136,20 @@ interface PlacedWindow {
 }
 
 function encodeWindows(windows: readonly PlacedWindow[], blockSize: number, task: WindowTask): WeighedBatch {
+  const complete = task === nextTokenWindows ? completeWindows(windows, blockSize) : undefined;
+  if (complete !== undefined) return complete;
   const samples = windows.map(({ window, at }) => task.encode(task.parse(window, at)));
   const batch = collate(task.fields, samples, blockSize);
   return { ...batch, weight: task.weight(batch) };
+}
+
+/** The batch without arrays, if no window is shorter than others: every target counts. */
+function completeWindows(windows: readonly PlacedWindow[], blockSize: number): WeighedBatch | undefined {
+  const row = blockSize + 1;
+  const [first] = windows;
+  if (first === undefined || windows.some(({ window }) => window.length !== row)) return undefined;
+  const size = windows.length * row;
+  const all = first.window instanceof Uint16Array ? new Uint16Array(size) : new Uint32Array(size);
+  for (const [i, { window }] of windows.entries()) all.set(window, i * row);
+  return new WindowBatch(['tokens', 'targets'], all, blockSize, windows.length * blockSize);
 }

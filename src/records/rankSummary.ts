@@ -2,7 +2,7 @@
  * What a line of metrics.jsonl says of many ranks: above {@link rankLinesMax} ranks it has `rankSummary` in place of `ranks`, so that the line of a step
  * stays below 2 KB. The journal has the share of every rank in the newest steps.
  */
-import { median } from '../base/statistics.ts';
+import { quantileOfSorted } from '../base/statistics.ts';
 import type { StepTimings } from '../comm/messageFields.ts';
 
 /** The samples [sampleFrom, sampleFrom + sampleCount) of the global batch. */
@@ -58,20 +58,23 @@ export function metricsLine(line: { readonly step: number; readonly ranks?: read
 }
 
 function summaryOf(ranks: readonly RankMetrics[]): RankSummary {
-  const over = (statistic: (values: readonly number[]) => number): Measures =>
-    Object.fromEntries(
-      measures.flatMap((measure) => {
-        const values = ranks.flatMap((rank) => rank[measure] ?? []);
-        return values.length === 0 ? [] : [[measure, statistic(values)] as const];
-      }),
-    );
+  const [min, middle, max]: Record<string, number>[] = [{}, {}, {}];
+  for (const measure of measures) {
+    const values: number[] = [];
+    for (const { [measure]: value } of ranks) if (value !== undefined) values.push(value);
+    if (values.length === 0) continue;
+    const sorted = Float64Array.from(values).sort();
+    min![measure] = sorted[0]!;
+    middle![measure] = quantileOfSorted(sorted, 0.5);
+    max![measure] = sorted.at(-1)!;
+  }
   const workMs = ({ dataWaitMs = 0, forwardBackwardMs = -1 }: RankMetrics) => dataWaitMs + forwardBackwardMs;
   const slowest = ranks.reduce((longest, rank) => (workMs(rank) > workMs(longest) ? rank : longest));
   return {
     count: ranks.length,
-    min: over((values) => values.reduce((a, b) => Math.min(a, b))),
-    median: over(median),
-    max: over((values) => values.reduce((a, b) => Math.max(a, b))),
+    min: min!,
+    median: middle!,
+    max: max!,
     ...(slowest.forwardBackwardMs !== undefined && { slowest }),
   };
 }

@@ -56,8 +56,10 @@ export function asTokenBatch({ sampleCount, arrays }: Batch): TokenBatch {
 
 /** The number of unmasked targets in a batch. */
 export function targetsOf(batch: Batch): number {
+  const { data } = asTokenBatch(batch).arrays.targets;
   let count = 0;
-  for (const target of asTokenBatch(batch).arrays.targets.data) if (target >= 0) count++;
+  // An iterator would take ten times as long.
+  for (let i = 0; i < data.length; i++) if (data[i]! >= 0) count++;
   return count;
 }
 

@@ -3,7 +3,8 @@ import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { type Batch, samplesOf } from '../../../src/base/batch.ts';
 import { PeerError } from '../../../src/base/errors.ts';
-import { decodeBatch, encodeBatch } from '../../../src/comm/batchPayload.ts';
+import { WindowBatch } from '../../../src/base/windowBatch.ts';
+import { decodeBatch, EncodedBatch, encodeBatch } from '../../../src/comm/batchPayload.ts';
 import { decodeCoordinatorMessage, decodeWorkerMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 
 const reduced = {
@@ -152,6 +153,10 @@ describe('batches', () => {
         arrays: { tokens: { shape: [T], data: from(0) }, targets: { shape: [T], data: from(1) }, starts },
       };
     };
+    const windowed = (sampleCount: number, T: number) => {
+      const numbers = Uint16Array.from({ length: sampleCount * (T + 1) }, (_, i) => (i * i) % 999);
+      return new WindowBatch(['tokens', 'targets'], numbers, T, sampleCount * T);
+    };
     const extra = (batch: Batch) => 4 * batch.arrays['starts']!.data.length;
 
     it.each([
@@ -166,6 +171,31 @@ describe('batches', () => {
         expect(decodeCoordinatorMessage(encodeMessage(message))).toEqual(message);
         expect(decodeBatch(message, windows)).toEqual(text);
       }
+    });
+
+    it('is encoded once for all ranks, whichever arrays it has', () => {
+      for (const whole of [batch, textOf(6, 5, (i) => i), windowed(6, 5), windowed(6, 4)]) {
+        const encoded = new EncodedBatch(whole);
+        for (let from = 0; from < whole.sampleCount; from++) {
+          for (let count = 1; from + count <= whole.sampleCount; count++) {
+            const share = encoded.share(from, count);
+            expect(decodeBatch({ sampleCount: count, fields: share.fields }, share.payload)).toEqual(
+              samplesOf(whole, from, count),
+            );
+          }
+        }
+      }
+    });
+
+    it('has the same bytes whether its arrays were made or not', () => {
+      const text = windowed(3, 1_024);
+      expect(encodeBatch(text)).toEqual(encodeBatch({ sampleCount: 3, arrays: text.arrays }));
+      const wide = new WindowBatch(['tokens', 'targets'], Uint32Array.of(1, 70_000, 2), 2, 2);
+      const { fields: sent, payload: bytes } = encodeBatch(wide);
+      expect(sent[0]).toMatchObject({ name: 'tokens', window: 'uint32' });
+      expect(decodeBatch({ sampleCount: 1, fields: sent }, bytes).arrays['targets']!.data).toEqual(
+        Int32Array.of(70_000, 2),
+      );
     });
 
     it('travel as they are if a target is masked, or is another token', () => {
