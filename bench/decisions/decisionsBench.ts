@@ -8,13 +8,10 @@ import { fixed, numberColumn, tableHeading, tableRow } from '../../src/bench/tab
 import { protocolVersion } from '../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../src/comm/workerMessages.ts';
 import { decide } from '../../src/coordinator/core/decide.ts';
-import {
-  type Effect,
-  initialState,
-  type RunEvent,
-  type RunPlan,
-  type RunState,
-} from '../../src/coordinator/core/runState.ts';
+import type { Effect } from '../../src/coordinator/core/effects.ts';
+import type { RunEvent } from '../../src/coordinator/core/runEvents.ts';
+import type { RunPlan } from '../../src/coordinator/core/runPlan.ts';
+import { initialState, type RunState } from '../../src/coordinator/core/runState.ts';
 
 export interface DecisionsResult {
   readonly workers: number;

@@ -1,6 +1,7 @@
 /** What `npm run bench -- protocol` times in a run (protocolRun.ts): many steps, or many heartbeats. protocolBench.ts says what they mean. */
 import { InvariantError, PeerError } from '../../src/base/errors.ts';
-import type { Decision, RunEvent } from '../../src/coordinator/core/runState.ts';
+import type { Decision } from '../../src/coordinator/core/effects.ts';
+import type { RunEvent } from '../../src/coordinator/core/runEvents.ts';
 import { type ProtocolRunOptions, withProtocolRun } from './protocolRun.ts';
 
 type TimedRun = Pick<ProtocolRunOptions, 'workers' | 'encrypted' | 'onWarning'>;

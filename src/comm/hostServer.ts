@@ -38,6 +38,7 @@ export class HostServer implements ControlServer {
   /** Whether messages without a payload wait. */
   #hasPlain = false;
   #onMessage: (peer: string, message: Uint8Array, payload?: Uint8Array) => void = () => {};
+  #onReports: (peers: readonly string[], message: Uint8Array) => void = () => {};
   #onPeerGone: (peer: string, reason: string) => void = () => {};
 
   /** @param server the caller closes it */
@@ -78,6 +79,11 @@ export class HostServer implements ControlServer {
     this.#server.onMessage((peer, message, payload) => this.#receive(peer, message, payload));
   }
 
+  /** Messages of several workers of a host (hostReports.ts), each named once. */
+  onReports(listener: (peers: readonly string[], message: Uint8Array) => void): void {
+    this.#onReports = listener;
+  }
+
   onPeerGone(listener: (peer: string, reason: string) => void): void {
     this.#onPeerGone = listener;
     this.#server.onPeerGone((peer, reason) => this.#lost(peer, reason));
@@ -113,23 +119,31 @@ export class HostServer implements ControlServer {
 
   #open(agent: string, host: Host, { peers, message, payload }: EnvelopeMessage): void {
     const [peer = ''] = peers;
-    if (this.#agentOf.get(peer) !== agent) {
-      const isFree = !this.#agentOf.has(peer) && !this.#direct.has(peer) && host.peers.size < hostPeersMax;
+    if (message === undefined) {
       // It may have been closed without a message.
-      if (message === undefined) return;
-      if (!isFree || peers.length !== 1) {
-        this.#dropped++;
-        return;
-      }
-      this.#agentOf.set(peer, agent);
-      host.peers.add(peer);
+      if (peers.length === 1 && this.#agentOf.get(peer) === agent) this.#close(peer, host);
+      return;
     }
-    if (message !== undefined) this.#onMessage(peer, message, payload);
-    else {
-      this.#agentOf.delete(peer);
-      host.peers.delete(peer);
-      this.#onPeerGone(peer, 'its connection is closed');
+    const isOfSeveral = peers.length > 1;
+    const isFit = !isOfSeveral || (payload === undefined && new Set(peers).size === peers.length);
+    const strangers = peers.filter((worker) => this.#agentOf.get(worker) !== agent);
+    const areFree = strangers.every((worker) => !this.#agentOf.has(worker) && !this.#direct.has(worker));
+    if (!isFit || !areFree || host.peers.size + strangers.length > hostPeersMax) {
+      this.#dropped++;
+      return;
     }
+    for (const worker of strangers) {
+      this.#agentOf.set(worker, agent);
+      host.peers.add(worker);
+    }
+    if (isOfSeveral) this.#onReports(peers, message);
+    else this.#onMessage(peer, message, payload);
+  }
+
+  #close(peer: string, host: Host): void {
+    this.#agentOf.delete(peer);
+    host.peers.delete(peer);
+    this.#onPeerGone(peer, 'its connection is closed');
   }
 
   #lost(peer: string, reason: string): void {

@@ -67,6 +67,15 @@ export const sums = z
     `expected at most ${sumsMax} sums, each with a word for a name`,
   );
 
+/** The names of sums, where their numbers are in another place. */
+export const sumNames = z
+  .array(fieldName)
+  .max(sumsMax)
+  .refine(
+    (names) => names.includes('weight') && names.includes('loss') && new Set(names).size === names.length,
+    'expected weight, loss, and each name once',
+  );
+
 export const tensorTable = z
   .array(
     z.object({

@@ -36,7 +36,7 @@ import { type CoordinatorMessage, coordinatorMessage } from './coordinatorMessag
 import { anyJoin, type WorkerMessage, workerMessage } from './workerMessages.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 12;
+export const protocolVersion = 13;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;
@@ -68,7 +68,7 @@ export function decodeWorkerMessage(frame: Uint8Array): WorkerMessage {
 
 /** @throws PeerError if the frame is not a message that the coordinator may send */
 export function decodeCoordinatorMessage(frame: Uint8Array): CoordinatorMessage {
-  return validate(coordinatorMessage, unpack(frame));
+  return decodeFrame(coordinatorMessage, frame);
 }
 
 function isJoin(value: unknown): boolean {
@@ -84,6 +84,11 @@ function unpack(frame: Uint8Array): unknown {
   } catch (error) {
     throw new PeerError(`expected a msgpack control message, received ${frame.byteLength} bytes: ${messageOf(error)}`);
   }
+}
+
+/** @throws PeerError if the frame is not a message of this schema */
+export function decodeFrame<T>(schema: z.ZodType<T>, frame: Uint8Array): T {
+  return validate(schema, unpack(frame));
 }
 
 function validate<T>(schema: z.ZodType<T>, value: unknown): T {

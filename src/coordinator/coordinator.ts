@@ -4,15 +4,16 @@
  * machine without an engine.
  */
 import { open } from 'node:fs/promises';
-import { samplesOf } from '../base/batch.ts';
+import type { Batch } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { fullMessageOf, InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import type { StateTensor } from '../base/stateParts.ts';
 import { readFully } from '../base/wholeFiles.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
-import { encodeBatch } from '../comm/batchPayload.ts';
+import { EncodedBatch, encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
+import { decodeReports } from '../comm/hostReports.ts';
 import { HostServer } from '../comm/hostServer.ts';
 import type { ControlServer } from '../comm/link.ts';
 import { decodeWorkerMessage, encodeMessage, stateChunkBytes } from '../comm/protocol.ts';
@@ -23,7 +24,9 @@ import type { TrainingSamples } from '../data/runData.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf, tokensBefore, trainingOptions } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
-import { type Effect, initialState, type LossEvent, type RunEvent, type RunState } from './core/runState.ts';
+import type { Effect } from './core/effects.ts';
+import type { LossEvent, Report, RunEvent } from './core/runEvents.ts';
+import { initialState, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
 import { RolloutDriver } from './rollouts/rolloutDriver.ts';
 import { RunWriter } from './runWriter.ts';
@@ -57,6 +60,8 @@ export class Coordinator {
   #tickedMs: number | undefined;
   readonly #rollouts: RolloutDriver | undefined;
   readonly #stopTicking: () => void;
+  /** The batch that was assigned last. */
+  #assigned: { readonly batch: Batch; readonly encoded: EncodedBatch } | undefined;
   /** The message sent last, and its bytes. */
   #encoded: { readonly message: CoordinatorMessage; readonly frame: Uint8Array } | undefined;
   #state: RunState;
@@ -111,6 +116,7 @@ export class Coordinator {
     }
     this.#training.expect?.(this.#state.step);
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
+    server.onReports((peers, frame) => this.#receiveReports(peers, frame));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
     this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#tick());
   }
@@ -268,6 +274,18 @@ export class Coordinator {
     } else this.#handle({ kind: 'message', from: peer, message });
   }
 
+  /** What workers of one host report together. */
+  #receiveReports(peers: readonly string[], frame: Uint8Array): void {
+    let reports: Report[];
+    try {
+      reports = decodeReports(frame, peers.length).map((message, i) => ({ from: peers[i]!, message }));
+    } catch (error) {
+      this.#handle({ kind: 'malformed', from: peers[0]!, problem: messageOf(error) });
+      return;
+    }
+    this.#handle({ kind: 'reports', reports });
+  }
+
   /**
    * Only to workers that were welcomed. A lost connection makes the worker ask again. Without the file no worker can join, but those that have
    * joined need it no more.
@@ -312,15 +330,26 @@ export class Coordinator {
       const core = this.#options.decide ?? decide;
       const { state, effects, reason } = core(this.#state, event, this.#clock.monotonic());
       this.#state = state;
-      if (event.kind === 'message' && isTelling(event.message)) {
-        this.#options.recorder?.record('received', { ...event, message: withoutSecrets(event.message), reason });
-      } else if (event.kind !== 'message' && event.kind !== 'tick') {
-        this.#options.recorder?.record('received', { ...event, reason });
-      } else if (reason !== '') this.#options.recorder?.record('decided', { reason });
+      this.#record(event, reason);
       for (const effect of effects) this.#carryOut(effect);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** The first of several reports stands for all. */
+  #record(event: RunEvent, reason: string): void {
+    const { recorder } = this.#options;
+    const message = event.kind === 'message' ? event.message : event.kind === 'reports' && event.reports[0]?.message;
+    if (message && isTelling(message)) {
+      const from = event.kind === 'reports' ? event.reports.map((report) => report.from) : undefined;
+      recorder?.record('received', {
+        ...(from ? { kind: event.kind, from } : event),
+        message: withoutSecrets(message),
+        reason,
+      });
+    } else if (!message && event.kind !== 'tick') recorder?.record('received', { ...event, reason });
+    else if (reason !== '') recorder?.record('decided', { reason });
   }
 
   #fail(error: unknown): void {
@@ -444,7 +473,8 @@ export class Coordinator {
   #assign({ to, term, step, sampleFrom, sampleCount }: Extract<Effect, { kind: 'assign' }>): void {
     // The sampler counts steps from 0.
     const whole = this.#training.batch(step - 1);
-    const { fields, payload } = encodeBatch(samplesOf(whole, sampleFrom, sampleCount));
+    if (this.#assigned?.batch !== whole) this.#assigned = { batch: whole, encoded: new EncodedBatch(whole) };
+    const { fields, payload } = this.#assigned.encoded.share(sampleFrom, sampleCount);
     const trace = this.#options.tracer?.isTraced(step) ?? false;
     const share = { term, step, sampleFrom, sampleCount, fields, globalWeight: whole.weight, trace };
     this.#send(to, { type: 'assign', ...share }, payload);

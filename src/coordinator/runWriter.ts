@@ -7,7 +7,8 @@ import { UserError } from '../base/errors.ts';
 import { isAlive, processWord } from '../base/processes.ts';
 import type { LoggedEvent } from '../records/eventsLog.ts';
 import { type CoordinatorOptions, progressBefore } from './coordinatorOptions.ts';
-import type { Effect, Member } from './core/runState.ts';
+import type { Effect } from './core/effects.ts';
+import type { Member } from './core/runState.ts';
 import { type CountedSamples, evaluationMetrics, StepRecords } from './stepRecords.ts';
 
 type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;

@@ -4,7 +4,7 @@
  */
 import { PeerError } from '../base/errors.ts';
 import { StateFeed, type StateStore, type StoredState, type StreamPosition } from './checkpointer.ts';
-import type { Effect } from './core/runState.ts';
+import type { Effect } from './core/effects.ts';
 
 type Transfer = Extract<Effect, { kind: 'transfer' }>;
 

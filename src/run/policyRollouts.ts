@@ -4,7 +4,8 @@ import { shortPath } from '../base/shortPath.ts';
 import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import type { ReferenceFile } from '../coordinator/coordinatorOptions.ts';
-import type { KnownIteration } from '../coordinator/core/runState.ts';
+import type { KnownIteration } from '../coordinator/core/runPlan.ts';
+
 import { RolloutFolder } from '../coordinator/rollouts/rolloutStore.ts';
 import { type Judge, Rollouts } from '../coordinator/rollouts/rollouts.ts';
 import type { RunMessages } from './messages.ts';

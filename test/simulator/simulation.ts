@@ -9,7 +9,9 @@ import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import type { RingMember, RunListener } from '../../src/coordinator/coordinatorOptions.ts';
 import { lacksEvaluation } from '../../src/coordinator/core/bestEvaluation.ts';
 import { decide as realDecide } from '../../src/coordinator/core/decide.ts';
-import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
+import type { Decision, Effect } from '../../src/coordinator/core/effects.ts';
+import type { RunEvent } from '../../src/coordinator/core/runEvents.ts';
+import type { RunState } from '../../src/coordinator/core/runState.ts';
 import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
 import type { RunData } from '../../src/data/runData.ts';
 import type { JournalRecord } from '../../src/records/journalRecords.ts';
@@ -66,6 +68,8 @@ export interface SimulationResult {
   /** Ranks that received the state from the one before, and faults that came meanwhile. */
   readonly passed: number;
   readonly struck: number;
+  /** Number of reports that came together with those of other workers of a host. */
+  readonly together: number;
   /** Number of times that rollouts were written. */
   readonly rollouts: number;
   /** Why the command ended and was started again with --resume, each time. */
@@ -136,6 +140,7 @@ export class Simulation {
   #passed = 0;
   #strikes = 0;
   #struck = 0;
+  #together = 0;
   #runId = '';
   #commands = 0;
   /** That of the newest command. */
@@ -607,6 +612,7 @@ export class Simulation {
   // What must hold.
 
   #decide(state: RunState, event: RunEvent, nowMs: number): Decision {
+    if (event.kind === 'reports') this.#together += event.reports.length;
     const decision = (this.#options.decide ?? realDecide)(state, event, nowMs);
     if (decision.reason !== '') this.#world.trace(`decided (${decision.state.stage}): ${decision.reason}`);
     for (const effect of decision.effects) this.#checkEffect(effect, state, decision);
@@ -842,6 +848,7 @@ export class Simulation {
       faults: faults.length,
       passed: this.#passed,
       struck: this.#struck,
+      together: this.#together,
       rollouts: this.#rollouts?.written ?? 0,
       failures: this.#failures,
     };

@@ -6,7 +6,9 @@ import { appendFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { WeighedBatch } from '../../src/base/batch.ts';
 import { decide } from '../../src/coordinator/core/decide.ts';
-import type { Decision, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
+import type { Decision } from '../../src/coordinator/core/effects.ts';
+import type { RunEvent } from '../../src/coordinator/core/runEvents.ts';
+import type { RunState } from '../../src/coordinator/core/runState.ts';
 import type { RunData } from '../../src/data/runData.ts';
 import { withRunLength } from '../../src/run/runLength.ts';
 import { nightlyIt } from '../nightly.ts';
@@ -68,12 +70,13 @@ describe('a run whose machines have agents, in virtual time', () => {
   });
 
   it(`keeps what must hold whatever happens: ${agentSeeds} seeds`, { timeout: 3_600_000 }, async () => {
-    const sum = { agentSeeds, faults: 0, terms: 0, rewinds: 0 };
+    const sum = { agentSeeds, faults: 0, terms: 0, rewinds: 0, together: 0 };
     for (let seed = from; seed < from + agentSeeds; seed++) {
       const result = await new Simulation({ seed, throughHosts: true, onExamples: seed % 2 === 0 }).run();
       expect(result.violation, result.report).toBeUndefined();
-      for (const key of ['faults', 'terms', 'rewinds'] as const) sum[key] += result[key];
+      for (const key of ['faults', 'terms', 'rewinds', 'together'] as const) sum[key] += result[key];
     }
+    expect(sum.together).toBeGreaterThan(10 * agentSeeds);
     if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
   });
 });
@@ -152,6 +155,27 @@ describe('what it would catch', () => {
     ],
   ])('a core that %s', async (_, broken, rule, faults) => {
     const violations = await violationsOf({ decide: broken, ...(faults && { faults }) }, rule);
+    expect(violations.at(-1)).toMatch(rule);
+  });
+
+  it.each([
+    [
+      'counts a worker that the report of its host lacks',
+      countsWhoLacks,
+      /applies step \d+ with other gradients than the sum over/,
+    ],
+    [
+      'counts the report of a host once for all its workers',
+      repeatsFirst,
+      /samples of step \d+ were not each computed exactly once/,
+    ],
+    [
+      'mixes up the workers that a report of a host names',
+      turnsAround,
+      /samples of step \d+ were not each computed exactly once/,
+    ],
+  ])('a core that %s', async (_, broken, rule) => {
+    const violations = await violationsOf({ decide: broken, throughHosts: true }, rule);
     expect(violations.at(-1)).toMatch(rule);
   });
 
@@ -244,6 +268,40 @@ function keepsParts(state: RunState, event: RunEvent, nowMs: number): Decision {
   const { step, committedTerm } = decision.state;
   return { ...decision, state: { ...decision.state, rollout: { ...rollout, step, committedTerm, isJudging: false } } };
 }
+
+type Reports = Extract<RunEvent, { kind: 'reports' }>;
+
+/** What comes together of gradients, as `change` makes it. */
+function withReports(change: (state: RunState, reports: Reports['reports']) => Reports['reports']) {
+  return (state: RunState, event: RunEvent, nowMs: number): Decision => {
+    if (event.kind !== 'reports' || event.reports[0]?.message.type !== 'reduced') return decide(state, event, nowMs);
+    return decide(state, { ...event, reports: change(state, event.reports) }, nowMs);
+  };
+}
+
+const repeatsFirst = withReports((_, reports) => reports.map(({ from }) => ({ ...reports[0]!, from })));
+
+const turnsAround = withReports((_, reports) =>
+  reports.map(({ from }, i) => ({ ...reports[reports.length - 1 - i]!, from })),
+);
+
+/** A member whose gradients are not reduced yet, with what is left of the batch. */
+const countsWhoLacks = withReports((state, reports) => {
+  const first = reports[0]!.message;
+  if (first.type !== 'reduced') return reports;
+  const shares = new Map(
+    state.members.map(({ id, reduced }) => [id, reduced?.step === state.step + 1 ? reduced : undefined]),
+  );
+  for (const { from, message } of reports) if (message.type === 'reduced') shares.set(from, message);
+  const lacking = state.members.filter(({ id }) => shares.get(id) === undefined);
+  const [last] = lacking;
+  if (last === undefined || lacking.length > 1) return reports;
+  const countOf = (ranks: Iterable<{ id: string }>) =>
+    [...ranks].reduce((sum, { id }) => sum + (shares.get(id)?.sampleCount ?? 0), 0);
+  const sampleFrom = countOf(state.members.filter(({ rank }) => rank < last.rank));
+  const sampleCount = state.plan.globalBatchSize - countOf(state.members);
+  return [...reports, { from: last.id, message: { ...first, sampleFrom, sampleCount } }];
+});
 
 function commitsEarly(state: RunState, event: RunEvent, nowMs: number): Decision {
   const decision = decide(state, event, nowMs);

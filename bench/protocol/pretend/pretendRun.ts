@@ -14,7 +14,9 @@ import type { Config } from '../../../src/config/configTypes.ts';
 import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import type { StoredState } from '../../../src/coordinator/checkpointer.ts';
-import type { Decision, RunEvent, RunState } from '../../../src/coordinator/core/runState.ts';
+import type { Decision } from '../../../src/coordinator/core/effects.ts';
+import type { RunEvent } from '../../../src/coordinator/core/runEvents.ts';
+import type { RunState } from '../../../src/coordinator/core/runState.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { PretendProcesses, type StepOfProcess } from './pretendProcesses.ts';
 

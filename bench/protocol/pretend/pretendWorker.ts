@@ -152,6 +152,7 @@ export class PretendWorker {
     this.#wanted = 0;
     const { sampleFrom, sampleCount, globalWeight } = assigned;
     const sums = { weight: sampleCount, loss: sampleCount * Math.log(globalWeight + 1) };
+    this.#send({ type: 'phase', step, phase: 'all-reduce' });
     this.#send({ type: 'reduced', term: this.#term, step, sampleFrom, sampleCount, sums, gradNorm: 1 });
     this.#options.onReduced(step, monotonicMs());
   }

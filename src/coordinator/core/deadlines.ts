@@ -3,10 +3,11 @@
  * are in ringFaults.ts.
  */
 import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
+import type { Decision, Effect } from './effects.ts';
 import { isEvaluated } from './evaluating.ts';
 import { lose, startAgain } from './losses.ts';
 import { causeGraceMs, onRingFault, stuckRing, stuckTransfer } from './ringFaults.ts';
-import type { Decision, Effect, Member, RunState } from './runState.ts';
+import type { Member, RunState } from './runState.ts';
 import { onGatheringTick } from './terms.ts';
 
 export function onTick(state: RunState, nowMs: number): Decision {

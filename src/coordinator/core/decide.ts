@@ -7,15 +7,19 @@
  * It follows the decision cores of raft and torchft: the same state and event give the same decision.
  */
 import { InvariantError } from '../../base/errors.ts';
-import type { WorkerMessage, WorkerMessageOf } from '../../comm/workerMessages.ts';
+import { isReport } from '../../comm/hostReports.ts';
+import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { onTick } from './deadlines.ts';
-import { finish, nothing, refuse, seen, withMember, workerOf } from './decisionParts.ts';
+import { fence, finish, nothing, refuse, seen, workerOf } from './decisionParts.ts';
+import type { Decision } from './effects.ts';
 import { onFailed, onLosses } from './losses.ts';
 import { onJoin, onLeave, onPrepared, onUnfit } from './membership.ts';
+import { onReports } from './reports.ts';
 import { onRingBroken } from './ringFaults.ts';
 import { onRolloutsFailed, onRolloutsWritten } from './rollingOut.ts';
-import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
-import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onRolledOut, onSnapshotTaken } from './stepping.ts';
+import type { RunEvent } from './runEvents.ts';
+import type { RunState } from './runState.ts';
+import { atBoundary, onEvaluated, onReady, onRolledOut, onSnapshotTaken } from './stepping.ts';
 import { endGathering, tryToOpen } from './terms.ts';
 
 export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
@@ -34,6 +38,8 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
   switch (event.kind) {
     case 'message':
       return onMessage(state, event.from, event.message, nowMs);
+    case 'reports':
+      return onReports(state, event.reports, nowMs);
     case 'malformed':
       return onMalformed(state, event);
     case 'unfit':
@@ -60,13 +66,11 @@ function respond(state: RunState, event: RunEvent, nowMs: number): Decision {
 }
 
 function onMessage(before: RunState, from: string, message: WorkerMessage, nowMs: number): Decision {
-  const isReport = message.type === 'reduced' || message.type === 'applied';
-  const known = workerOf(before, from);
-  if (isReport && known !== undefined) return onReport(before, { ...known, lastSeenMs: nowMs }, message, nowMs);
-  const state = seen(before, from, message, nowMs);
+  if (isReport(message)) return onReports(before, [{ from, message }], nowMs);
+  const state = seen(before, from, nowMs);
   if (message.type === 'join') return onJoin(state, from, message, nowMs);
   const member = workerOf(state, from);
-  if (member === undefined || isReport) return fence(state, from, message.type);
+  if (member === undefined) return fence(state, from, message.type);
   switch (message.type) {
     case 'prepared':
       return onPrepared(state, member, message, nowMs);
@@ -84,10 +88,6 @@ function onMessage(before: RunState, from: string, message: WorkerMessage, nowMs
       return onLeave(state, member, nowMs);
     case 'failed':
       return onFailed(state, member, message, nowMs);
-    case 'heartbeat':
-      // The answer tells a worker in a long step that the coordinator lives.
-      return { state, effects: [{ kind: 'send', to: from, message: { type: 'heartbeat' } }], reason: '' };
-    case 'phase':
     case 'referenceWanted':
     case 'trace':
     case 'stateChunk':
@@ -96,19 +96,6 @@ function onMessage(before: RunState, from: string, message: WorkerMessage, nowMs
     default:
       throw new InvariantError(`unknown message ${JSON.stringify(message satisfies never)}`);
   }
-}
-
-/** What every member sends in each step. That it was seen changes the list of members together with what it reports. */
-function onReport(
-  state: RunState,
-  member: Member,
-  report: WorkerMessageOf<'reduced' | 'applied'>,
-  nowMs: number,
-): Decision {
-  const { type } = report;
-  const decision =
-    type === 'reduced' ? onReduced(state, member, report, nowMs) : onApplied(state, member, report, nowMs);
-  return decision.state === state ? { ...decision, state: withMember(state, member) } : decision;
 }
 
 /** An abandoned checkpoint may have been written, too. */
@@ -129,13 +116,6 @@ function onCheckpointEnded(
   };
   const reason = `the checkpoint of step ${step} ${isWritten ? 'is written' : 'failed'}`;
   return next.stage === 'gathering' ? tryToOpen(next, nowMs, reason) : atBoundary(next, nowMs, reason);
-}
-
-/** A worker that was declared dead but lives is told to join again; its messages have no effect. */
-function fence(state: RunState, from: string, type: WorkerMessage['type']): Decision {
-  const reason = `${from} is not a member of term ${state.term}`;
-  const fenced: Effect = { kind: 'send', to: from, message: { type: 'fenced', reason } };
-  return { state, effects: type === 'failed' ? [] : [fenced], reason: `ignored ${type}: ${reason}` };
 }
 
 /** Invalid messages are dropped. A member that sends only those counts as silent and is lost. */

@@ -7,9 +7,10 @@ import { addSums, noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { lacksEvaluation } from './bestEvaluation.ts';
+import type { Decision, Effect } from './effects.ts';
 import { engineText } from './engineMix.ts';
-import { findById, placeFrom, withEach, withReplaced } from './roster.ts';
-import type { Decision, Effect, Member, RunState } from './runState.ts';
+import { findById, placeFrom, withEach, withReplaced, withReplacedAll } from './roster.ts';
+import type { Member, RunState } from './runState.ts';
 import { learningRateAt } from './schedule.ts';
 
 /** Time that an excluded worker stays outside the ring, in multiples of `comm.heartbeatTimeoutMs`: doubled each time up to the maximum. */
@@ -75,21 +76,23 @@ export function because(why: string, action: string): { reason: string; action: 
 }
 
 export function stale(state: RunState, member: Member, what: string): Decision {
-  return nothing(
-    state,
-    `ignored ${what} of ${nameOf(member)} (term ${state.term}, step ${state.step}, ${state.stage})`,
-  );
+  return nothing(state, staleReason(state, member, what));
 }
 
-export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
+export function staleReason({ term, step, stage }: RunState, member: Member, what: string): string {
+  return `ignored ${what} of ${nameOf(member)} (term ${term}, step ${step}, ${stage})`;
+}
+
+/** A worker that was declared dead but lives is told to join again; its messages have no effect. */
+export function fence(state: RunState, from: string, type: WorkerMessage['type']): Decision {
+  const reason = `${from} is not a member of term ${state.term}`;
+  const fenced: Effect = { kind: 'send', to: from, message: { type: 'fenced', reason } };
+  return { state, effects: type === 'failed' ? [] : [fenced], reason: `ignored ${type}: ${reason}` };
+}
+
+export function seen(state: RunState, from: string, nowMs: number): RunState {
   const member = workerOf(state, from);
-  if (member === undefined) return state;
-  const now = { ...member, lastSeenMs: nowMs };
-  if (message.type !== 'heartbeat' && message.type !== 'phase') return withMember(state, now);
-  const { phase, step } = message;
-  const frames = message.type === 'heartbeat' ? message.ringFrames : (member.ring?.frames ?? 0);
-  const isSame = frames === member.ring?.frames && phase === member.phase && step === member.step;
-  return withMember(state, { ...now, phase, step, ring: isSame ? member.ring : { frames, sinceMs: nowMs } });
+  return member === undefined ? state : withMember(state, { ...member, lastSeenMs: nowMs });
 }
 
 /** The ring's members, then the workers outside it. */
@@ -107,6 +110,15 @@ export function withMember(state: RunState, member: Member): RunState {
   if (members !== undefined) return { ...state, members };
   const joiners = withReplaced(state.joiners, member);
   return joiners === undefined ? state : { ...state, joiners };
+}
+
+/** With several workers changed, each of them once. */
+export function withMembers(state: RunState, changed: readonly Member[]): RunState {
+  const [first] = changed;
+  if (first === undefined || changed.length === 1) return first === undefined ? state : withMember(state, first);
+  const members = withReplacedAll(state.members, changed);
+  const joiners = state.joiners.length === 0 ? state.joiners : withReplacedAll(state.joiners, changed);
+  return { ...state, members, joiners };
 }
 
 /** The state that remembers which member is awaited; undefined if no member is. */

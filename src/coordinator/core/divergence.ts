@@ -3,7 +3,9 @@
  * saved, and the run ends with advice; or without, if it is a sweep of the learning rate. Pure, a part of decide.ts.
  */
 import type { Sums } from '../../base/sums.ts';
-import type { Decision, RunPlan, RunState } from './runState.ts';
+import type { Decision } from './effects.ts';
+import type { RunPlan } from './runPlan.ts';
+import type { RunState } from './runState.ts';
 import { openTerm } from './terms.ts';
 
 /** The settings that decide which advice applies. */

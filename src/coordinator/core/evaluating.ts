@@ -6,8 +6,9 @@
 import { addSums, noSums } from '../../base/sums.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { idle, isSaved, withMember } from './decisionParts.ts';
+import type { Effect } from './effects.ts';
 import { withEach } from './roster.ts';
-import type { Effect, Member, RunState } from './runState.ts';
+import type { Member, RunState } from './runState.ts';
 
 /**
  * Whether nothing may be evaluated now. A run that was asked to end, or gives up, may have little time: it saves its state first. Then it is

@@ -6,8 +6,10 @@ import { isWorthRestart, nextRestart } from '../../base/restarts.ts';
 import type { WorkerPhase } from '../../comm/messageFields.ts';
 import type { WorkerFailure } from '../../comm/workerMessages.ts';
 import { after, everyone, factsOf, fail, nameOf, nothing, withoutSource, workerOf } from './decisionParts.ts';
-import type { Decision, Effect, LossEvent, Member, RunState } from './runState.ts';
-import { whenApplied } from './stepping.ts';
+import type { Decision, Effect } from './effects.ts';
+import { whenApplied } from './reports.ts';
+import type { LossEvent } from './runEvents.ts';
+import type { Member, RunState } from './runState.ts';
 import { reform, tryToOpen } from './terms.ts';
 
 /** The phases of a worker before it is admitted to the ring. */

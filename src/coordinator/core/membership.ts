@@ -21,9 +21,12 @@ import {
   withoutSource,
   workerOf,
 } from './decisionParts.ts';
+import type { Decision, Effect } from './effects.ts';
 import { engineText, mixRefusal } from './engineMix.ts';
 import { lose } from './losses.ts';
-import type { Decision, Effect, Member, RunEvent, RunLength, RunPlan, RunState } from './runState.ts';
+import type { RunEvent } from './runEvents.ts';
+import type { RunLength, RunPlan } from './runPlan.ts';
+import type { Member, RunState } from './runState.ts';
 import { isSameTable, unlikeDeclared, unlikeOrder } from './stateMatch.ts';
 import { atBoundary } from './stepping.ts';
 import { openTerm, tryToOpen } from './terms.ts';

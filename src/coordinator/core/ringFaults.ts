@@ -4,8 +4,9 @@
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { after, nameOf, nothing, seconds, stale, withAbsence, withMember } from './decisionParts.ts';
+import type { Decision, Effect } from './effects.ts';
 import { lose } from './losses.ts';
-import type { Decision, Effect, Member, RunState } from './runState.ts';
+import type { Member, RunState } from './runState.ts';
 import { reform } from './terms.ts';
 
 /** Time after a ring breaks in which its cause may become known. */

@@ -5,8 +5,11 @@
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { after, fail, idle, nothing, stale, withMember } from './decisionParts.ts';
+import type { Decision, Effect } from './effects.ts';
 import { iterationAfter, phaseOf } from './iterations.ts';
-import type { Decision, Effect, KnownIteration, Member, RolloutPhase, RunEvent, RunState } from './runState.ts';
+import type { RunEvent } from './runEvents.ts';
+import type { KnownIteration } from './runPlan.ts';
+import type { Member, RolloutPhase, RunState } from './runState.ts';
 import { endGathering } from './terms.ts';
 
 /** Continues a run whose members wait between two steps (stepping.ts). */

@@ -61,6 +61,25 @@ class Roster<M extends Identified> implements Members<M> {
     return new Roster(pieces, this.#places);
   }
 
+  /** With several members changed, of which the list has some. */
+  withAll(changed: readonly M[]): Roster<M> {
+    const pieces = this.#pieces.slice();
+    const copied = new Map<number, M[]>();
+    for (const member of changed) {
+      const place = this.#places.get(member.id);
+      if (place === undefined) continue;
+      const index = Math.floor(place / pieceLength);
+      let piece = copied.get(index);
+      if (piece === undefined) {
+        piece = pieces[index]!.slice();
+        copied.set(index, piece);
+        pieces[index] = piece;
+      }
+      piece[place % pieceLength] = member;
+    }
+    return copied.size === 0 ? this : new Roster(pieces, this.#places);
+  }
+
   /** With every member changed, in its place. */
   changed(to: (member: M) => M): Roster<M> {
     return new Roster(
@@ -111,6 +130,11 @@ export function withReplaced<M extends Identified>(members: Members<M>, member: 
   if (findById(members, member.id) === undefined) return undefined;
   const roster = members instanceof Roster ? members : Roster.of(members);
   return roster.with(roster.placeOf(member.id)!, member);
+}
+
+/** The list with these members in place of those with their ids; those that the list has not are left out. */
+export function withReplacedAll<M extends Identified>(members: Members<M>, changed: readonly M[]): Members<M> {
+  return (members instanceof Roster ? members : Roster.of(members)).withAll(changed);
 }
 
 /** The list with every member changed, each of which keeps its id. */

@@ -1,6 +1,6 @@
 /**
- * The sequence of steps: ready, reduced, applied, and the work at the boundary between two steps (evaluation, checkpoint,
- * the end, changes of membership). Pure, a part of decide.ts.
+ * The sequence of steps: ready, and the work at the boundary between two steps (evaluation, checkpoint, the end, changes of membership).
+ * What members report within a step is in reports.ts. Pure, a part of decide.ts.
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { sharesOf } from './batchSplit.ts';
@@ -10,25 +10,22 @@ import {
   allTraining,
   awaiting,
   engineDifference,
-  everyone,
   fail,
   finish,
-  firstDifference,
   hasState,
   idle,
   isAbsent,
   isDue,
-  learningRateOf,
   nameOf,
   nothing,
   required,
   stale,
   sumsOf,
-  training,
   wait,
   withMember,
 } from './decisionParts.ts';
-import { endDiverged, endingDiverged, notFinite, notFiniteEvaluation } from './divergence.ts';
+import { endingDiverged, notFiniteEvaluation } from './divergence.ts';
+import type { Decision, Effect, RankReport } from './effects.ts';
 import {
   evaluatePart,
   isCutShort,
@@ -40,12 +37,8 @@ import {
 } from './evaluating.ts';
 import { needsRollouts, partsDone, samplesThrough } from './iterations.ts';
 import { onRolledOut as onPartRolledOut, rollOut } from './rollingOut.ts';
-import { withEach } from './roster.ts';
-import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
+import type { Member, RunState } from './runState.ts';
 import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
-
-/** Weight of the newest speed measurement. */
-const speedWeight = 0.2;
 
 export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<'ready'>, nowMs: number): Decision {
   // The ring broke while it formed; a worker that received the state by then still has it.
@@ -79,7 +72,7 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
 }
 
 /** Assigns the samples of the next two steps, unless already assigned. */
-function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
+export function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
   const through = Math.min(state.step + 2, state.plan.maxSteps, samplesThrough(state));
   const effects: Effect[] = [];
   for (let step = state.assignedStep + 1; step <= through; step++) {
@@ -92,60 +85,8 @@ function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
   return { state: { ...state, assignedStep: Math.max(through, state.assignedStep) }, effects };
 }
 
-export function onReduced(
-  state: RunState,
-  member: Member,
-  reduced: WorkerMessageOf<'reduced'>,
-  nowMs: number,
-): Decision {
-  const step = state.step + 1;
-  if (state.stage !== 'stepping' || reduced.term !== state.term || reduced.step !== step) {
-    return stale(state, member, `reduced of step ${reduced.step}`);
-  }
-  const { type: _, term: __, ...report } = reduced;
-  const next = withMember(state, { ...member, phase: 'waiting for commit', step, reduced: report });
-  const waiting = awaiting(next, (other) => other.reduced?.step !== step);
-  if (waiting !== undefined) return nothing(waiting);
-
-  const { plan } = next;
-  const shares = next.members.map(({ rank, reduced: share }) => ({ rank, ...required(share) }));
-  const gap = firstGap(shares, plan.globalBatchSize);
-  if (gap !== undefined) return fail(next, `the samples of step ${step} were not each computed exactly once: ${gap}`);
-  const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
-  const hash = isDue(step, plan.hashEverySteps);
-  const sums = sumsOf(shares);
-  // The sum is the same on every rank, but its squared norm differs between instruction sets.
-  const { gradNorm } = required(shares[0]);
-  const problem = notFinite(sums, gradNorm, step);
-  if (problem !== undefined) return endDiverged(next, problem, nowMs);
-  const learningRate = learningRateOf(next, step);
-  const committed = { sums, gradNorm, learningRate, worldSize: next.members.length };
-  const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
-  const commit = { type: 'commit', term: next.term, step, learningRate, gradNorm, hash, hold } as const;
-  const effects: Effect[] = [
-    { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm, ranks, hold },
-    ...next.members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
-  ];
-  const holds = { step, term: next.term };
-  const members = withEach(next.members, (other): Member => {
-    const { sampleFrom, sampleCount } = required(other.reduced);
-    return { ...other, phase: 'optimizer', holds, took: { step, rank: other.rank, sampleFrom, sampleCount } };
-  });
-  const { state: assigned, effects: ahead } = assignAhead({
-    ...next,
-    members,
-    step,
-    committedTerm: next.term,
-    committed,
-    holding: hold,
-    ringFaults: 0,
-    sinceMs: nowMs,
-  });
-  return { state: assigned, effects: [...effects, ...ahead], reason: `every member reduced step ${step}` };
-}
-
 /** Whether there is work between this step and the next. */
-function isBoundaryNeeded(state: RunState, step: number, nowMs: number): boolean {
+export function isBoundaryNeeded(state: RunState, step: number, nowMs: number): boolean {
   const { plan, members, joiners } = state;
   return (
     state.stopRequested ||
@@ -162,55 +103,8 @@ function mayComeIn(state: RunState, { prepared, worker }: Member, nowMs: number)
   return prepared !== undefined && !isAbsent(state, worker, nowMs);
 }
 
-/** The first gap or overlap of the shares of the global batch. */
-function firstGap(shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[], total: number) {
-  let next = 0;
-  for (const { rank, sampleFrom, sampleCount } of shares) {
-    if (sampleFrom !== next) return `rank ${rank} began at ${sampleFrom}, expected ${next}`;
-    next += sampleCount;
-  }
-  return next === total ? undefined : `they are ${next} of ${total}`;
-}
-
-export function onApplied(
-  state: RunState,
-  member: Member,
-  applied: WorkerMessageOf<'applied'>,
-  nowMs: number,
-): Decision {
-  const { step } = state;
-  const isOfCommit = applied.term === state.committedTerm && applied.step === step && member.took?.step === step;
-  if (!isOfCommit || state.appliedStep === step) return stale(state, member, `applied of step ${applied.step}`);
-  const { timings, ringBytesSent, parameterHash } = applied;
-  const rate = required(member.took).sampleCount / Math.max(timings.forwardBackwardMs, 0.01);
-  const speed = member.speed === 0 ? rate : (1 - speedWeight) * member.speed + speedWeight * rate;
-  const doing = state.holding ? idle : training(step + 1);
-  const next = withMember(state, {
-    ...member,
-    ...doing,
-    speed,
-    applied: { step, timings, ringBytesSent, parameterHash },
-  });
-  return whenApplied(next, nowMs);
-}
-
-/** Whether every living member that took part in the committed step has applied it. */
-export function whenApplied(state: RunState, nowMs: number): Decision {
-  const { step } = state;
-  const isMissing = ({ took, applied }: Member) => took?.step === step && applied?.step !== step;
-  const waiting = awaiting(state, isMissing);
-  if (waiting !== undefined) return nothing(waiting);
-  const took = everyone(state).filter((member) => member.took?.step === step);
-  if (state.appliedStep === step || took.length === 0 || took.some(isMissing)) return nothing(state);
-  const diverged = firstDifference(took);
-  if (diverged !== undefined) return fail(state, `replicas differ after step ${step}: ${diverged}`);
-  const ranks = took.map(({ took: share, applied }) => ({ rank: required(share).rank, ...required(applied) }));
-  const done = stepDone(state, ranks);
-  return after([done], atBoundary({ ...state, appliedStep: step }, nowMs, `every member applied step ${step}`));
-}
-
 /** Every existing replica has applied the committed step. */
-function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
+export function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
   const { step, committedTerm: term } = state;
   const { sums } = state.committed;
   const gradNorm = required(state.committed.gradNorm);

@@ -25,9 +25,10 @@ import {
   withoutSource,
   workersOf,
 } from './decisionParts.ts';
+import type { Decision, Effect } from './effects.ts';
 import { iterationsAt, partsDone } from './iterations.ts';
 import type { Members } from './roster.ts';
-import type { Decision, Effect, Member, RunState } from './runState.ts';
+import type { Member, RunState } from './runState.ts';
 
 type Form = CoordinatorMessageOf<'form'>;
 

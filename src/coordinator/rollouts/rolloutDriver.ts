@@ -5,8 +5,11 @@ import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import type { JournalSink } from '../../records/journal.ts';
 import type { Rollout } from '../../task/rollouts.ts';
+import type { Effect } from '../core/effects.ts';
 import { iterationAfter } from '../core/iterations.ts';
-import type { Effect, KnownIteration, RunEvent, RunState } from '../core/runState.ts';
+import type { RunEvent } from '../core/runEvents.ts';
+import type { KnownIteration } from '../core/runPlan.ts';
+import type { RunState } from '../core/runState.ts';
 import type { Rollouts } from './rollouts.ts';
 
 type RolloutEffect = Extract<

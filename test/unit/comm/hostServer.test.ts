@@ -52,10 +52,12 @@ function opened() {
   const fake = new FakeServer();
   const server = new HostServer(fake);
   const heard: [string, number[], number[] | undefined][] = [];
+  const together: [readonly string[], number[]][] = [];
   const gone: [string, string][] = [];
   server.onMessage((peer, message, payload) => void heard.push([peer, [...message], payload && [...payload]]));
+  server.onReports((peers, message) => void together.push([peers, [...message]]));
   server.onPeerGone((peer, reason) => void gone.push([peer, reason]));
-  return { fake, server, heard, gone };
+  return { fake, server, heard, together, gone };
 }
 
 describe('an envelope', () => {
@@ -179,6 +181,46 @@ describe('a server of envelopes', () => {
     fake.lose('direct', 'gone');
     fake.from('other', about('direct', bytes(6)));
     expect(heard.at(-1)).toEqual(['direct', [6], undefined]);
+  });
+
+  it('hears what several workers report together, once, from their own agent alone', () => {
+    const { fake, server, heard, together } = opened();
+    fake.from('agent', about('a', bytes(1)), about('b', bytes(1)));
+    fake.receive('direct', bytes(1));
+    fake.from('agent', about(['b', 'a'], bytes(2)));
+    // New workers of the agent, as they may come alone.
+    fake.from('agent', about(['a', 'c'], bytes(3)));
+    const expected = [
+      [['b', 'a'], [2]],
+      [['a', 'c'], [3]],
+    ];
+    expect(together).toEqual(expected);
+    expect(heard).toHaveLength(3);
+    fake.from('other', about('x', bytes(1)), about(['x', 'a'], bytes(4)));
+    fake.from('agent', about(['a', 'direct'], bytes(4)), about(['a', 'x'], bytes(4)), about(['a', 'a'], bytes(4)));
+    fake.from('agent', about(['a', 'b'], bytes(4), bytes(1)));
+    expect(together).toEqual(expected);
+    expect(server.dropped).toBe(5);
+    // Nothing of a message that was dropped remains.
+    fake.receive('direct', bytes(5));
+    expect(heard.at(-1)).toEqual(['direct', [5], undefined]);
+  });
+
+  it('has no more workers of a host than it may have', () => {
+    const { fake, server, together } = opened();
+    const names = Array.from({ length: 4_096 }, (_, i) => `w${i}`);
+    fake.from('agent', about(names.slice(0, 4_095), bytes(1)));
+    fake.from('agent', about(['v', 'w'], bytes(1)));
+    expect(server.dropped).toBe(1);
+    fake.from('agent', about(['w0', 'w4095'], bytes(1)));
+    expect(together).toHaveLength(2);
+  });
+
+  it('closes no several connections with one message', () => {
+    const { fake, gone } = opened();
+    fake.from('agent', about('a', bytes(1)), about('b', bytes(1)));
+    fake.from('agent', about(['a', 'b'], undefined));
+    expect(gone).toEqual([]);
   });
 
   it('drops a malformed envelope', () => {

@@ -2,14 +2,15 @@ import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { coordinatorMessage } from '../../../src/comm/coordinatorMessages.ts';
+import { hostReports } from '../../../src/comm/hostReports.ts';
 import { protocolVersion } from '../../../src/comm/protocol.ts';
 import { workerMessage } from '../../../src/comm/workerMessages.ts';
 
 /** The messages that a version of the protocol has: the first 16 digits of the SHA-256 of their JSON Schemas. */
-const pinned = { protocolVersion: 12, messages: 'e19807054b66c1a0' };
+const pinned = { protocolVersion: 13, messages: '6af62e4ed1c69d70' };
 
 it('a version of the protocol has one set of messages', () => {
-  const schemas = [workerMessage, coordinatorMessage].map((schema) =>
+  const schemas = [workerMessage, hostReports, coordinatorMessage].map((schema) =>
     z.toJSONSchema(schema, { unrepresentable: 'any' }),
   );
   const messages = createHash('sha256').update(JSON.stringify(schemas)).digest('hex').slice(0, 16);

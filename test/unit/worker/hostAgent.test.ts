@@ -3,6 +3,7 @@ import { setImmediate as eventLoop } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../../src/base/clock.ts';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
+import { decodeReports } from '../../../src/comm/hostReports.ts';
 import { HostServer } from '../../../src/comm/hostServer.ts';
 import type { ControlServer, Transport } from '../../../src/comm/link.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
@@ -18,7 +19,9 @@ import {
 
 const sums = { weight: 1, loss: 1 };
 const ready = encodeMessage({ type: 'ready', term: 1, step: 0 });
-const reduced = encodeMessage({ type: 'reduced', term: 1, step: 1, sampleFrom: 0, sampleCount: 1, sums, gradNorm: 1 });
+const reducedFrom = (sampleFrom: number, step = 1) =>
+  encodeMessage({ type: 'reduced', term: 1, step, sampleFrom, sampleCount: 1, sums, gradNorm: 1 });
+const reduced = reducedFrom(0);
 const beat = encodeMessage({ type: 'heartbeat', step: 1, phase: 'optimizer', ringFrames: 0 });
 const leave = encodeMessage({ type: 'leave' });
 
@@ -72,12 +75,19 @@ async function coordinator(transport: Transport) {
   };
   const hosts = new HostServer(counting);
   const heard: Heard[] = [];
+  const together: (readonly string[])[] = [];
   const gone: string[] = [];
+  // As if each had come alone.
+  hosts.onReports((peers, message) => {
+    for (const [i, report] of decodeReports(message, peers.length).entries())
+      heard.push({ peer: peers[i]!, message: [...encodeMessage(report)], payload: undefined });
+    together.push(peers);
+  });
   hosts.onMessage((peer, message, payload) => {
     heard.push({ peer, message: [...message], payload: payload && [...payload] });
   });
   hosts.onPeerGone((peer) => void gone.push(peer));
-  return { server: hosts, heard, gone, frames: () => frames };
+  return { server: hosts, heard, together, gone, frames: () => frames };
 }
 
 async function settle(): Promise<void> {
@@ -91,7 +101,7 @@ function agentOf(transport: Transport, coordinatorAddress: string, clock: TestCl
 describe('the agent of a host', () => {
   it('puts the reports of all its workers into one message, when the last one comes', async () => {
     const transport = memoryTransport();
-    const { server, heard, frames } = await coordinator(transport);
+    const { server, heard, together, frames } = await coordinator(transport);
     const agent = agentOf(transport, server.address, new TestClock());
     const [one, two, guest] = await Promise.all(['one', 'two', 'guest'].map((peer) => agent.connect(peer)));
     // The guest is not in the ring.
@@ -102,13 +112,57 @@ describe('the agent of a host', () => {
     one!.send(reduced);
     await settle();
     expect(frames()).toBe(before);
-    two!.send(reduced);
+    two!.send(reducedFrom(1));
     await settle();
     expect(frames()).toBe(before + 1);
     expect(heard.slice(-2)).toEqual([
       { peer: 'one', message: [...reduced], payload: undefined },
-      { peer: 'two', message: [...reduced], payload: undefined },
+      { peer: 'two', message: [...reducedFrom(1)], payload: undefined },
     ]);
+    expect(together).toEqual([['one', 'two']]);
+  });
+
+  it('keeps the order of what each worker sends, however its reports are put together', async () => {
+    const transport = memoryTransport();
+    const { server, heard, together } = await coordinator(transport);
+    const agent = agentOf(transport, server.address, new TestClock());
+    const names = ['one', 'two', 'three'];
+    const clients = await Promise.all(names.map((peer) => agent.connect(peer)));
+    for (const client of clients) client.send(ready);
+    await settle();
+    heard.length = 0;
+    const sent = new Map<string, Uint8Array[]>(names.map((name) => [name, []]));
+    const send = (name: string, message: Uint8Array) => {
+      sent.get(name)!.push(message);
+      clients[names.indexOf(name)]!.send(message);
+    };
+    send('one', beat);
+    send('two', reducedFrom(1));
+    // Behind its gradients, not beside the other's sign of life.
+    send('two', beat);
+    send('one', reducedFrom(0));
+    // Of a step before: alone.
+    send('three', reducedFrom(2, 0));
+    send('three', beat);
+    send('one', leave);
+    await settle();
+    for (const name of names) {
+      const received = heard.filter(({ peer }) => peer === name).map(({ message }) => message);
+      expect(received).toEqual(sent.get(name)!.map((message) => [...message]));
+    }
+    expect(together).toEqual([['two', 'one']]);
+  });
+
+  it('passes on alone what is no report that the coordinator would accept', async () => {
+    const transport = memoryTransport();
+    const { server, heard, together } = await coordinator(transport);
+    const agent = agentOf(transport, server.address, new TestClock());
+    const clients = await Promise.all(['one', 'two'].map((peer) => agent.connect(peer)));
+    const odd = encodeMessage({ type: 'heartbeat', step: 1, phase: 'optimizer', ringFrames: -1 });
+    for (const client of clients) client.send(odd);
+    await settle();
+    expect(heard.map(({ message }) => message)).toEqual([[...odd], [...odd]]);
+    expect(together).toEqual([]);
   });
 
   it('does not wait long for a worker that does not report, and not at all with other messages', async () => {

@@ -5,13 +5,10 @@ import { protocolVersion } from '../../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../../src/comm/workerMessages.ts';
 import { decide } from '../../../../src/coordinator/core/decide.ts';
 import { adviceFor } from '../../../../src/coordinator/core/divergence.ts';
-import {
-  type Effect,
-  initialState,
-  type Resumed,
-  type RunEvent,
-  type RunPlan,
-} from '../../../../src/coordinator/core/runState.ts';
+import type { Effect } from '../../../../src/coordinator/core/effects.ts';
+import type { Report, RunEvent } from '../../../../src/coordinator/core/runEvents.ts';
+import type { RunPlan } from '../../../../src/coordinator/core/runPlan.ts';
+import { initialState, type Resumed } from '../../../../src/coordinator/core/runState.ts';
 
 const tensors: StateTensor[] = [
   { name: 'w', shape: [2], parts: ['model', 'm', 'v'] },
@@ -1556,5 +1553,107 @@ describe('the decision core: rollouts', () => {
       script.from(id, { type: 'prepared', engine: '', engineId, tensors, referenceHash: hash(digit) });
     }
     expect(JSON.stringify(script.effects)).toContain('it compares the policy with another model than');
+  });
+});
+
+describe('reports that come together', () => {
+  const apart = ['w0', 'w1', 'w2'];
+  /** Three workers at the first step, of which `early` have reported before. */
+  const started = (changes: Partial<RunPlan> = {}) => {
+    const script = new Script({ worldSize: 3, localWorkers: apart, ...quiet, ...changes });
+    for (const id of apart) script.join(id);
+    script.prepared(...apart);
+    for (const id of apart) script.ready(id);
+    return script;
+  };
+  const reduced = (id: string, step: number, term = 1): Report => {
+    const [sampleFrom, sampleCount] = [
+      [0, 2],
+      [2, 2],
+      [4, 1],
+    ][apart.indexOf(id)] ?? [0, 1];
+    const sums = { weight: sampleCount!, loss: 0.1 * sampleFrom! + 0.3 };
+    const place = { sampleFrom: sampleFrom!, sampleCount: sampleCount! };
+    return { from: id, message: { type: 'reduced', term, step, ...place, sums, gradNorm: 1 / 3 } };
+  };
+  const applied = (id: string, step: number): Report => {
+    return {
+      from: id,
+      message: { type: 'applied', term: 1, step, timings, ringBytesSent: 8, parameterHash: hash('b') },
+    };
+  };
+  const beat = (id: string, step: number): Report => {
+    return { from: id, message: { type: 'heartbeat', step, phase: 'all-reduce', ringFrames: step } };
+  };
+  const phase = (id: string, step: number): Report => {
+    return { from: id, message: { type: 'phase', step, phase: 'all-reduce' } };
+  };
+
+  it.each<[string, readonly (readonly Report[])[]]>([
+    ['a step of all', [apart.map((id) => reduced(id, 1)), apart.map((id) => applied(id, 1))]],
+    [
+      'a step in another order',
+      [['w2', 'w0', 'w1'].map((id) => reduced(id, 1)), ['w1', 'w2', 'w0'].map((id) => applied(id, 1))],
+    ],
+    [
+      'a step of two, then one',
+      [
+        ['w1', 'w2'].map((id) => reduced(id, 1)),
+        [reduced('w0', 1)],
+        ['w0', 'w2'].map((id) => applied(id, 1)),
+        [applied('w1', 1)],
+      ],
+    ],
+    [
+      'signs of life',
+      [apart.map((id) => beat(id, 1)), apart.map((id) => phase(id, 1)), apart.map((id) => beat(id, 2))],
+    ],
+    [
+      'a stranger among them',
+      [['w0', 'x', 'w2'].map((id) => reduced(id, 1)), ['y', 'w1'].map((id) => beat(id, 1)), [reduced('w1', 1)]],
+    ],
+    ['a report of another step', [apart.map((id) => reduced(id, 2)), apart.map((id) => applied(id, 1))]],
+    ['a report of another term', [apart.map((id) => reduced(id, 1, 2)), apart.map((id) => reduced(id, 1, 0))]],
+    [
+      'the same again',
+      [
+        apart.slice(1).map((id) => reduced(id, 1)),
+        apart.slice(1).map((id) => reduced(id, 1)),
+        [reduced('w0', 1)],
+        [applied('w0', 1), applied('w1', 1)],
+        [applied('w0', 1), applied('w1', 1)],
+        [applied('w2', 1)],
+      ],
+    ],
+  ])('decide what they decide one after the other: %s', (_, groups) => {
+    const [one, other] = [started(), started()];
+    for (const reports of groups) {
+      one.nowMs += 7;
+      other.nowMs += 7;
+      const effects: Effect[] = [];
+      for (const { from, message } of reports) effects.push(...one.from(from, message).effects);
+      other.event({ kind: 'reports', reports });
+      expect(JSON.parse(JSON.stringify(other.effects))).toEqual(JSON.parse(JSON.stringify(effects)));
+      const plain = ({ state }: Script) => ({ ...state, members: [...state.members], joiners: [...state.joiners] });
+      // Where the search for a member begins decides nothing.
+      expect({ ...plain(other), awaited: 0 }).toEqual({ ...plain(one), awaited: 0 });
+    }
+  });
+
+  it('commit once, with the sums in the order of the ranks', () => {
+    const script = started().event({ kind: 'reports', reports: ['w2', 'w1', 'w0'].map((id) => reduced(id, 1)) });
+    const committed = script.effects.filter(({ kind }) => kind === 'committed');
+    expect(committed).toMatchObject([
+      { step: 1, sums: { weight: 5, loss: 0 + 0.3 + (0.1 * 2 + 0.3) + (0.1 * 4 + 0.3) } },
+    ]);
+    expect(script.reason).toBe('every member reduced step 1');
+  });
+
+  it('say of each what is wrong with it', () => {
+    const script = started().event({ kind: 'reports', reports: ['w0', 'x', 'w1'].map((id) => reduced(id, 3)) });
+    expect(script.effects).toMatchObject([{ kind: 'send', to: 'x', message: { type: 'fenced' } }]);
+    expect(script.reason).toMatch(
+      /^ignored reduced of step 3 of rank 0 .*; ignored reduced: x is not a member of term 1; ignored reduced of step 3 of rank 1 /,
+    );
   });
 });

@@ -1,5 +1,12 @@
 import { expect, it } from 'vitest';
-import { findById, type Members, placeFrom, withEach, withReplaced } from '../../../../src/coordinator/core/roster.ts';
+import {
+  findById,
+  type Members,
+  placeFrom,
+  withEach,
+  withReplaced,
+  withReplacedAll,
+} from '../../../../src/coordinator/core/roster.ts';
 import type { Member } from '../../../../src/coordinator/core/runState.ts';
 
 const member = (i: number, step = 0) => ({ id: `w${i}`, rank: i, step }) as Member;
@@ -17,6 +24,20 @@ it.each([1, 31, 32, 33, 100])('changes one of %d members, and no earlier list', 
   expect(steps(members)).toEqual(array.map((_, i) => i + 1));
   for (const [i, earlier] of before.entries())
     expect(steps(earlier)).toEqual(array.map((_, at) => (at < i ? at + 1 : 0)));
+});
+
+it.each([3, 32, 100])('changes several of %d members at once, and no earlier list', (count) => {
+  const array = list(count);
+  const places = [0, 2, Math.min(33, count - 1), count - 1];
+  const changed = places.map((place) => member(place, 7));
+  for (const before of [array, withReplaced(array, member(1, 5))!]) {
+    const earlier = steps(before);
+    const members = withReplacedAll(before, [...changed, member(count, 9)]);
+    expect(steps(members)).toEqual(earlier.map((step, at) => (places.includes(at) ? 7 : step)));
+    expect(steps(before)).toEqual(earlier);
+  }
+  const same = withReplaced(array, member(1, 5))!;
+  expect(withReplacedAll(same, [member(count)])).toBe(same);
 });
 
 it('reads as the array that it was made of', () => {

@@ -1,0 +1,172 @@
+/**
+ * What members report in every step: that its gradients are reduced, that it is applied, and signs of life. Reports of the workers of one host may come
+ * together (comm/hostReports.ts); one that comes alone is a group of one, so there is one way through here. Pure, a part of decide.ts.
+ */
+import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
+import {
+  after,
+  awaiting,
+  everyone,
+  fail,
+  fence,
+  firstDifference,
+  idle,
+  isDue,
+  learningRateOf,
+  nothing,
+  required,
+  staleReason,
+  sumsOf,
+  training,
+  withMembers,
+  workerOf,
+} from './decisionParts.ts';
+import { endDiverged, notFinite } from './divergence.ts';
+import type { Decision, Effect } from './effects.ts';
+import { withEach } from './roster.ts';
+import type { Report } from './runEvents.ts';
+import type { Member, RunState } from './runState.ts';
+import { assignAhead, atBoundary, isBoundaryNeeded, stepDone } from './stepping.ts';
+
+/** Weight of the newest speed measurement. */
+const speedWeight = 0.2;
+
+/** The answer tells a worker in a long step that the coordinator lives. */
+const heartbeat = { type: 'heartbeat' } as const;
+
+/** Decides what follows when each of these workers has reported: the same as if the reports had come one after the other, and no loss between them. */
+export function onReports(state: RunState, reports: readonly Report[], nowMs: number): Decision {
+  const members: Member[] = [];
+  const effects: Effect[] = [];
+  const reasons: string[] = [];
+  let news: 'reduced' | 'applied' | undefined;
+  for (const { from, message } of reports) {
+    const member = workerOf(state, from);
+    if (member === undefined) {
+      const fenced = fence(state, from, message.type);
+      effects.push(...fenced.effects);
+      reasons.push(fenced.reason);
+      continue;
+    }
+    const { type } = message;
+    if (type === 'heartbeat') effects.push({ kind: 'send', to: from, message: heartbeat });
+    if (type === 'heartbeat' || type === 'phase') {
+      members.push(withSign(member, message, nowMs));
+      continue;
+    }
+    const reported =
+      type === 'reduced' ? withReduced(state, member, message, nowMs) : withApplied(state, member, message, nowMs);
+    if (reported !== undefined) news = type;
+    else reasons.push(staleReason(state, member, `${type} of step ${message.step}`));
+    members.push(reported ?? { ...member, lastSeenMs: nowMs });
+  }
+  const next = withMembers(state, members);
+  const sequel =
+    news === 'reduced' ? whenReduced(next, nowMs) : news === 'applied' ? whenApplied(next, nowMs) : nothing(next);
+  if (effects.length === 0 && reasons.length === 0) return sequel;
+  reasons.push(...(sequel.reason === '' ? [] : [sequel.reason]));
+  return { ...after(effects, sequel), reason: reasons.join('; ') };
+}
+
+/** The worker with the phase it is in, and whether its ring moves. */
+function withSign(member: Member, message: WorkerMessageOf<'heartbeat' | 'phase'>, nowMs: number): Member {
+  const { phase, step } = message;
+  const frames = message.type === 'heartbeat' ? message.ringFrames : (member.ring?.frames ?? 0);
+  const isSame = frames === member.ring?.frames && phase === member.phase && step === member.step;
+  return { ...member, lastSeenMs: nowMs, phase, step, ring: isSame ? member.ring : { frames, sinceMs: nowMs } };
+}
+
+/** Undefined if the report is not of the step that the run is at. */
+function withReduced(
+  state: RunState,
+  member: Member,
+  { term, step, sampleFrom, sampleCount, sums, gradNorm }: WorkerMessageOf<'reduced'>,
+  nowMs: number,
+): Member | undefined {
+  if (state.stage !== 'stepping' || term !== state.term || step !== state.step + 1) return undefined;
+  const reduced = { step, sampleFrom, sampleCount, sums, gradNorm };
+  return { ...member, lastSeenMs: nowMs, phase: 'waiting for commit', step, reduced };
+}
+
+/** The commit, if every member has reduced the next step. */
+function whenReduced(state: RunState, nowMs: number): Decision {
+  const step = state.step + 1;
+  const waiting = awaiting(state, ({ reduced }) => reduced?.step !== step);
+  if (waiting !== undefined) return nothing(waiting);
+  const { plan, members, term } = state;
+  const shares = members.map(({ rank, reduced }) => ({ rank, ...required(reduced) }));
+  const gap = firstGap(shares, plan.globalBatchSize);
+  if (gap !== undefined) return fail(state, `the samples of step ${step} were not each computed exactly once: ${gap}`);
+  const hold = step === plan.maxSteps || isBoundaryNeeded(state, step, nowMs);
+  const hash = isDue(step, plan.hashEverySteps);
+  const sums = sumsOf(shares);
+  // The sum is the same on every rank, but its squared norm differs between instruction sets.
+  const { gradNorm } = required(shares[0]);
+  const problem = notFinite(sums, gradNorm, step);
+  if (problem !== undefined) return endDiverged(state, problem, nowMs);
+  const learningRate = learningRateOf(state, step);
+  const committed = { sums, gradNorm, learningRate, worldSize: members.length };
+  const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
+  const commit = { type: 'commit', term, step, learningRate, gradNorm, hash, hold } as const;
+  const effects: Effect[] = [
+    { kind: 'committed', term, step, learningRate, sums, gradNorm, ranks, hold },
+    ...members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
+  ];
+  const holds = { step, term };
+  const { state: assigned, effects: ahead } = assignAhead({
+    ...state,
+    members: withEach(members, (member): Member => {
+      const { sampleFrom, sampleCount } = required(member.reduced);
+      return { ...member, phase: 'optimizer', holds, took: { step, rank: member.rank, sampleFrom, sampleCount } };
+    }),
+    step,
+    committedTerm: term,
+    committed,
+    holding: hold,
+    ringFaults: 0,
+    sinceMs: nowMs,
+  });
+  return { state: assigned, effects: [...effects, ...ahead], reason: `every member reduced step ${step}` };
+}
+
+/** The first gap or overlap of the shares of the global batch. */
+function firstGap(shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[], total: number) {
+  let next = 0;
+  for (const { rank, sampleFrom, sampleCount } of shares) {
+    if (sampleFrom !== next) return `rank ${rank} began at ${sampleFrom}, expected ${next}`;
+    next += sampleCount;
+  }
+  return next === total ? undefined : `they are ${next} of ${total}`;
+}
+
+/** Undefined if the report is not of the committed step, or if every member has applied that already. */
+function withApplied(
+  state: RunState,
+  member: Member,
+  { term, step, timings, ringBytesSent, parameterHash }: WorkerMessageOf<'applied'>,
+  nowMs: number,
+): Member | undefined {
+  const { took } = member;
+  if (term !== state.committedTerm || step !== state.step || took?.step !== step) return undefined;
+  if (state.appliedStep === step) return undefined;
+  const rate = took.sampleCount / Math.max(timings.forwardBackwardMs, 0.01);
+  const speed = member.speed === 0 ? rate : (1 - speedWeight) * member.speed + speedWeight * rate;
+  const doing = state.holding ? idle : training(step + 1);
+  const applied = { step, timings, ringBytesSent, parameterHash };
+  return { ...member, lastSeenMs: nowMs, ...doing, speed, applied };
+}
+
+/** Whether every living member that took part in the committed step has applied it. */
+export function whenApplied(state: RunState, nowMs: number): Decision {
+  const { step } = state;
+  const isMissing = ({ took, applied }: Member) => took?.step === step && applied?.step !== step;
+  const waiting = awaiting(state, isMissing);
+  if (waiting !== undefined) return nothing(waiting);
+  const took = everyone(state).filter((member) => member.took?.step === step);
+  if (state.appliedStep === step || took.length === 0 || took.some(isMissing)) return nothing(state);
+  const diverged = firstDifference(took);
+  if (diverged !== undefined) return fail(state, `replicas differ after step ${step}: ${diverged}`);
+  const ranks = took.map(({ took: share, applied }) => ({ rank: required(share).rank, ...required(applied) }));
+  const done = stepDone(state, ranks);
+  return after([done], atBoundary({ ...state, appliedStep: step }, nowMs, `every member applied step ${step}`));
+}
