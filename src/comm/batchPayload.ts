@@ -26,7 +26,7 @@ export interface BatchMessage {
 /** Arrays of a batch that lie one after another in payloads. */
 interface Part {
   readonly fields: readonly Field[];
-  /** Of all samples, without a gap. */
+  /** The numbers of all samples, without a gap. */
   readonly bytes: Uint8Array;
   readonly sampleBytes: number;
 }

@@ -91,7 +91,7 @@ function rowOf(report: ReportMessage): number[] {
 /**
  * The report of each worker.
  * @param workers their number
- * @throws PeerError if the frame is not a message of so many workers, or if one of their reports is out of bounds
+ * @throws PeerError if the frame is not a message of this number of workers, or if one of their reports is out of bounds
  */
 export function decodeReports(frame: Uint8Array, workers: number): ReportMessage[] {
   const common = decodeFrame(hostReports, frame);

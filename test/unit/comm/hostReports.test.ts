@@ -86,11 +86,11 @@ describe('a message of two workers', () => {
     ['with rows where there is nothing to say', { type: 'phase', step: 1, phase: 'optimizer', rows: rows(1) }],
     ['with an unknown phase', { ...ofBeats, phase: 'sleep', rows: rows(1, 2) }],
     ['with a term below 0', { ...ofApplied, term: -1, rows: rows(...Array(12).fill(1)) }],
-    ['with a hash that is none', { ...ofApplied, parameterHash: 'x', rows: rows(...Array(12).fill(1)) }],
+    ['with a hash of another length', { ...ofApplied, parameterHash: 'x', rows: rows(...Array(12).fill(1)) }],
     ['without a weight', { ...ofReduced, sums: ['loss'], rows: rows(...Array(8).fill(1)) }],
     ['with a sum twice', { ...ofReduced, sums: ['weight', 'loss', 'loss'], rows: rows(...Array(12).fill(1)) }],
     [
-      'with a sum whose name is no word',
+      'with a sum whose name is not a word',
       { ...ofReduced, sums: ['weight', 'loss', '__proto__'], rows: rows(...Array(12).fill(1)) },
     ],
     [
@@ -112,7 +112,7 @@ describe('a message of two workers', () => {
     expect(() => decodeReports(packr.pack(message), 2)).toThrow(PeerError);
   });
 
-  it('that is no message is refused', () => {
+  it('that does not end, or is too large, is refused', () => {
     const frame = encodeReports([beat(1), beat(2)]);
     for (const bytes of [frame.subarray(0, -1), new Uint8Array(0), new Uint8Array(5 << 20)]) {
       expect(() => decodeReports(bytes, 2)).toThrow(PeerError);

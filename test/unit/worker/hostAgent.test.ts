@@ -141,7 +141,7 @@ describe('the agent of a host', () => {
     // Behind its gradients, not beside the other's sign of life.
     send('two', beat);
     send('one', reducedFrom(0));
-    // Of a step before: alone.
+    // It is about another step: alone.
     send('three', reducedFrom(2, 0));
     send('three', beat);
     send('one', leave);
@@ -153,7 +153,7 @@ describe('the agent of a host', () => {
     expect(together).toEqual([['two', 'one']]);
   });
 
-  it('passes on alone what is no report that the coordinator would accept', async () => {
+  it('passes on alone what the coordinator would not accept as a report', async () => {
     const transport = memoryTransport();
     const { server, heard, together } = await coordinator(transport);
     const agent = agentOf(transport, server.address, new TestClock());
