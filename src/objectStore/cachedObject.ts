@@ -8,7 +8,8 @@ import { errorCode, invariant, messageOf, PeerError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
 import { isFile } from '../base/wholeFiles.ts';
 import type { BucketClient } from './client.ts';
-import { getRange, type ObjectFacts } from './objects.ts';
+import type { ObjectFacts } from './objects.ts';
+import { getVerified, type ObjectIdentity, type PieceHashes, piecesOf } from './pieceHashes.ts';
 import { hashRanges, type RangeCache, writeRange } from './rangeCache.ts';
 
 /** What the content must be. */
@@ -45,6 +46,7 @@ export class CachedObject {
   readonly #id: string;
   #problem: Error | undefined;
   #checked: Promise<void> | undefined;
+  #hashes: Promise<PieceHashes | undefined> | undefined;
   #fetches = 1;
   /** The cache had all ranges before it. */
   #firstMissing = 0;
@@ -124,9 +126,8 @@ export class CachedObject {
     const path = this.#cache.pathOf(this.#id, index);
     if (this.#cache.has(path)) return;
     const fetch = async () => {
-      const bytes = await getRange(this.#client, this.#key, { ...this.#limits(index), tag: this.#tag });
-      if (bytes === undefined) throw damaged(this.path, 'it was removed while it was read');
-      return bytes;
+      const pieces = await this.#piecesOnce();
+      return await getVerified(this.#client, this.#identity, { ...this.#limits(index), pieces });
     };
     const filled = this.#cache.fill(path, fetch, isUrgent);
     await (isUrgent ? filled : filled.catch(() => undefined));
@@ -136,7 +137,8 @@ export class CachedObject {
   #fetchSync({ path, index }: Piece): void {
     const { start, end } = this.#limits(index);
     try {
-      const request = JSON.stringify({ from: this.path, start, end, tag: this.#tag, to: path });
+      const { key: _, ...identity } = this.#identity;
+      const request = JSON.stringify({ from: this.path, start, end, to: path, ...identity });
       execFileSync(process.execPath, [helper, request], { stdio: ['ignore', 'ignore', 'pipe'], timeout: helperMs });
     } catch (error) {
       const { stderr } = error as { stderr?: Buffer };
@@ -145,6 +147,26 @@ export class CachedObject {
     }
     this.#cache.added(path, end - start);
     this.#checkWhenComplete();
+  }
+
+  get #identity(): ObjectIdentity {
+    return { key: this.#key, bytes: this.bytes, tag: this.#tag, id: this.#expected.sha256 };
+  }
+
+  /** Its hashes are fetched before its first range. */
+  #piecesOnce(): Promise<PieceHashes | undefined> {
+    this.#hashes ??= piecesOf(this.#client, this.#identity).then(
+      (found) => {
+        // Each range is verified, so the object need not be.
+        if (found !== undefined) this.#checked = Promise.resolve();
+        return found;
+      },
+      (error: unknown) => {
+        this.#hashes = undefined;
+        throw error;
+      },
+    );
+    return this.#hashes;
   }
 
   #use(path: string): void {

@@ -108,7 +108,9 @@ export class PrepareFolder {
   /** Removes the progress first, because it belongs to another plan, which may have more shards than the new one. */
   async #begin(plan: Plan): Promise<void> {
     await this.writing(async () => {
-      const shards = (await readdir(this.path)).filter((name) => /^(tokens|train|val)-\d{5,}\.bin$/.test(name));
+      const shards = (await readdir(this.path)).filter((name) =>
+        /^(tokens|train|val)-\d{5,}\.bin(\.pieces)?$/.test(name),
+      );
       for (const name of [PROGRESS_FILE, FAILED_FILE, ...shards]) await rm(join(this.path, name), { force: true });
       await writeWhole(join(this.path, PLAN_FILE), `${JSON.stringify(plan, undefined, 2)}\n`);
     });

@@ -11,6 +11,7 @@ import { inFolder } from '../../base/objectPath.ts';
 import { parseJsonObject } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 import { cacheFolder } from '../../objectStore/cacheFolder.ts';
+import { PIECES_SUFFIX } from '../../objectStore/pieceHashes.ts';
 import { isStored, isStoredFolder, readStored, uploadStored, writeObject } from '../../objectStore/storedFiles.ts';
 import { FAILED_FILE, PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
 import { FILE_BYTES_MAX, LOCK_FILE, type Plan, PrepareFolder, type Progress } from './prepareFolder.ts';
@@ -59,7 +60,9 @@ export class PreparePrefix extends PrepareFolder {
   override async keepProgress(progress: Progress): Promise<void> {
     await super.keepProgress(progress);
     for (const { shards } of Object.values(progress.writers)) {
-      for (const { name } of shards) await this.#move(name);
+      for (const { name } of shards) {
+        for (const each of [name, `${name}${PIECES_SUFFIX}`]) await this.#move(each);
+      }
     }
   }
 

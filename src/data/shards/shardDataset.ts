@@ -31,7 +31,12 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   const names = typeof data.shards === 'string' ? [data.shards] : data.shards;
   const folders: PreparedFolder[] = [];
   for (const name of names)
-    folders.push(await openPreparedFolder(name, { cwd: options.cwd, setting, cacheGiB: cacheGiBOf(data) }));
+    folders.push(
+      await openPreparedFolder(name, {
+        ...{ cwd: options.cwd, setting, cacheGiB: cacheGiBOf(data) },
+        note: options.onNotice,
+      }),
+    );
   const [first] = folders as [PreparedFolder];
   const tokenizer = await tokenizerOf(storedPath(options.cwd, first.name), first.manifest);
   await checkTokenizers({ folders, tokenizer, data, options, setting });

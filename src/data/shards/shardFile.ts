@@ -9,6 +9,7 @@ import { CachedObject } from '../../objectStore/cachedObject.ts';
 import { cacheFolder } from '../../objectStore/cacheFolder.ts';
 import type { BucketClient } from '../../objectStore/client.ts';
 import { getRange, headObject } from '../../objectStore/objects.ts';
+import { PIECES_SUFFIX } from '../../objectStore/pieceHashes.ts';
 import { RangeCache } from '../../objectStore/rangeCache.ts';
 import { SHARD_HEADER_BYTES } from './shardFormat.ts';
 import type { ShardEntry, ShardManifest } from './shardManifest.ts';
@@ -97,17 +98,25 @@ function cacheFor(bytes: number, cacheGiB: number): RangeCache {
 /**
  * The shards of a prefix, with their headers, by name.
  * @param cacheGiB undefined: every read is a request, and nothing is kept
+ * @param note told once if samples cannot be verified
  * @throws UserError for one that is missing
  */
 export async function openShardObjects(
   folder: string,
   manifest: ShardManifest,
   cacheGiB: number | undefined,
+  note: (line: string) => void = () => {},
 ): Promise<Map<string, { file: ShardFile; header: Buffer }>> {
   const { client, key: prefix } = openBucket(folder);
   const { shards, tokenBytes, tokenizer } = manifest;
   const total = shards.reduce((sum, { tokens }) => sum + SHARD_HEADER_BYTES + tokens * tokenBytes, 0);
   const cache = cacheGiB === undefined ? undefined : cacheFor(total, cacheGiB);
+  const piecesOfFirst = `${prefix === '' ? '' : `${prefix}/`}${shards[0]?.name}${PIECES_SUFFIX}`;
+  if (cache?.rangeBytes === smallRangeBytes && (await headObject(client, piecesOfFirst)) === undefined) {
+    note(
+      `${folder} is larger than data.cacheGiB: ${cacheGiB} and has no hashes of pieces, so its samples are not verified: prepare it with this version, or raise data.cacheGiB`,
+    );
+  }
   const found = new Map<string, { file: ShardFile; header: Buffer }>();
   const openOne = async ({ name, sha256 }: ShardEntry) => {
     const key = prefix === '' ? name : `${prefix}/${name}`;

@@ -63,8 +63,13 @@ export class ShardFiles {
    * The same for a prefix in an object store. Tokens are read through a cache of `cacheGiB` on the disk.
    * @throws as {@link open}, and PeerError if the store cannot be reached
    */
-  static async openObjects(folder: string, manifest: ShardManifest, cacheGiB: number | undefined): Promise<ShardFiles> {
-    const objects = await openShardObjects(folder, manifest, cacheGiB);
+  static async openObjects(
+    folder: string,
+    manifest: ShardManifest,
+    cacheGiB: number | undefined,
+    note?: (line: string) => void,
+  ): Promise<ShardFiles> {
+    const objects = await openShardObjects(folder, manifest, cacheGiB, note);
     const files = new Map<string, ShardFile>();
     for (const entry of manifest.shards) {
       const { file, header } = objects.get(entry.name)!;

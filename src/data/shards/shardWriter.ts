@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { invariant } from '../../base/errors.ts';
 import { damaged } from '../../base/strictJson.ts';
 import { hashInto } from '../../base/wholeFiles.ts';
+import { writeWhole } from '../../base/writeWhole.ts';
+import { encodePieces, PIECES_SUFFIX } from '../../objectStore/pieceHashes.ts';
 import type { TokenArray } from '../tokenArray.ts';
 import { encodeShardHeader, SHARD_HEADER_BYTES, type ShardHeader } from './shardFormat.ts';
 import type { ShardEntry } from './shardManifest.ts';
@@ -162,6 +164,8 @@ export class ShardWriter {
     await writeFully(shard.file, encodeShardHeader(header), 0);
     await shard.file.sync();
     await this.close();
+    const path = join(this.#options.folder, shard.name);
+    await writeWhole(`${path}${PIECES_SUFFIX}`, await encodePieces(path, sha256));
     this.#shards.push({ name: shard.name, tokens: shard.tokens, sha256 });
   }
 }

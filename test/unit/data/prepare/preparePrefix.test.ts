@@ -44,7 +44,9 @@ it('moves shards as they are complete, resumes after a failure, and writes the m
   store.fault = (_, request) => (request.startsWith('PUT data/corpus/tokens-00002.bin') ? 403 : undefined);
   await expect(prepare(prefix)).rejects.toThrow('tokens-00002.bin');
   expect([...store.objects.keys()].sort()).toEqual(
-    ['prepare.json', 'tokens-00000.bin', 'tokens-00001.bin'].map((name) => `data/corpus/${name}`),
+    ['prepare.json', ...['tokens-00000.bin', 'tokens-00001.bin'].flatMap((name) => [name, `${name}.pieces`])].map(
+      (name) => `data/corpus/${name}`,
+    ),
   );
   expect(work().flatMap((name) => readdirSync(join(folder, 'cache/lockstep/prepare', name)))).not.toContain(
     'tokens-00000.bin',

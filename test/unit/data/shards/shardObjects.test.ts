@@ -97,7 +97,7 @@ describe('a cached object', () => {
   test('cannot be fetched: the read says why', async () => {
     const object = await cached(temporaryFolder());
     store.fault = () => 403;
-    await expect(read(object, 0, 10)).rejects.toThrow('s3://bucket/data/shard: access denied');
+    await expect(read(object, 0, 10)).rejects.toThrow('s3://bucket/data/shard.pieces: access denied');
     store.fault = () => undefined;
     expect(await read(object, 0, 10)).toEqual(content.subarray(0, 10));
   });
@@ -137,9 +137,57 @@ test('prepared data in a store is the dataset that it is on a disk, and its toke
   );
 });
 
-async function prepareTiny(out: string): Promise<void> {
+test('data larger than the cache is verified piece by piece; without hashes of pieces it says once that it is not', async () => {
+  const folder = temporaryFolder();
+  const before = process.env['XDG_CACHE_HOME'];
+  process.env['XDG_CACHE_HOME'] = folder;
+  onTestFinished(() => {
+    if (before === undefined) delete process.env['XDG_CACHE_HOME'];
+    else process.env['XDG_CACHE_HOME'] = before;
+  });
+  const local = join(folder, 'toks');
+  await prepareTiny(local, 10_000);
+  const shard = 'tokens-00000.bin';
+  for (const name of readdirSync(local)) store.put(`toks/${name}`, readFileSync(join(local, name)));
+  const notes: string[] = [];
+  const open = async () =>
+    await openDataset(
+      // Less than the data, which no config can say.
+      { text: 'builtin', tokenizer: 'byte', valFraction: 0.1, shards: 's3://bucket/toks', cacheGiB: 1e-6 },
+      { cwd: folder, blockSize: 8, onNotice: (line) => void notes.push(line) },
+    );
+  const data = await open();
+  const pieces = store.objects.get(`toks/${shard}.pieces`)!;
+  expect(pieces.body.length).toBe(48 + 32 * (Math.ceil(readFileSync(join(local, shard)).length / 2 ** 16) + 1));
+  expect(notes).toEqual([]);
+
+  const damage = (key: string, bytes: Buffer) => {
+    if (!key.endsWith('.bin') || bytes.length < 1_000) return bytes;
+    const damaged = Buffer.from(bytes);
+    damaged[500]! ^= 1;
+    return damaged;
+  };
+  store.damage = damage;
+  await expect(data.train.read!(70_000, 70_009)).rejects.toThrow(
+    /toks\/tokens-00000.bin is damaged: bytes \d+ to \d+ differ from their hash/,
+  );
+  let damages = 1;
+  store.damage = (key, bytes) => (damages-- > 0 ? damage(key, bytes) : bytes);
+  expect((await data.train.read!(70_000, 70_009)).length).toBe(9);
+
+  store.put(
+    `toks/${shard}.pieces`,
+    Buffer.concat([pieces.body.subarray(0, 60), Buffer.from('x'), pieces.body.subarray(61)]),
+  );
+  await expect(open()).rejects.toThrow('its own hash does not match');
+  store.objects.delete(`toks/${shard}.pieces`);
+  await open();
+  expect(notes).toEqual([expect.stringContaining('has no hashes of pieces')]);
+});
+
+async function prepareTiny(out: string, repeats = 100): Promise<void> {
   const cwd = join(out, '..');
-  writeFileSync(join(cwd, 'text.txt'), 'The quick brown fox. '.repeat(100));
+  writeFileSync(join(cwd, 'text.txt'), 'The quick brown fox. '.repeat(repeats));
   await prepareShards({
     sources: await findSources(['text.txt'], { cwd }),
     out,
