@@ -4,6 +4,7 @@
  * containers, which cannot check this otherwise.
  */
 import { randomBytes } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, UserError } from './errors.ts';
@@ -201,6 +202,16 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
   // The timer does not keep the process alive.
   timer.unref();
 
+  // Also where the process is ended at once, such as by a signal while it starts.
+  process.once('exit', releaseNow);
+  function releaseNow(): void {
+    try {
+      if (isHeld && readFileSync(path, 'utf8') === own) rmSync(path, { force: true });
+    } catch {
+      // The process named in it has ended, so the file stops nobody.
+    }
+  }
+
   async function renew(): Promise<void> {
     if (!isHeld) return;
     const nowMs = Date.now();
@@ -227,6 +238,7 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
 
   function lose(text: string): void {
     isHeld = false;
+    process.off('exit', releaseNow);
     clearInterval(timer);
     onLost?.(nameOf(parseOwner(text)));
   }
@@ -234,6 +246,7 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
   return {
     async release(move) {
       isHeld = false;
+      process.off('exit', releaseNow);
       clearInterval(timer);
       await work;
       let at = path;

@@ -11,13 +11,14 @@ import { RunFolder } from '../run/runFolder.ts';
 import { calledDirectly } from './calledAs.ts';
 import { hostOptions, trainOnHosts } from './clusterHosts.ts';
 import { coordinate, follow } from './clusterNode.ts';
-import { optionWords, printOptions, scriptOf } from './clusterPrint.ts';
+import { checkConfigToPrint, optionWords, printOptions, scriptOf } from './clusterPrint.ts';
 import { isStartedByNpm, outliveRepeatedSignals } from './endRequests.ts';
 import { waitSecondsMax } from './join.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { checkPorts, ringPlaceOf } from './ringOptions.ts';
 import { outputModeOf, withOutput } from './runOutput.ts';
+import { checkNumbers } from './train.ts';
 import { trainOptions } from './trainOptions.ts';
 
 // Where the run listens and what it continues follows from the job.
@@ -102,6 +103,9 @@ export const clusterCommand: CommandModule<object, InferredOptionTypes<typeof op
       ),
   handler: async (args) => {
     if (args.print !== undefined) {
+      checkNumbers(args);
+      ringPlaceOf(args.ringPorts, true);
+      checkConfigToPrint({ ...args, print: args.print });
       print(scriptOf({ ...args, print: args.print }, optionWords(runOptions, args)).trimEnd());
       return;
     }

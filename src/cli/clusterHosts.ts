@@ -152,6 +152,9 @@ class RemoteWorkers {
   }
 
   #lost({ workers }: Host, problem: string, run: StartedRun, view: RunView): void {
+    const { stage } = view.state() ?? {};
+    // It says what this machine says itself.
+    if (stage === 'failed' || stage === 'finished') return;
     this.#left -= workers;
     const hasSteps = (view.state()?.appliedStep ?? view.startStep) > view.startStep;
     if (!hasSteps && this.#left < this.#options.minWorkers) {

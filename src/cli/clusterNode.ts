@@ -24,7 +24,7 @@ import { joinKeys } from '../run/runKeyFiles.ts';
 import type { RunView, StartedRun } from '../run/runObserver.ts';
 import { isSchedulers, onEndRequest } from './endRequests.ts';
 import { findCoordinator } from './findCoordinator.ts';
-import { type JoinEnd, joinRun } from './join.ts';
+import { type JoinEnd, joinRun, runFailed } from './join.ts';
 import { keysInEnvironment } from './keyVariables.ts';
 import { print, warn } from './output.ts';
 import { train } from './train.ts';
@@ -115,7 +115,9 @@ export async function coordinate(args: TrainArguments, resume: 'auto' | 'never',
     );
   } catch (error) {
     if (nodeCount > 1 && !files.isClaimed) await tellFailure(folder, files, error).catch(warnOf);
-    throw error;
+    // Its process may be about to end: on a node that is lost, a pod lives for a while beside the one that replaces it.
+    const isTaken = !files.isClaimed && (await folder.isInUse().catch(() => false));
+    throw isTaken ? ofThisStart(error) : error;
   } finally {
     ignoreRequests();
   }
@@ -159,7 +161,12 @@ export async function follow(node: JobNode): Promise<number> {
     process.exit(isSchedulers(cause) ? unfinishedExitCode : interruptedExitCode),
   );
   const given = await joinKeys(undefined, keysInEnvironment().join);
-  const found = await findCoordinator({ ...node, given }).finally(ignoreRequests);
+  let found: Awaited<ReturnType<typeof findCoordinator>>;
+  try {
+    found = await findCoordinator({ ...node, given }).finally(ignoreRequests);
+  } catch (error) {
+    throw ofThisStart(error);
+  }
   if (found === 'ended') {
     print('nothing left to train');
     return 0;
@@ -172,21 +179,34 @@ export async function follow(node: JobNode): Promise<number> {
   try {
     // There node 0 does not come back without the others.
     const waitMs = 1_000 * (staysForScheduler ? Math.min(waitSeconds, returnSeconds) : waitSeconds);
-    end = await joinRun({ ...run, waitMs, workers, cores, ring, maxRestarts, staysForScheduler });
+    const { nodeRank } = placement;
+    end = await joinRun({ ...run, waitMs, workers, cores, ring, maxRestarts, staysForScheduler, nodeRank });
   } catch (error) {
     if (error instanceof PeerError && (await isRequeuedBySlurm(node))) return unfinishedExitCode;
-    throw error;
+    throw ofThisStart(error);
   }
   switch (end.kind) {
     case 'left':
       return isSchedulers(end.cause) ? unfinishedExitCode : interruptedExitCode;
     case 'unfinished':
       return unfinishedExitCode;
-    case 'ended':
+    case 'interrupted':
+      return interruptedExitCode;
+    case 'failed':
+      throw runFailed();
+    case 'complete':
       return 0;
     default:
       throw new InvariantError(`unknown end ${JSON.stringify(end satisfies never)}`);
   }
+}
+
+/**
+ * The words of all nodes are the same, so code 2 means that starting this node again cannot help. What the run or its directory refuses at one
+ * moment may pass: the run may be an earlier one's.
+ */
+function ofThisStart(error: unknown): unknown {
+  return error instanceof UserError ? new PeerError(error.message, { cause: error }) : error;
 }
 
 /** If node 0 is dead, starts the job again, which resumes from the newest checkpoint. */

@@ -1,12 +1,18 @@
 /** `launch cluster --print KIND`: the job script or manifest that starts this run on the nodes of a job. */
+import { existsSync } from 'node:fs';
 import { posix } from 'node:path';
 import type { Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { ownCommand } from '../base/ownCommand.ts';
+import { userPath } from '../base/userPath.ts';
 import { renderScript } from '../cluster/scripts/render.ts';
 import { imageFolder, jobName, type ScriptKind, scriptKinds } from '../cluster/scripts/scriptOptions.ts';
+import { checkChanges, workersOf } from '../run/prepareRun.ts';
+import { loadRunConfig, type RunConfigArguments } from '../run/runConfig.ts';
+import { RunFolder } from '../run/runFolder.ts';
 import { calledDirectly } from './calledAs.ts';
 import { numberOption } from './options.ts';
+import { warn } from './output.ts';
 
 export const printOptions = {
   print: { choices: scriptKinds, describe: 'Print a job script or manifest with these options instead of running' },
@@ -54,6 +60,40 @@ export function scriptOf(args: PrintArguments, trainWords: readonly string[]): s
     memory,
     storage,
   });
+}
+
+/** The options of the run that its config depends on. */
+export interface PrintedRun extends RunConfigArguments, Pick<PrintArguments, 'print' | 'runDir' | 'nodes'> {
+  readonly config?: string | undefined;
+  readonly workers: number;
+  readonly minWorkers?: number | undefined;
+  readonly resume: 'auto' | 'never';
+}
+
+/**
+ * Checks the config and its overrides as the run does at its start, on this machine and before anything is submitted. A file that only the volume of
+ * containers has is not checked.
+ * @throws UserError if the run would refuse them
+ */
+export function checkConfigToPrint(args: PrintedRun, cwd = process.cwd()): void {
+  const { print: kind, config, workers, minWorkers, nodes = 1 } = args;
+  const isInContainers = ofContainers.includes(kind);
+  const folder = new RunFolder(userPath(cwd, args.runDir));
+  const holdsRun = !isInContainers && args.resume === 'auto' && existsSync(folder.configPath);
+  if (isInContainers && config !== undefined && isPath(config) && !existsSync(userPath(cwd, config))) {
+    warn(`--config ${config}: this machine has no such file, so it is not checked; the volume must have it`);
+    return;
+  }
+  const { config: loaded, before } = holdsRun
+    ? loadRunConfig({ ...args, config: undefined, initFrom: undefined }, { existing: folder }, cwd)
+    : loadRunConfig(args, {}, cwd);
+  if (before) checkChanges(loaded, before, { note: () => {} });
+  workersOf(loaded, { minWorkers, startWorkers: workers * nodes });
+}
+
+/** Whether a value of `--config` names a file, not a shipped config. */
+function isPath(config: string): boolean {
+  return /[/\\.]/.test(config);
 }
 
 /**

@@ -14,6 +14,7 @@ import type { RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { agentWorkersMin } from '../worker/hostAgent.ts';
+import type { RunEnd } from '../worker/runEnd.ts';
 import { forkWorkers } from '../worker/spawn.ts';
 import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
 import { JoinedWorkers, type LostWorker } from './joinedWorkers.ts';
@@ -88,6 +89,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
     const keys = await joinKeys(key, keysInEnvironment().join);
     const limits = { waitMs: 1_000 * wait, maxRestarts };
     const end = await joinRun({ address, workers, cores: availableCores(), keys, ring, ...limits });
+    if (end.kind === 'failed') throw runFailed();
     process.exitCode = end.kind === 'left' ? interruptedExitCode : 0;
   },
 };
@@ -109,10 +111,24 @@ export interface JoinOptions {
   readonly maxRestarts: number;
   /** A scheduler signals all nodes of the job: node 0 ends the run, and these workers stay until then. Ctrl-C still removes them. */
   readonly staysForScheduler?: boolean | undefined;
+  /** The rank of this machine among the nodes of a job, which may join once; absent if it has none. */
+  readonly nodeRank?: number | undefined;
 }
 
-/** The end of the workers: they were asked to leave, or the run ended, perhaps before its last step because a scheduler asked it to. */
-export type JoinEnd = { readonly kind: 'left'; readonly cause: EndCause } | { readonly kind: 'ended' | 'unfinished' };
+/** The end of the workers: they were asked to leave, or the run ended. */
+export type JoinEnd = { readonly kind: 'left'; readonly cause: EndCause } | { readonly kind: RunEnd };
+
+const linesOfEnd: Readonly<Record<RunEnd, string>> = {
+  complete: 'the run has ended',
+  unfinished: 'a scheduler ended the run before its last step',
+  interrupted: 'the run was ended before its last step',
+  failed: 'the run failed',
+};
+
+/** For a command that ends because the run of another machine failed. */
+export function runFailed(): PeerError {
+  return new PeerError('the run failed, not because of these workers: see the output of its coordinator');
+}
 
 /** Folder for a worker's record of its last actions, written if it or the run fails. */
 const flightFolder = 'lockstep-flight';
@@ -122,7 +138,17 @@ const flightFolder = 'lockstep-flight';
  * @throws UserError if the address or the keys are wrong, or the run refuses a worker; PeerError if one failed otherwise
  */
 export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
-  const { address, workers: count, cores, keys, ring, waitMs, maxRestarts, staysForScheduler = false } = options;
+  const {
+    address,
+    workers: count,
+    cores,
+    keys,
+    ring,
+    waitMs,
+    maxRestarts,
+    staysForScheduler = false,
+    nodeRank,
+  } = options;
   if (parseTcpAddress(address).port === 0) {
     throw new UserError(`expected the address with the port that the run printed, received ${address}`);
   }
@@ -145,7 +171,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
   let joined: JoinedWorkers | undefined;
   const left = new AbortController();
   let leaving: EndCause | undefined;
-  let isUnfinished = false;
+  let runEnd: RunEnd | undefined;
   const ignoreRequests = endInOrder({
     isIgnored: (cause) => {
       const isIgnored = staysForScheduler && joined !== undefined && isSchedulers(cause);
@@ -180,8 +206,9 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
             throughHost: count >= agentWorkersMin,
             flightFolder,
             leavesOnSignal: !staysForScheduler,
+            node: nodeRank === undefined ? undefined : { rank: nodeRank, start: own },
             onExit: (exit) => {
-              isUnfinished ||= exit.isUnfinished === true;
+              runEnd ??= exit.runEnd;
               onExit(exit);
             },
           }),
@@ -201,17 +228,24 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     return { kind: 'left', cause: leaving };
   }
   if (losses.length > 0) throw failureOf(losses);
-  print(isUnfinished ? 'a scheduler ended the run before its last step' : 'the run has ended');
-  return { kind: isUnfinished ? 'unfinished' : 'ended' };
+  const kind = runEnd ?? 'complete';
+  print(linesOfEnd[kind]);
+  return { kind };
 }
 
-/** Prints that the coordinator is waited for, and again when the reason changes. */
-function waitingLine(address: string, waitMs: number): (why: string) => void {
+const sayWaitingEveryMs = 10_000;
+
+/** Prints that the coordinator is waited for: at once, when the reason changes, and every ten seconds. @param now in milliseconds */
+export function waitingLine(address: string, waitMs: number, now = () => performance.now()): (why: string) => void {
+  const endMs = now() + waitMs;
   let printed = '';
+  let printedMs = 0;
   return (why) => {
-    if (why === printed) return;
+    const isDue = why !== printed || now() - printedMs >= sayWaitingEveryMs;
+    if (!isDue) return;
+    print(`waiting up to ${Math.max(0, Math.round((endMs - now()) / 1_000))} s for ${address}: ${why}`);
     printed = why;
-    print(`waiting up to ${Math.round(waitMs / 1_000)} s for ${address}: ${why}`);
+    printedMs = now();
   };
 }
 

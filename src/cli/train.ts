@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { interruptedExitCode, UserError, unfinishedExitCode } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
@@ -189,8 +189,14 @@ async function keysOf({ runKey, encrypt, singleProcess }: TrainArguments) {
   );
 }
 
-/** Before anything is written. */
-function checkNumbers({ workers, minWorkers, maxRestarts, trace, dashboard }: TrainArguments): void {
+/** Before anything is written. @throws UserError for a number that is out of its range */
+export function checkNumbers({
+  workers,
+  minWorkers,
+  maxRestarts,
+  trace,
+  dashboard,
+}: Pick<TrainArguments, 'workers' | 'minWorkers' | 'maxRestarts' | 'trace' | 'dashboard'>): void {
   if (workers !== undefined) numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
   numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
@@ -229,7 +235,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView, watch: Sto
       ignorePrintFailures = onPrintFailure((problem) =>
         started.note(`${problem}; training continues without this output`),
       );
-      printHeader(run, args, started, chosen);
+      printHeader(run, args, started, { chosen, hasScheduler: watch.hasScheduler });
       if (urls !== undefined) print(`dashboard ${urls}`);
     },
     async close() {
@@ -270,12 +276,18 @@ async function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }
   return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
-/** @param chosen the engine that `auto` selects */
+interface HeaderFacts {
+  /** The engine that `auto` selects. */
+  readonly chosen: EngineChoice | undefined;
+  /** Whether the other workers come by themselves, with the other nodes of a job. */
+  readonly hasScheduler: boolean;
+}
+
 function printHeader(
   { config, data, folder, worldSize }: Run,
   args: TrainArguments,
   started: StartedRun,
-  chosen: EngineChoice | undefined,
+  { chosen, hasScheduler }: HeaderFacts,
 ): void {
   print(`run ${shortPath(folder.path)}`);
   print(`data ${data.description}`);
@@ -287,6 +299,10 @@ function printHeader(
   const others = worldSize - config.train.workers;
   if (others <= 0 && args.listen === undefined) return;
   const [address = started.address, ...more] = joinAddresses(started.address, started.advertise);
+  if (hasScheduler) {
+    if (others > 0) print(`waiting at ${address} for ${countOf(others, 'worker')} of the other nodes`);
+    return;
+  }
   const key = started.isEncrypted ? ['--key', shortPath(folder.joinKeyPath)] : [];
   const join = ownCommand('join', address, ...key);
   print(others > 0 ? `waiting for ${others} more: ${join}` : `listening on ${address} (${join})`);

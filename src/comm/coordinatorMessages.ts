@@ -104,8 +104,17 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   /** The checkpoint of this step could not be written: the rest of its state is not wanted. */
   z.object({ type: z.literal('stateGivenUp'), step: count }),
   z.object({ type: z.literal('heartbeat') }),
-  /** The worker's part is over; `failed`: because the run is; `unfinished`: a scheduler ended it before its last step, to start it again. */
-  z.object({ type: z.literal('stop'), reason: text, failed: z.boolean(), unfinished: z.literal(true).exactOptional() }),
+  /**
+   * The worker's part is over; `failed`: because the run is; `unfinished`: a scheduler ended it before its last step, to start it again;
+   * `interrupted`: a person did.
+   */
+  z.object({
+    type: z.literal('stop'),
+    reason: text,
+    failed: z.boolean(),
+    unfinished: z.literal(true).exactOptional(),
+    interrupted: z.literal(true).exactOptional(),
+  }),
 ]);
 
 /** What the coordinator sends. */

@@ -40,6 +40,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     state: stateClaim.optional(),
     /** What `launch` gave out for joining this run; absent where it gave out nothing (`--no-encrypt`). */
     token: z.string().max(256).exactOptional(),
+    /** The node of a job that it belongs to: its rank, and the start of it; absent if its machine has none. */
+    node: z.object({ rank: count, start: z.string().max(64) }).exactOptional(),
   }),
   /** Asks for the reference named in `welcome`, from this byte on. Asked again after a lost connection. */
   z.object({ type: z.literal('referenceWanted'), offset: count }),

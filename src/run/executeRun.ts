@@ -146,10 +146,12 @@ async function failureOf(thrown: unknown, run: Run, messages: RunMessages): Prom
 }
 
 /** Whether neither a step nor the evaluation of the last one is left. */
-async function isComplete({ resume, config, folder }: Run): Promise<boolean> {
+async function isComplete({ resume, config, folder, restoresRecords }: Run): Promise<boolean> {
   const step = resume?.trainer?.step ?? 0;
   const { maxSteps } = config.train;
   if (step < maxSteps) return false;
+  // Its evaluations are in the object store.
+  if (restoresRecords) return true;
   const evaluations = await MetricsLog.readEvaluations(folder.metricsPath, step);
   return !lacksEvaluation({ evalEverySteps: config.eval.everySteps, maxSteps }, step, evaluations);
 }

@@ -4,7 +4,6 @@ import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
-import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { isTrainedTensor } from '../base/stateParts.ts';
 import { damaged } from '../base/strictJson.ts';
@@ -12,9 +11,8 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { OPTIMIZER_FILE, TRAINER_FILE } from '../checkpoint/manifest.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isEveryInterface, isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
-import type { Config, ConfigInput } from '../config/configTypes.ts';
+import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
-import { loadConfig } from '../config/load.ts';
 import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import { learningRateAt, type Schedule } from '../coordinator/core/schedule.ts';
@@ -32,22 +30,16 @@ import { withFittingPrompt } from './fittingPrompt.ts';
 import { checkStartOfPolicy, type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
-import { checkRunConfig } from './runConfig.ts';
+import { loadRunConfig, type RunConfigArguments } from './runConfig.ts';
 import { newRunFolder, type RunFolder } from './runFolder.ts';
 import { warmupWarning, withRunLength } from './runLength.ts';
-import { hasStoredRun, openResumed, type RunToResume, runToResume } from './runToResume.ts';
+import { hasStoredRun, openResumed, runToResume } from './runToResume.ts';
 
 /** The arguments of `launch train`. Numbers are in their ranges. */
-export interface RunArguments {
-  /** A file, the name of a shipped config, or the config itself. */
-  readonly config?: string | ConfigInput | undefined;
-  /** Initial weights: `model.from`. */
-  readonly initFrom?: string | undefined;
-  readonly workers?: number | undefined;
+export interface RunArguments extends RunConfigArguments {
   readonly minWorkers?: number | undefined;
   /** Number of workers, local and joined, that the run waits for before it starts; absent: `workers` or `minWorkers`, if that is more. */
   readonly startWorkers?: number | undefined;
-  readonly set?: readonly string[] | undefined;
   readonly runDir?: string | undefined;
   /** Empty: the newest run. `s3://…`: the run with its checkpoints there, with or without its directory. */
   readonly resume?: string | undefined;
@@ -85,46 +77,15 @@ export interface Run {
 
 /** Prepares config, run directory, checkpoint and data. @throws UserError if they cannot be trained with these options */
 export async function prepareRun(args: RunArguments, cwd: string, messages: RunMessages): Promise<Run> {
-  refuseConflicts(args.set ?? [], {
-    ...(args.workers === undefined ? {} : { [`--workers ${args.workers}`]: `train.workers=${args.workers}` }),
-    ...(args.initFrom === undefined ? {} : { [`--init-from ${args.initFrom}`]: `model.from=${args.initFrom}` }),
-  });
-  const overrides = [
-    ...(args.set ?? []),
-    ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`]),
-    // JSON keeps any characters unchanged.
-    ...(args.initFrom === undefined ? [] : [`model.from=${JSON.stringify(args.initFrom)}`]),
-  ];
   const resuming = args.resume !== undefined;
-  const isSet = (key: string) => overrides.some((override) => override.startsWith(`${key}=`));
-  const [source1, source2] = ['data.text', 'data.shards', 'data.examples'].filter(isSet);
-  if (source2 !== undefined) {
-    throw new UserError(`${source1} and ${source2} are both set, but a run trains on one of them: omit the other`);
-  }
   const known = await runToResume(args, cwd, messages);
   const { existing } = known;
-  if (existing) checkRunConfig(existing, cwd);
-  const {
-    config: loaded,
-    source,
-    chosen,
-    suggested,
-  } = loadConfig({
-    ...configSource(args, known),
-    overrides,
-    cwd,
-  });
+  const { config: loaded, source, chosen, suggested, before } = loadRunConfig(args, known, cwd);
   if (args.continuesStored && !resuming && (await hasStoredRun(loaded))) {
     const { directory } = loaded.checkpoint;
     messages.note(`${directory} has a run, which continues with its own config and weights`);
     return await prepareRun({ ...args, resume: directory, config: undefined, initFrom: undefined }, cwd, messages);
   }
-  if (isSet('train.maxSteps') && loaded.train.epochs > 0) {
-    throw new UserError(
-      `train.epochs: ${loaded.train.epochs} determines the number of steps: omit train.maxSteps, or add train.epochs=0`,
-    );
-  }
-  const before = resuming ? loadConfig({ ...configSource(args, known), cwd }).config : undefined;
   if (before) checkChanges(loaded, before, messages);
   const name = typeof args.config === 'object' ? 'run' : source;
   const folder = existing ?? known.folder ?? (await newRunFolder(args.runDir, name, cwd));
@@ -192,15 +153,6 @@ function checkAdvertise(
   }
 }
 
-/** The config as it is given, or that of the run. */
-function configSource(
-  { config }: RunArguments,
-  known: RunToResume,
-): { config: ConfigInput } | { file: string | undefined } {
-  if (known.config !== undefined) return { config: known.config };
-  return typeof config === 'object' ? { config } : { file: known.existing?.configPath ?? config };
-}
-
 /** Takes the tokenizer from the shards, unless the user chose one, which is later compared with theirs. */
 async function withTokenizerOfShards(
   config: Config,
@@ -227,9 +179,10 @@ async function validationTextOf(config: Config, data: RunData, messages: RunMess
   return validationSamples(data, config).targetText?.(messages.progress('measuring the validation text'));
 }
 
-function workersOf(
+/** @throws UserError if a step has fewer sequences than workers */
+export function workersOf(
   { train }: Config,
-  { minWorkers = 1, startWorkers = 1 }: RunArguments,
+  { minWorkers = 1, startWorkers = 1 }: Pick<RunArguments, 'minWorkers' | 'startWorkers'>,
 ): Pick<Run, 'minWorkers' | 'worldSize'> {
   const wanted = Math.max(minWorkers, startWorkers);
   if (train.globalBatchSize < wanted) {

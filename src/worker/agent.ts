@@ -16,10 +16,11 @@ import { RingAllReduce } from '../comm/ring.ts';
 import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { hostAdd } from '../engine/hostAdd.ts';
 import { isPolicyKind } from '../task/kinds.ts';
-import { CoordinatorLink } from './coordinatorLink.ts';
+import { CoordinatorLink, type JobNodeStart } from './coordinatorLink.ts';
 import { Inbox } from './inbox.ts';
 import type { Job } from './replicaProtocol.ts';
 import { type Replica, ReplicaThread } from './replicaThread.ts';
+import { type RunEnd, runEndOf } from './runEnd.ts';
 import { StateSender } from './stateStream.ts';
 import { Term, TermOver } from './term.ts';
 import { TrackedReplica } from './trackedReplica.ts';
@@ -55,23 +56,23 @@ export interface AgentOptions {
   readonly recorder?: FlightRecorder;
   /** Called with problems that do not end the run. */
   readonly warn?: (message: string) => void;
-  /** Called if the run ends because it was asked to, before its last step. */
-  readonly onUnfinished?: () => void;
+  /** The node of a job that it belongs to: its rank, and a name of its start. */
+  readonly node?: JobNodeStart | undefined;
+  /** Called when the coordinator has ended this worker's part. */
+  readonly onEnd?: (end: RunEnd) => void;
 }
 
 /** How long the next rank may take to accept a connection. */
 const reachTimeoutMsMax = 5_000;
 
-/** The coordinator ended this worker's part. `failed`: the run failed, though not because of this worker. */
+/** The coordinator ended this worker's part. */
 class Stopped extends Error {
   override readonly name = 'Stopped';
-  readonly failed: boolean;
-  readonly isUnfinished: boolean;
+  readonly end: RunEnd;
 
-  constructor({ reason, failed, unfinished }: CoordinatorMessageOf<'stop'>) {
-    super(reason);
-    this.failed = failed;
-    this.isUnfinished = unfinished === true;
+  constructor(message: CoordinatorMessageOf<'stop'>) {
+    super(message.reason);
+    this.end = runEndOf(message);
   }
 }
 
@@ -161,6 +162,7 @@ export class Agent {
         clock: agent.#clock,
         ringAddress: () => ringLink.address,
         token: options.token,
+        node: options.node,
         claim: () => agent.#held.claim,
         pulse: () => {
           return {
@@ -304,8 +306,8 @@ export class Agent {
   #ended(error: unknown): WorkerFailure | undefined {
     const failure = error instanceof Stopped ? undefined : failureOf(error, this.#status.step, this.#status.phase);
     if (failure !== undefined) this.#send({ type: 'failed', ...failure });
-    if (error instanceof Stopped && error.isUnfinished) this.#options.onUnfinished?.();
-    const isBad = failure !== undefined || (error as Stopped).failed;
+    if (error instanceof Stopped) this.#options.onEnd?.(error.end);
+    const isBad = failure !== undefined || (error as Stopped).end === 'failed';
     const problem = isBad ? this.#options.recorder?.write() : undefined;
     if (problem !== undefined) this.#options.warn?.(problem);
     return failure;

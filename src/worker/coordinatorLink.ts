@@ -13,6 +13,9 @@ import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import type { Config } from '../config/configTypes.ts';
 import { configSchema } from '../config/schema.ts';
 
+/** A node of a job: its rank, and a name that its start shares with no other. */
+export type JobNodeStart = NonNullable<WorkerMessageOf<'join'>['node']>;
+
 /** Time limit for the answer to a join. */
 const joinAnswerMs = 30_000;
 /** Time limit for one attempt to reconnect to the coordinator. */
@@ -32,6 +35,8 @@ export interface CoordinatorLinkOptions {
   readonly ringAddress: () => string;
   /** The run's token, if it has one. */
   readonly token?: string | undefined;
+  /** The node of a job that it belongs to, if any. */
+  readonly node?: JobNodeStart | undefined;
   /** The replica's current state. */
   readonly claim: () => StateClaim | undefined;
   /** The contents of a heartbeat. */
@@ -113,7 +118,7 @@ export class CoordinatorLink {
   }
 
   #sendJoin(): void {
-    const { host, pid, worker, ringAddress, token, claim, clock } = this.#options;
+    const { host, pid, worker, ringAddress, token, node, claim, clock } = this.#options;
     const state = claim();
     const who = { host, pid, worker, ringAddress: ringAddress() };
     this.#options.record('joining', { ...who, state });
@@ -124,6 +129,7 @@ export class CoordinatorLink {
       ...who,
       ...(state !== undefined && { state }),
       ...(token !== undefined && { token }),
+      ...(node !== undefined && { node }),
       ...(this.#runId !== undefined && { runId: this.#runId }),
     });
     this.#answered();

@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { invariant, unfinishedExitCode } from '../base/errors.ts';
+import { invariant } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
 import type { RingPlace } from '../comm/ringPlace.ts';
@@ -13,10 +13,12 @@ import type { RunKeys } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
+import type { JobNodeStart } from './coordinatorLink.ts';
 import { HostAgent } from './hostAgent.ts';
 import { isOfHost, serveHost } from './hostChannel.ts';
 import { channelToWorker } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
+import { endOfCode, type RunEnd } from './runEnd.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
@@ -42,8 +44,8 @@ export interface WorkerExit {
   /** Its earlier report of a failure, if any. */
   readonly failure?: WorkerFailure;
   readonly clean: boolean;
-  /** It ended with a run that was asked to end before its last step. */
-  readonly isUnfinished?: boolean;
+  /** How its run ended; absent if the worker ended in another way. */
+  readonly runEnd?: RunEnd | undefined;
 }
 
 export interface StartOptions {
@@ -66,6 +68,8 @@ export interface StartOptions {
   readonly flightFolder: string;
   /** Whether SIGTERM to a worker makes it leave the run; default true. False where a scheduler sends it to all processes of a job. */
   readonly leavesOnSignal?: boolean | undefined;
+  /** The node of a job that they belong to; absent if their machine has none. */
+  readonly node?: JobNodeStart | undefined;
   readonly onExit: (exit: WorkerExit) => void;
   /** Receives the processes' output line by line; without it they print to this process's output. */
   readonly onOutput?: ((line: string) => void) | undefined;
@@ -93,6 +97,7 @@ export interface WorkerArguments {
   readonly throughHost?: boolean | undefined;
   readonly flightFolder: string;
   readonly leavesOnSignal?: boolean | undefined;
+  readonly node?: JobNodeStart | undefined;
 }
 
 /** A later IPC message: leave the run at the next step boundary. */
@@ -136,6 +141,7 @@ export function forkWorkers(
         execArgv: process.execArgv.filter((flag) => !/^--(input-type|inspect)/.test(flag)),
         stdio: onOutput ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'inherit', 'inherit', 'ipc'],
         serialization: 'advanced',
+        env: withoutSecrets(process.env),
       });
       for (const stream of [child.stdout, child.stderr]) {
         if (stream !== null && onOutput !== undefined) createInterface(stream).on('line', onOutput);
@@ -172,6 +178,15 @@ export function forkWorkers(
     },
     ended,
   };
+}
+
+/**
+ * The environment of a worker. It gets the keys that it needs in its arguments, and only its coordinator uses an object store: others
+ * must not read these in the environment of its process, or what it writes when it crashes.
+ */
+export function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const isSecret = (name: string) => /^(AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|LOCKSTEP_\w*KEY)$/i.test(name);
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSecret(name)));
 }
 
 function newHostAgent({ coordinatorAddress, keys }: Pick<StartOptions, 'coordinatorAddress' | 'keys'>): HostAgent {
@@ -234,8 +249,8 @@ function exitOf(
 ): WorkerExit {
   if (failure !== undefined) return failedExit(worker, pid, failure);
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
-  const isUnfinished = code === unfinishedExitCode;
-  return { worker, pid, description, clean: code === 0 || isUnfinished, isUnfinished };
+  const runEnd = endOfCode(code);
+  return { worker, pid, description, clean: runEnd !== undefined, runEnd };
 }
 
 function failedExit(worker: string, pid: number, failure: WorkerFailure): WorkerExit {

@@ -2,7 +2,6 @@
 import type { EventEmitter } from 'node:events';
 import { z } from 'zod';
 import { endSignals, onSignals } from '../base/endSignals.ts';
-import { unfinishedExitCode } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import { runKeysSchema } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
@@ -11,6 +10,7 @@ import { Agent } from './agent.ts';
 import { throughHost } from './hostChannel.ts';
 import { channelToHost } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
+import { codeOfEnd, type RunEnd } from './runEnd.ts';
 import { leaveMessage, type WorkerArguments } from './spawn.ts';
 import { failureOf } from './workerFailure.ts';
 
@@ -31,6 +31,7 @@ const workerArguments = z.object({
   throughHost: z.boolean().optional(),
   flightFolder: z.string(),
   leavesOnSignal: z.boolean().optional(),
+  node: z.object({ rank: z.number(), start: z.string() }).optional(),
 }) satisfies z.ZodType<WorkerArguments>;
 
 /** Number of displayed warnings from sockets; anyone who can reach a port can cause any number of them. */
@@ -45,7 +46,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
   // state it has nothing to keep.
   let agent: Agent | undefined;
   let isLeaving = false;
-  let isUnfinished = false;
+  let runEnd: RunEnd = 'complete';
   let leavesOnSignal = true;
   process.on('disconnect', () => {
     if (agent === undefined) process.exit(1);
@@ -83,16 +84,16 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     const direct = zmqTransport({ keys, ring, log: warn });
     const transport = isThroughHost ? throughHost(direct, channelToHost()) : direct;
     const replica = makeReplica && { makeReplica };
-    const onUnfinished = () => {
-      isUnfinished = true;
+    const onEnd = (end: RunEnd) => {
+      runEnd = end;
     };
     const failure = await Agent.work(
-      { transport, token: keys?.token, recorder, warn, onUnfinished, ...options, ...replica },
+      { transport, token: keys?.token, recorder, warn, onEnd, ...options, ...replica },
       (started) => {
         agent = started;
       },
     );
-    end(failure, isUnfinished ? unfinishedExitCode : 0);
+    end(failure, codeOfEnd(runEnd));
   } catch (error) {
     end(failureOf(error, 0, 'starting'));
   }

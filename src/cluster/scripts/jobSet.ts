@@ -3,7 +3,7 @@
  * Fields as in jobset.x-k8s.io/v1alpha2 since release 0.6.
  */
 import { manifestText } from './manifestText.ts';
-import { coordinatorFailurePolicy, podFailurePolicy, podTemplate, secretComment, volumeClaim } from './pods.ts';
+import { podFailurePolicy, podTemplate, secretComment, volumeClaim } from './pods.ts';
 import { attempts, type ScriptOptions } from './scriptOptions.ts';
 
 /** Text of the manifest: a volume claim and the JobSet. */
@@ -18,7 +18,7 @@ export function jobSetManifest(options: ScriptOptions): string {
         completions: 1,
         parallelism: 1,
         backoffLimit: attempts,
-        podFailurePolicy: role === 'coordinator' ? coordinatorFailurePolicy : podFailurePolicy,
+        podFailurePolicy,
         template: podTemplate(options, {
           // The name of a pod: JobSet, replicated job, job, pod, and the Service that the JobSet makes.
           coordinatorHost: `${name}-coordinator-0-0.${name}`,
@@ -44,7 +44,6 @@ export function jobSetManifest(options: ScriptOptions): string {
           {
             name: 'wrongInput',
             action: 'FailJobSet',
-            targetReplicatedJobs: ['coordinator'],
             onJobFailureReasons: ['PodFailurePolicy'],
           },
         ],

@@ -73,22 +73,15 @@ export function podTemplate(options: ScriptOptions, parts: PodParts): Manifest {
   };
 }
 
-/** What a Job does about pods that end: a checkpoint before an eviction, or a drained node, is not a failure. */
+/**
+ * What a Job does about pods that end. Wrong input stays wrong; a worker that the run refuses ends with another code. A checkpoint before an
+ * eviction, or a drained node, is not a failure.
+ */
 export const podFailurePolicy = {
   rules: [
+    { action: 'FailJob', onExitCodes: { containerName: 'launch', operator: 'In', values: [userErrorExitCode] } },
     { action: 'Ignore', onExitCodes: { containerName: 'launch', operator: 'In', values: [unfinishedExitCode] } },
     { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
-  ],
-};
-
-/**
- * The same for a job of node 0 alone, which reads config and data: wrong input stays wrong. Workers also end with that code when they are
- * refused, which may pass: after the end of a run, or when they still belong to an earlier one.
- */
-export const coordinatorFailurePolicy = {
-  rules: [
-    { action: 'FailJob', onExitCodes: { containerName: 'launch', operator: 'In', values: [userErrorExitCode] } },
-    ...podFailurePolicy.rules,
   ],
 };
 

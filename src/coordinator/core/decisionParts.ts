@@ -34,7 +34,10 @@ export function finish(state: RunState, before: readonly Effect[], why: string):
   const reason = isEarly ? 'the run was asked to end before its last step' : 'the run is complete';
   const effects: Effect[] = [
     ...before,
-    ...stopAll(state, reason, { failed: false, ...(isEarly && state.isToContinue && { unfinished: true }) }),
+    ...stopAll(state, reason, {
+      failed: false,
+      ...(isEarly && (state.isToContinue ? { unfinished: true } : { interrupted: true })),
+    }),
     { kind: 'finish', step: state.appliedStep },
   ];
   return { state: { ...state, stage: 'finished' }, effects, ...because(why, reason) };
@@ -56,7 +59,7 @@ export function fail(state: RunState, message: string, blame: 'user' | 'run' = '
 function stopAll(
   state: RunState,
   reason: string,
-  how: Pick<CoordinatorMessageOf<'stop'>, 'failed' | 'unfinished'>,
+  how: Pick<CoordinatorMessageOf<'stop'>, 'failed' | 'unfinished' | 'interrupted'>,
 ): Effect[] {
   return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason, ...how } }));
 }

@@ -32,7 +32,7 @@ import { atBoundary } from './stepping.ts';
 import { openTerm, tryToOpen } from './terms.ts';
 
 export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, nowMs: number): Decision {
-  const { worker, host, pid, ringAddress, state: holds } = join;
+  const { worker, host, pid, ringAddress, node, state: holds } = join;
   if (join.protocolVersion !== protocolVersion) {
     return refuse(
       state,
@@ -65,6 +65,14 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     };
     return after(isSame ? effects : [stop, ...effects], onJoin(without, from, join, nowMs));
   }
+  const double = node && everyone(state).find((other) => other.node?.rank === node.rank);
+  if (double?.node !== undefined && double.node.start !== node?.start) {
+    return refuse(
+      state,
+      from,
+      `node ${double.node.rank} of the job is in the run already, as pid ${double.pid} on ${double.host}: start each node once, with a rank of its own`,
+    );
+  }
   const present = state.members.length + state.joiners.length;
   if (present >= state.plan.globalBatchSize) {
     return refuse(
@@ -79,6 +87,7 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     host,
     pid,
     ringAddress,
+    ...(node !== undefined && { node }),
     rank: -1,
     lastSeenMs: nowMs,
     holds,

@@ -47,6 +47,8 @@ export interface Member {
   readonly host: string;
   readonly pid: number;
   readonly ringAddress: string;
+  /** The node of a job that it belongs to: its rank, and the start of it. */
+  readonly node?: { readonly rank: number; readonly start: string };
   /** -1 while it is outside the ring. */
   readonly rank: number;
   readonly lastSeenMs: number;

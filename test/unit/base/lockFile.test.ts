@@ -37,6 +37,20 @@ const inContainer = { ...processOf(1), pidNamespace: 'pid:[1]' };
 /** Renewed while a test waits for it, and kept whatever holds the test up. */
 const short = { renewEveryMs: 20, leaseMs: lockLeaseMs };
 
+it('is removed when its process ends without releasing it, unless another has taken it', async () => {
+  const listeners = () => process.listeners('exit') as (() => void)[];
+  const before = listeners();
+  const atExit = () => listeners().find((listener) => !before.includes(listener));
+  await claim();
+  atExit()?.();
+  await expect(stat(path)).rejects.toThrow('ENOENT');
+  await leave(elsewhere);
+  atExit()?.();
+  expect(await ownerNow()).toMatchObject(elsewhere);
+  await held.pop()?.release();
+  expect(atExit()).toBeUndefined();
+});
+
 describe('of a process of this machine', () => {
   it('counts while the process lives', async () => {
     const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);

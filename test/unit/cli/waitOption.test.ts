@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { clusterCommand } from '../../../src/cli/cluster.ts';
-import { joinCommand } from '../../../src/cli/join.ts';
+import { joinCommand, waitingLine } from '../../../src/cli/join.ts';
+import { type Output, quietOutput, setOutput } from '../../../src/cli/output.ts';
 
 it.each([
   ['cluster', clusterCommand],
@@ -18,4 +19,18 @@ it.each([
   await expect(run(86_401)).rejects.toThrow(/wait.*86400/);
   // The next thing that is wrong: the rank, or the key.
   await expect(run(86_400)).rejects.toThrow(/node rank 3|none.key/);
+});
+
+it('says at once why it waits, and every ten seconds', () => {
+  const lines: string[] = [];
+  const former = setOutput({ ...quietOutput, print: (line) => void lines.push(line) } satisfies Output);
+  let nowMs = 0;
+  const say = waitingLine('tcp://nowhere:5555', 60_000, () => nowMs);
+  for (; nowMs < 25_000; nowMs += 250) say(nowMs < 5_000 ? 'the name is unknown' : 'nothing answers');
+  setOutput(former);
+  expect(lines).toEqual([
+    'waiting up to 60 s for tcp://nowhere:5555: the name is unknown',
+    'waiting up to 55 s for tcp://nowhere:5555: nothing answers',
+    'waiting up to 45 s for tcp://nowhere:5555: nothing answers',
+  ]);
 });

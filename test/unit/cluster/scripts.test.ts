@@ -63,7 +63,7 @@ const jobSetSchema = z.strictObject({
         z.strictObject({
           name: z.string().regex(/^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/),
           action: z.enum(['FailJobSet', 'RestartJobSet', 'RestartJobSetAndIgnoreMaxRestarts']),
-          targetReplicatedJobs: z.array(z.string()),
+          targetReplicatedJobs: z.array(z.string()).optional(),
           onJobFailureReasons: z.array(z.enum(['BackoffLimitExceeded', 'FailedIndexes', 'PodFailurePolicy'])),
         }),
       ),
@@ -155,14 +155,18 @@ describe('manifests of Kubernetes', () => {
     ]);
   });
 
-  it('wrong input (2) ends a JobSet at once, if node 0 finds it: what a worker is refused for may pass', () => {
-    const [coordinator, worker] = replicatedJobs(plain);
-    const rules = [coordinator, worker].map((job) => job?.spec['podFailurePolicy'].rules);
-    expect(rules[0][0]).toMatchObject({ action: 'FailJob', onExitCodes: { operator: 'In', values: [2] } });
-    expect(JSON.stringify(rules[1])).not.toContain('FailJob');
+  it('wrong input (2) ends a job at once, in whichever pod it is found', () => {
     const [, jobSet] = documents('jobset', plain);
+    const [, , indexed] = documents('job', plain);
+    const jobs = [...replicatedJobs(plain).map((job) => job.spec), indexed?.['spec']];
+    expect(jobs).toHaveLength(3);
+    for (const { podFailurePolicy } of jobs) {
+      const [first] = podFailurePolicy.rules;
+      expect(first).toMatchObject({ action: 'FailJob', onExitCodes: { operator: 'In', values: [2] } });
+    }
     const [rule] = jobSetSchema.parse(jobSet).spec.failurePolicy.rules;
-    expect(rule).toMatchObject({ action: 'FailJobSet', targetReplicatedJobs: ['coordinator'] });
+    expect(rule).toMatchObject({ action: 'FailJobSet' });
+    expect(rule?.targetReplicatedJobs).toBeUndefined();
     expect(rule?.onJobFailureReasons).toEqual(['PodFailurePolicy']);
     expect(documents('compose', plain)[0]?.['services']['node-0'].restart).toBe('on-failure:10');
   });

@@ -44,6 +44,7 @@ it('a device that is not there is refused', async () => {
 it('a process has its place of the machine, whichever others are started, and when it is started again', async () => {
   const said: string[] = [];
   const exits: WorkerExit[] = [];
+  for (const name of ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'LOCKSTEP_RUN_KEY']) vi.stubEnv(name, 'secret');
   const workers = forkWorkers(
     {
       coordinatorAddress: 'tcp://127.0.0.1:1',
@@ -64,6 +65,7 @@ it('a process has its place of the machine, whichever others are started, and wh
     await vi.waitFor(() => expect(said.toSorted()).toEqual(['b 1', 'c 2', 'c 2']), 10_000);
     expect(() => workers.start('d')).toThrow('d is not one of the workers of this machine: a, b, c');
   } finally {
+    vi.unstubAllEnvs();
     await workers.stop(0);
   }
 }, 30_000);

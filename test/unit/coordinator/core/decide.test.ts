@@ -512,7 +512,8 @@ describe('the decision core: steps', () => {
     expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
     script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 1 });
-    const early = { type: 'stop', reason: 'the run was asked to end before its last step', failed: false };
+    const reason = 'the run was asked to end before its last step';
+    const early = { type: 'stop', reason, failed: false, interrupted: true };
     expect(script.effects).toContainEqual({ kind: 'send', to: 'w0', message: early });
     const stop = { type: 'stop', reason: 'the run is complete', failed: false };
     const late = new Script({ maxSteps: 1, ...quiet }).start().event({ kind: 'stopRequested' }).step(1);
@@ -577,6 +578,25 @@ describe('the decision core: steps', () => {
       expect(script.kinds()).toContain('snapshot→w0');
       expect(script.effects.some(({ kind }) => kind === 'evaluate')).toBe(false);
     });
+  });
+
+  it('a node of a job joins once, however many workers it has and however often they return', () => {
+    const script = new Script({ ...quiet, worldSize: 4 });
+    const join = (id: string, start: string, pid = 1) => {
+      const who = { version: '0', host: 'h', pid, worker: id.slice(0, 2), ringAddress: `ring-${id}` };
+      return script.from(id, { type: 'join', protocolVersion, ...who, node: { rank: 1, start } });
+    };
+    expect(join('w2', 'a').kinds()).toEqual(['welcome']);
+    expect(join('w3', 'a').kinds()).toEqual(['welcome']);
+    expect(join('w2b', 'a').kinds()).toContain('welcome');
+    expect(join('w4', 'b', 9).effects).toMatchObject([
+      {
+        to: 'w4',
+        message: { type: 'refused', reason: expect.stringMatching(/^node 1 of the job is in the run already/) },
+      },
+    ]);
+    for (const id of ['w3', 'w2b']) script.event({ kind: 'peerGone', id, reason: 'its connection is closed' });
+    expect(join('w5', 'b', 9).kinds()).toEqual(['welcome']);
   });
 
   it.each<[string, readonly boolean[], boolean]>([

@@ -1,0 +1,34 @@
+/** How a run ended for its workers. A worker process tells the process that started it by its exit code. */
+import { interruptedExitCode, unfinishedExitCode } from '../base/errors.ts';
+import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
+
+/**
+ * `complete`: nothing is left, for this worker at least. `unfinished`: a scheduler ended the run before its last step, to start it again;
+ * `interrupted`: a person did. `failed`: not because of this worker.
+ */
+export type RunEnd = 'complete' | 'unfinished' | 'interrupted' | 'failed';
+
+const exitCodes: Readonly<Record<RunEnd, number>> = {
+  complete: 0,
+  unfinished: unfinishedExitCode,
+  interrupted: interruptedExitCode,
+  // A code that neither Node nor a shell uses.
+  failed: 86,
+};
+
+/** What the coordinator said. */
+export function runEndOf({ failed, unfinished, interrupted }: CoordinatorMessageOf<'stop'>): RunEnd {
+  if (failed) return 'failed';
+  if (unfinished) return 'unfinished';
+  return interrupted ? 'interrupted' : 'complete';
+}
+
+/** The exit code of a worker whose run ended so. */
+export function codeOfEnd(end: RunEnd): number {
+  return exitCodes[end];
+}
+
+/** The end that the exit code of a worker stands for; undefined if the worker itself failed. */
+export function endOfCode(code: number | null): RunEnd | undefined {
+  return (Object.keys(exitCodes) as RunEnd[]).find((end) => exitCodes[end] === code);
+}
