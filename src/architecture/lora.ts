@@ -30,7 +30,7 @@ export function loraKeys<const T extends readonly [string, ...string[]]>(targets
     loraRank: whole({
       default: 0,
       max: 65_536,
-      doc: 'Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`.',
+      doc: 'Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 disables LoRA. A run may add it to the weights of `from`.',
     }),
     loraAlpha: real({
       default: 16,

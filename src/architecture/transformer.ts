@@ -51,7 +51,7 @@ const keys = z.strictObject({
   ropeScaling: positives({
     lengths: [0, 1, 4],
     max: 1e9,
-    doc: 'Stretches the wavelengths of rope, for longer contexts. [] is without. [factor] stretches all. [factor, lowFrequencyFactor, highFrequencyFactor, originalContext] stretches only the long ones, as in Llama 3.1.',
+    doc: 'Stretches the wavelengths of rope, for longer contexts. []: none. [factor] stretches all. [factor, lowFrequencyFactor, highFrequencyFactor, originalContext] stretches only the long ones, as in Llama 3.1.',
   }),
   ...blockPartKeys({ norm: 'rms', normPlace: 'pre', mlp: 'swiglu', bias: 'none' }),
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection.' }),

@@ -8,7 +8,7 @@ import type { Declarations } from './parameters.ts';
 
 export const valueHeadKey = flag({
   default: false,
-  doc: 'Add a value head, which predicts the reward of a text from its start. Runs of task.kind ppo have it, and no others: they choose it themselves.',
+  doc: 'Add a value head, which predicts the reward of a text from its start. Only runs with task.kind ppo have one, and they add it by themselves.',
 });
 
 /** Declares the head [1, C]. It starts with the value 0 for everything. */

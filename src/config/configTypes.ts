@@ -30,9 +30,9 @@ export interface Gpt2Keys {
   tiedHead: boolean;
   /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
   labels: string[];
-  /** Add a value head, which predicts the reward of a text from its start. Runs of task.kind ppo have it, and no others: they choose it themselves. Default `false`, true or false. */
+  /** Add a value head, which predicts the reward of a text from its start. Only runs with task.kind ppo have one, and they add it by themselves. Default `false`, true or false. */
   valueHead: boolean;
-  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
+  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 disables LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
   loraAlpha: number;
@@ -76,7 +76,7 @@ export interface TransformerKeys {
   positions: 'rope' | 'learned' | 'sinusoidal' | 'none';
   /** Base of the wavelengths of rope. Default `10000`, a number from 1 to 1000000000000. */
   ropeTheta: number;
-  /** Stretches the wavelengths of rope, for longer contexts. [] is without. [factor] stretches all. [factor, lowFrequencyFactor, highFrequencyFactor, originalContext] stretches only the long ones, as in Llama 3.1. Default `[]`, a list of 0 or 1 or 4 numbers above 0, at most 1000000000. */
+  /** Stretches the wavelengths of rope, for longer contexts. []: none. [factor] stretches all. [factor, lowFrequencyFactor, highFrequencyFactor, originalContext] stretches only the long ones, as in Llama 3.1. Default `[]`, a list of 0 or 1 or 4 numbers above 0, at most 1000000000. */
   ropeScaling: number[];
   /** rms: x / RMS(x) · weight, as in Llama. layer: layer norm, as in GPT-2. Default `"rms"`, one of rms, layer. */
   norm: 'rms' | 'layer';
@@ -94,9 +94,9 @@ export interface TransformerKeys {
   dropout: number;
   /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
   labels: string[];
-  /** Add a value head, which predicts the reward of a text from its start. Runs of task.kind ppo have it, and no others: they choose it themselves. Default `false`, true or false. */
+  /** Add a value head, which predicts the reward of a text from its start. Only runs with task.kind ppo have one, and they add it by themselves. Default `false`, true or false. */
   valueHead: boolean;
-  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
+  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 disables LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
   loraAlpha: number;
@@ -146,7 +146,7 @@ export interface EncoderDecoderKeys {
   dropout: number;
   /** Id of the token that every target begins with. -1: the token that ends it. Weights of MarianMT have their own. Default `-1`, a whole number from -1 to 16777216. */
   beginToken: number;
-  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
+  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 disables LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
   loraAlpha: number;
@@ -161,9 +161,9 @@ export type ModelKeys = Gpt2Keys | BigramKeys | TransformerKeys | EncoderDecoder
 export interface DataKeys {
   /** Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
   text: string | string[];
-  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. With `task.kind: seq2seq` also two text files whose lines belong together, first that of the sources: [train.en, train.es]. `builtin` is a small set that comes with the package, for every kind but lm. Default `[]`, a path, folder or glob, or a list of them. */
+  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. With `task.kind: seq2seq`, they may also be two text files with aligned lines, the sources first: [train.en, train.es]. `builtin` is a small set that comes with the package, for every kind but lm. Default `[]`, a path, folder or glob, or a list of them. */
   examples: string | string[];
-  /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too. Or the columns or keys to take from rows of any format, and what they become: [label=v1, text=v2]. Default `[]`, a list of column names. */
+  /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row with all of these names also counts as a header. With =, it selects columns or keys of rows in any format and renames them: [label=v1, text=v2]. Default `[]`, a list of column names. */
   columns: string[];
   /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder or at s3://BUCKET/PATH. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
@@ -201,11 +201,11 @@ export interface TaskKeys {
   pack: boolean;
   /** dpo, grpo and ppo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes. For grpo and ppo the weight of the divergence (KL) from that model, in units of reward per nat; 0 does not limit it. Default `0.1`, a number from 0 to 1000. */
   beta: number;
-  /** grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals that of its row, otherwise 0. contains: 1 if it contains that of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward. Default `"match"`, a string of 1 to 4096 characters. */
+  /** grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals the answer of its row, otherwise 0. contains: 1 if it contains the answer of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward. Default `"match"`, a string of 1 to 4096 characters. */
   reward: string;
   /** grpo and ppo: time limit of a regular expression or a module (`task.reward`) for each answer, in milliseconds. The run ends when it is exceeded. Default `60000`, a whole number from 1 to 86400000. */
   rewardTimeoutMs: number;
-  /** grpo and ppo: prompts of an iteration, which are answered with the model as it is before the steps of the iteration. Default `16`, a whole number from 1 to 65536. */
+  /** grpo and ppo: number of prompts per iteration. The model answers them at the start of the iteration, before its steps. Default `16`, a whole number from 1 to 65536. */
   prompts: number;
   /** grpo and ppo: answers to each prompt of an iteration. grpo compares them with each other, so it needs at least 2. Default `8`, a whole number from 1 to 1024. */
   group: number;
@@ -213,9 +213,9 @@ export interface TaskKeys {
   inner: number;
   /** grpo and ppo: maximum length of an answer in tokens. It is also cut off where prompt and answer fill model.blockSize. Default `64`, a whole number from 1 to 65536. */
   maxTokens: number;
-  /** grpo and ppo: how far the probability of a token may move in an iteration: from 1 - clip to 1 + clip times that at the time of the answer. Beyond that, an answer teaches nothing more. Default `0.2`, a number from 0.001 to 1000. */
+  /** grpo and ppo: how far the probability of a token may move in an iteration: by a factor from 1 - clip to 1 + clip. Beyond these limits, nothing pushes it further. Default `0.2`, a number from 0.001 to 1000. */
   clip: number;
-  /** Divide advantages by their standard deviation: grpo by that of the rewards in a group, ppo by that over the iteration. With grpo and false, beta has the meaning that it has in theory. Default `true`, true or false. */
+  /** Divide advantages by their standard deviation: grpo by that of the rewards in a group, ppo by that over the iteration. With grpo, false gives beta its theoretical meaning. Default `true`, true or false. */
   scaleAdvantages: boolean;
   /** grpo and ppo: end the run when the mean divergence (KL) of a token from the starting model exceeds this, in nats; 0 does not limit it. Default `0`, a number from 0 to 1000000. */
   klMax: number;
@@ -259,7 +259,7 @@ export interface TrainKeys {
 
 /** The optimizer: AdamW, or Muon for the weight matrices inside of blocks. */
 export interface OptimizerKeys {
-  /** adamw updates every parameter. muon updates the weight matrices inside of blocks by Muon, and all others by AdamW: often a lower loss after as many steps, 4 bytes less per element of these matrices, and more time per step. Learning rate and weight decay apply to both. A resumed run keeps its kind. Default `"adamw"`, one of adamw, muon. */
+  /** adamw updates every parameter. muon updates the weight matrices inside of blocks by Muon, and all others by AdamW. It often reaches a lower loss in the same number of steps, and needs 4 bytes less per element of these matrices, but each step takes longer. Learning rate and weight decay apply to both. A resumed run keeps its kind. Default `"adamw"`, one of adamw, muon. */
   kind: 'adamw' | 'muon';
   /** Decay rate of Muon's average of gradients; `kind: adamw` ignores it. Default `0.95`, a number from 0 to 0.9999999. */
   momentum: number;

@@ -8,7 +8,7 @@ export class EngineUnavailableError extends UserError {
 
   /** @param what is not available, as a sentence begins with it */
   constructor(what: string, reason: string, cure: string) {
-    super(`${what} is not available: ${reason}. To have it: ${cure}`);
+    super(`${what} is not available: ${reason}. To get it: ${cure}`);
     this.reason = reason;
     this.cure = cure;
   }

@@ -103,12 +103,12 @@ export async function findEngine(
     const hint = others.length > 0 ? `: set engine.name to ${others.join(' or ')} for that` : '';
     throw new UserError(`engine ${chosen} runs on ${deviceKinds.join(', ')}, not on ${on}${hint}`);
   };
-  if (name !== 'auto') return choice(name, `engine ${name} was asked for`);
+  if (name !== 'auto') return choice(name, `engine ${name} was requested`);
   const reasons: string[] = [];
   for (const [candidate, entry] of Object.entries(table)) {
     if (deviceKind !== 'auto') {
       if (hasDeviceKinds(entry) && entry.deviceKinds.includes(deviceKind))
-        return choice(candidate, `${deviceKind} was asked for`);
+        return choice(candidate, `${deviceKind} was requested`);
       continue;
     }
     if (!entry.precisions.includes(precision)) continue;
@@ -143,7 +143,7 @@ export async function createEngine(options: EngineOptions, table: EngineTable = 
   const { unit = 'auto' } = options;
   const entry = entryOf(name, table);
   if (unit !== 'auto' && entry.units === undefined) {
-    throw new UserError(`the unit ${unit} was asked for, but the engine ${name} has no choice of them`);
+    throw new UserError(`the unit ${unit} was requested, but the engine ${name} has only one`);
   }
   const device = await deviceOf(options, target, entry);
   return await entry.start({ deviceKind, device, threads, unit });
@@ -159,7 +159,7 @@ async function deviceOf(
   if (devices === undefined) {
     if (device === 'auto' || device === 0) return 0;
     throw new UserError(
-      `device ${device} was asked for, but the engine ${name} has one (${deviceKind}), which all workers of a machine share: ` +
+      `device ${device} was requested, but the engine ${name} has one (${deviceKind}), which all workers of a machine share: ` +
         'set engine.device to auto',
     );
   }
@@ -167,7 +167,7 @@ async function deviceOf(
   if (index < devices.length) return index;
   const list = devices.map((text, i) => `${i}: ${text}`).join(', ');
   throw new UserError(
-    `device ${device} was asked for, but the engine ${name} finds ${devices.length} here (${list}): set engine.device to one of these, or to auto`,
+    `device ${device} was requested, but the engine ${name} finds ${devices.length} here (${list}): set engine.device to one of these, or to auto`,
   );
 }
 

@@ -147,7 +147,9 @@ export class RunFolder {
     // Another process may have chosen the same name, and may already have finished.
     if (this.isNew && (await exists(this.configPath))) {
       await this.release();
-      throw new UserError(`another run has begun in ${this.path} meanwhile: start again, or choose another --run-dir`);
+      throw new UserError(
+        `another run started in ${this.path} at the same time: start again, or choose another --run-dir`,
+      );
     }
   }
 

@@ -166,7 +166,7 @@ nightlyIt(
     expect(installed.code, installed.stderr).toBe(0);
     expect(installed.stdout).toContain('the native engine was not compiled: not found: python3, make, a C++ compiler');
     const cure = new RegExp(
-      `the package ${engine}, which has it compiled, is not installed\\. To have it: compile it with .npm rebuild lockstep --foreground-scripts.*npm install --include=optional`,
+      `the package ${engine}, which has it compiled, is not installed\\. To get it: compile it with .npm rebuild lockstep --foreground-scripts.*npm install --include=optional`,
     );
     const trained = await run(['npx', 'lockstep', '--set', ...training], project);
     expect(trained.code, trained.stderr).toBe(0);

@@ -149,7 +149,7 @@ describe.skipIf(adapters.length === 0)('the webgpu engine', { timeout: 300_000 }
   it('says which devices there are if the requested one is not', async () => {
     const { code, stderr } = await launch(set(...gpu, 'engine.device=5'), folder());
     expect(code).toBe(2);
-    expect(stderr).toMatch(/device 5 was asked for, but the engine webgpu finds \d+ here \(0: .+\): set engine.device/);
+    expect(stderr).toMatch(/device 5 was requested, but the engine webgpu finds \d+ here \(0: .+\): set engine.device/);
   });
 });
 

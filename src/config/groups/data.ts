@@ -18,12 +18,12 @@ export const data = z
       .default([])
       .meta({
         description:
-          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. With `task.kind: seq2seq` also two text files whose lines belong together, first that of the sources: [train.en, train.es]. `builtin` is a small set that comes with the package, for every kind but lm.',
+          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. With `task.kind: seq2seq`, they may also be two text files with aligned lines, the sources first: [train.en, train.es]. `builtin` is a small set that comes with the package, for every kind but lm.',
         expects: 'a path, folder or glob, or a list of them',
       }),
     columns: z.array(z.string().min(1).max(1000)).max(1000).default([]).meta({
       description:
-        'Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too. Or the columns or keys to take from rows of any format, and what they become: [label=v1, text=v2].',
+        'Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row with all of these names also counts as a header. With =, it selects columns or keys of rows in any format and renames them: [label=v1, text=v2].',
       expects: 'a list of column names',
     }),
     tokenizer: z

@@ -35,7 +35,7 @@ export const task = z
     reward: string({
       default: 'match',
       max: pathMax,
-      doc: 'grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals that of its row, otherwise 0. contains: 1 if it contains that of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward.',
+      doc: 'grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals the answer of its row, otherwise 0. contains: 1 if it contains the answer of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward.',
     }),
     rewardTimeoutMs: whole({
       default: 60_000,
@@ -47,7 +47,7 @@ export const task = z
       default: 16,
       min: 1,
       max: 65_536,
-      doc: 'grpo and ppo: prompts of an iteration, which are answered with the model as it is before the steps of the iteration.',
+      doc: 'grpo and ppo: number of prompts per iteration. The model answers them at the start of the iteration, before its steps.',
     }),
     group: whole({
       default: 8,
@@ -71,11 +71,11 @@ export const task = z
       default: 0.2,
       min: 0.001,
       max: 1000,
-      doc: 'grpo and ppo: how far the probability of a token may move in an iteration: from 1 - clip to 1 + clip times that at the time of the answer. Beyond that, an answer teaches nothing more.',
+      doc: 'grpo and ppo: how far the probability of a token may move in an iteration: by a factor from 1 - clip to 1 + clip. Beyond these limits, nothing pushes it further.',
     }),
     scaleAdvantages: flag({
       default: true,
-      doc: 'Divide advantages by their standard deviation: grpo by that of the rewards in a group, ppo by that over the iteration. With grpo and false, beta has the meaning that it has in theory.',
+      doc: 'Divide advantages by their standard deviation: grpo by that of the rewards in a group, ppo by that over the iteration. With grpo, false gives beta its theoretical meaning.',
     }),
     klMax: real({
       default: 0,

@@ -1,4 +1,4 @@
-/** Two text files whose lines belong together: line n of the first is the source of the row whose target is line n of the second. */
+/** Two text files with aligned lines: line n of the first is the source of the row whose target is line n of the second. */
 import { UserError } from '../../base/errors.ts';
 import { countOf, grouped } from '../../base/numberText.ts';
 import type { Row } from '../../task/rows.ts';

@@ -30,7 +30,7 @@ export interface ReadRowsOptions {
   readonly cwd: string;
   /**
    * Names of the columns of tables without a header row. Empty: the first row of each table names its columns. A first row that has all these
-   * names is a header. Or `KEY=COLUMN` each: the columns or keys to take, and what they become.
+   * names is a header. Or `KEY=COLUMN` each: the columns or keys to take, and their new names.
    */
   readonly columns: readonly string[];
   /** The files' format. Absent: determined by their names and content. */

@@ -86,7 +86,7 @@ describe('createEngine', () => {
 
   it('lists the devices if it has no such index', async () => {
     await expect(createEngine({ name: 'twoDevices', device: 5 }, testEngines)).rejects.toThrow(
-      'device 5 was asked for, but the engine twoDevices finds 2 here (0: left, 1: right)',
+      'device 5 was requested, but the engine twoDevices finds 2 here (0: left, 1: right)',
     );
     expect(await devicesOf({ name: 'twoDevices', deviceKind: 'none' }, testEngines)).toEqual(['left', 'right']);
     expect(await devicesOf({ name: 'toy', deviceKind: 'none' }, testEngines)).toBeUndefined();
@@ -98,7 +98,7 @@ describe('createEngine', () => {
     expect((await createEngine({ ...options, device: 0 }, testEngines)).device).toBe(0);
     const other = createEngine({ ...options, device: 1 }, testEngines);
     await expect(other).rejects.toThrow(
-      /device 1 was asked for, but the engine toy has one .* set engine.device to auto/,
+      /device 1 was requested, but the engine toy has one .* set engine.device to auto/,
     );
   });
 
@@ -138,7 +138,7 @@ it('a device that does not start although its packages are installed has another
   const cures = [true, false].map(
     (isInstalled) => new DeviceUnavailableError('webgpu', 'no GPU adapter', { isInstalled }),
   );
-  expect(cures[0]?.message).toMatch(/no GPU adapter. To have it: a Vulkan, Metal or Direct3D 12 driver/);
+  expect(cures[0]?.message).toMatch(/no GPU adapter. To get it: a Vulkan, Metal or Direct3D 12 driver/);
   expect(cures[0]?.cure).not.toContain('npm install');
   expect(cures[1]?.cure).toMatch(/^npm install .*webgpu @tensorflow\/tfjs-backend-webgpu@/);
 });

@@ -91,7 +91,7 @@ it('begins no run where another one began since the place was chosen', async () 
   await first.claim(note);
   await first.writeConfig('model: {}\n');
   await first.release();
-  await expect(second.claim(note)).rejects.toThrow(/another run has begun in .*run meanwhile/);
+  await expect(second.claim(note)).rejects.toThrow(/another run started in .*run at the same time/);
   expect(await readdir(first.path)).toEqual(['config.yaml']);
 });
 

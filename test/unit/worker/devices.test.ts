@@ -38,7 +38,7 @@ it('more workers than devices share them in turn', async () => {
 });
 
 it('a device that is not there is refused', async () => {
-  await expect(devicesOf(1, 2)).rejects.toThrow(/device 2 was asked for, .* finds 2 here/);
+  await expect(devicesOf(1, 2)).rejects.toThrow(/device 2 was requested, .* finds 2 here/);
 });
 
 it('a process has its place of the machine, whichever others are started, and when it is started again', async () => {
