@@ -1,12 +1,14 @@
 /**
  * Reads one object in ranges of 8 MiB, and the next ones ahead while the caller works. A complete read that its caller has verified can record
- * the hash of each range. Later reads of the same object then verify every range that they get, and fetch a damaged one again.
+ * the hash of each range, and keeps a copy on the disk for some minutes if there is room. Later reads of the same object take the copy, or verify every
+ * range that they fetch, and fetch a damaged one again.
  */
 import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { BucketClient } from './client.ts';
 import { getRange, headObject, type ObjectFacts } from './objects.ts';
+import { ReadCopy } from './readCopy.ts';
 import { sha256Of } from './signature.ts';
 
 /** Bytes of a range. */
@@ -16,9 +18,18 @@ const rangesMost = 4;
 /** How often a range whose hash is wrong is fetched. */
 const fetchesMost = 3;
 
-/** Hashes of the ranges of an object, by its path and tag. */
-const verified = new Map<string, readonly string[]>();
+/** What is known of an object that was verified. */
+interface Verified {
+  /** One for each range. */
+  readonly hashes: readonly string[];
+  readonly copy: ReadCopy | undefined;
+}
+
+/** By path and tag. */
+const verified = new Map<string, Verified>();
 const verifiedMost = 256;
+/** Smaller objects are fetched again. */
+const copiedBytesLeast = 2 ** 20;
 
 export class ObjectReader {
   readonly path: string;
@@ -56,13 +67,16 @@ export class ObjectReader {
   async hash(expected?: string): Promise<string> {
     const whole = createHash('sha256');
     const parts: string[] = [];
+    let copy = this.bytes >= copiedBytesLeast && expected !== undefined ? await ReadCopy.begin(this.bytes) : undefined;
     for (let index = 0; index * rangeBytes < this.bytes; index++) {
       const range = await this.#range(index, true);
       whole.update(range);
       parts.push(sha256Of(range));
+      if (copy !== undefined && !(await copy.add(range))) copy = undefined;
     }
     const found = whole.digest('hex');
-    if (found === expected) remember(this.#identity, parts);
+    if (found === expected) remember(this.#identity, { hashes: parts, copy });
+    else await copy?.close();
     return found;
   }
 
@@ -100,10 +114,13 @@ export class ObjectReader {
     const start = index * rangeBytes;
     const end = Math.min(this.bytes, start + rangeBytes);
     const { signal } = this.#abort;
+    const { hashes, copy } = verified.get(this.#identity) ?? {};
+    const expected = hashes?.[index];
+    const copied = await copy?.read(start, end);
+    if (copied !== undefined && sha256Of(copied) === expected) return copied;
     for (let attempt = 1; ; attempt++) {
       const range = await getRange(this.#client, this.#key, { start, end, tag: this.#tag, signal });
       if (range === undefined) throw new UserError(`${this.path} is missing`);
-      const expected = verified.get(this.#identity)?.[index];
       if (expected === undefined || sha256Of(range) === expected) return range;
       if (attempt === fetchesMost) {
         throw damaged(this.path, `bytes ${start} to ${end} differ from what was verified, in ${attempt} attempts`);
@@ -112,9 +129,13 @@ export class ObjectReader {
   }
 }
 
-function remember(identity: string, hashes: readonly string[]): void {
-  if (verified.size >= verifiedMost) verified.delete(verified.keys().next().value!);
-  verified.set(identity, hashes);
+function remember(identity: string, known: Verified): void {
+  const replaced =
+    verified.get(identity) ?? (verified.size >= verifiedMost ? verified.values().next().value : undefined);
+  void replaced?.copy?.close();
+  if (!verified.has(identity) && verified.size >= verifiedMost) verified.delete(verified.keys().next().value!);
+  known.copy?.keep();
+  verified.set(identity, known);
 }
 
 /** @throws UserError if there is no such object */

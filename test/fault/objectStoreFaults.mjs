@@ -3,12 +3,10 @@
  * sends it; after each, the store must have the old checkpoint or the new one, and nothing else.
  * usage: node objectStoreFaults.mjs LOST SMALL LARGE     loses each LOST-th answer, kills small and large writes at each SMALL-th and LARGE-th request, and prints one line of JSON with what was found
  *        node objectStoreFaults.mjs write DIRECTORY STEP VOCABULARY
- *        node objectStoreFaults.mjs upload FOLDER PREFIX
+ *        node objectStoreFaults.mjs bucket               makes s3://faults
  */
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
-import { join } from 'node:path';
 import { networkOf } from '../../dist/architecture/registry.js';
 import { CheckpointStore } from '../../dist/checkpoint/store.js';
 import { openBucket } from '../../dist/objectStore/buckets.js';
@@ -54,12 +52,7 @@ if (process.argv[2] === 'write') {
 
 const { client } = openBucket('s3://faults');
 await client.send({ action: 'PUT', key: '', expected: ['BucketAlreadyOwnedByYou'] });
-if (process.argv[2] === 'upload') {
-  const [from, to] = process.argv.slice(3);
-  const { key } = openBucket(to);
-  for (const name of readdirSync(from)) await putObject(client, `${key}/${name}`, readFileSync(join(from, name)));
-  process.exit(0);
-}
+if (process.argv[2] === 'bucket') process.exit(0);
 
 const direct = process.env.AWS_ENDPOINT_URL_S3;
 

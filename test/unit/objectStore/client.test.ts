@@ -174,10 +174,34 @@ describe('an upload', () => {
   });
 });
 
-test('a reader finds damage in a range of an object that it has verified, and fetches it again', async () => {
+test('an object that was verified is read again from a copy on the disk', async () => {
   const { store, client } = await open();
   const content = randomBytes(9 * 2 ** 20);
   await putObject(client, 'a', content);
+  const reader = await openObject(client, 'a');
+  expect(await reader.hash(sha256Of(content))).toBe(sha256Of(content));
+  await reader.close();
+  // What was verified is on the disk: it does not travel again.
+  const gets = () => store.requests.filter((each) => each === 'GET a').length;
+  expect(gets()).toBe(2);
+  const second = await openObject(client, 'a');
+  const all = Buffer.alloc(content.length);
+  await second.read(all, 0);
+  await second.close();
+  expect(all.equals(content)).toBe(true);
+  expect(gets()).toBe(2);
+});
+
+test('a reader without a copy on the disk finds damage in a range that it has verified, and fetches it again', async () => {
+  const { store, client } = await open();
+  const content = randomBytes(9 * 2 ** 20);
+  await putObject(client, 'a', content);
+  const before = process.env['XDG_CACHE_HOME'];
+  process.env['XDG_CACHE_HOME'] = '/dev/null';
+  onTestFinished(() => {
+    if (before === undefined) delete process.env['XDG_CACHE_HOME'];
+    else process.env['XDG_CACHE_HOME'] = before;
+  });
   const reader = await openObject(client, 'a');
   expect(await reader.hash(sha256Of(content))).toBe(sha256Of(content));
   await reader.close();
