@@ -100,12 +100,17 @@ export class CheckpointStore {
   }
 
   /**
-   * Opens the checkpoint with the lowest validation loss that passes every check; the earliest of equal ones.
+   * Opens the checkpoint with the lowest validation loss that passes every check; the earliest of equal ones. If none of those with a
+   * validation loss passes, the newest of the others.
    * @returns undefined when there is no checkpoint with a validation loss
-   * @throws UserError when there are some and none is complete, with the reason for each
+   * @throws UserError when there are some and no checkpoint is complete, with the reason for each
    */
   async bestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
-    return this.#firstWhole(await this.measured(), options);
+    const measured = await this.measured();
+    if (measured.length === 0) return undefined;
+    const steps = new Set(measured.map(({ step }) => step));
+    const others = (await this.#place.list()).filter(({ step }) => !steps.has(step));
+    return this.#firstWhole([...measured, ...others], options);
   }
 
   /** Checkpoints that have a validation loss, lowest first and, among equals, earliest first (a run's "best"). Their files are not verified. */

@@ -59,7 +59,8 @@ export async function findCheckpoint(
   if (!best) {
     const checkpoint = taken(newest, choice);
     const valLoss = checkpoint.trainer?.valLoss ?? Number.NaN;
-    const [least] = await store.measured();
+    const skipped = new Set(newest.skipped.map(({ step }) => step));
+    const least = (await store.measured()).find(({ step }) => !skipped.has(step));
     if (least !== undefined && least.valLoss < valLoss) {
       choice.onNote?.(
         `step ${least.step} has a lower validation loss, ${least.valLoss.toFixed(4)}: use --best to select it`,
@@ -76,9 +77,11 @@ export async function findCheckpoint(
 }
 
 /** Warns if an older or a worse model replaces the requested one. */
-function taken({ checkpoint, skipped }: WholeCheckpoint, { onWarning }: CheckpointChoice): Checkpoint {
+function taken({ checkpoint, skipped }: WholeCheckpoint, { best = false, onWarning }: CheckpointChoice): Checkpoint {
+  const isUnmeasured = best && (checkpoint.trainer?.valLoss ?? null) === null;
+  const used = `step ${checkpoint.step}${isUnmeasured ? ', which has no validation loss,' : ''}`;
   for (const { step, reason } of skipped) {
-    onWarning(`skipped the checkpoint of step ${step}: ${reason}; using step ${checkpoint.step} instead`);
+    onWarning(`skipped the checkpoint of step ${step}: ${reason}; using ${used} instead`);
   }
   return checkpoint;
 }

@@ -99,12 +99,30 @@ describe('a checkpoint is found', () => {
     expect(warnings.splice(0)).toEqual([
       expect.stringMatching(/^skipped the checkpoint of step 3: .*using step 5 instead$/),
     ]);
+    // The newest was measured as better, but it is damaged: it is not recommended.
+    appendFileSync(join(measured, 'checkpoints', 'step-00000005', 'model.safetensors'), ' ');
+    notes.length = 0;
+    const older = await findCheckpoint({ path: 'measured', cwd: folder, onWarning: () => {}, onNote, verify: 'model' });
+    expect(older.step).toBe(2);
+    expect(notes).toEqual([]);
     await expect(load('run', { best: true })).rejects.toThrow(
       'no checkpoint in run/checkpoints has a validation loss, because',
     );
     await expect(load('run/checkpoints/step-00000003', { best: true })).rejects.toThrow(
       'is a checkpoint: name a run directory',
     );
+  });
+
+  test('without a validation loss, where all that have one are damaged', async () => {
+    const partly = join(folder, 'partly');
+    await (await trainRun(partly, { steps: [2, 3, 5], valLosses: { 5: 2 } })).dispose();
+    appendFileSync(join(partly, 'checkpoints', 'step-00000005', 'model.safetensors'), ' ');
+    const found = await load('partly', { best: true });
+    await found.engine.dispose();
+    expect(found.checkpoint.step).toBe(3);
+    expect(warnings.splice(0)).toEqual([
+      expect.stringMatching(/^skipped .* step 5: .*damaged.*; using step 3, which has no validation loss, instead$/),
+    ]);
   });
 
   test('in the newest run that has one', async () => {
