@@ -161,6 +161,7 @@ async function readsRows(
     cwd,
     format,
     setting: '--data',
+    reads: 'rows',
     builtinPath: builtinRows(kind),
     onNotice: () => undefined,
   });

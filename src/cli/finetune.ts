@@ -1,9 +1,20 @@
 /** `launch finetune MODEL ROWS`: trains weights on rows with settings that suit them. It is a shorter form of `launch --config KIND --set …`, which it prints. */
+import { existsSync } from 'node:fs';
+import { isDynamicPattern } from 'tinyglobby';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
+import { storedPath, userPath } from '../base/userPath.ts';
+import { isCheckpointFolder } from '../checkpoint/checkpoint.ts';
+import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
-import { readRows } from '../data/examples/readRows.ts';
+import { builtinRows } from '../data/examples/builtinRows.ts';
+import { heldOut } from '../data/examples/exampleOrder.ts';
+import { type ReadRow, readRows } from '../data/examples/readRows.ts';
+import { checkpointsIn } from '../run/checkpointsOfRun.ts';
+import { runsHint } from '../run/runFolder.ts';
+import { fittingWarmup } from '../run/runLength.ts';
 import { kindOfRow } from '../task/kindOfRow.ts';
 import { targetsOption } from './columns.ts';
 import { print, warn } from './output.ts';
@@ -67,19 +78,24 @@ export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
 
 async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
   const { targets } = args;
-  const kind = args.task ?? (targets === undefined ? await kindOf(args) : 'seq2seq');
-  if (targets !== undefined && kind !== 'seq2seq') {
-    throw new UserError(`--targets is for --task seq2seq, but this is --task ${kind}: omit one of the two`);
+  const cwd = process.cwd();
+  await checkPaths(args, cwd);
+  if (targets !== undefined && (args.task ?? 'seq2seq') !== 'seq2seq') {
+    throw new UserError(`--targets is for --task seq2seq, but this is --task ${args.task}: omit one of the two`);
   }
-  const { config, settings } = starts[kind];
   const chosen = args.set ?? [];
-  const isChosen = (key: string) => chosen.some((setting) => setting.startsWith(`${key}=`));
-  const set = [
+  // A translator has no warm-up, whatever its rows are.
+  const rows = targets === undefined && args.task !== 'seq2seq' ? await rowsOf(args, cwd) : [];
+  const kind = args.task ?? (targets === undefined ? kindOf(rows) : 'seq2seq');
+  const { config, settings } = starts[kind];
+  const data = [
     `model.from=${JSON.stringify(args.model)}`,
     `data.examples=${JSON.stringify(targets === undefined ? args.rows : [args.rows, targets])}`,
-    ...settings.filter((setting) => !isChosen(setting.slice(0, setting.indexOf('=')))),
-    ...chosen,
   ];
+  const set = [...data, ...unchosen(settings, chosen), ...chosen];
+  const { config: resolved } = loadConfig({ file: config, overrides: withWorkers(set, args.workers), cwd });
+  const warmup = shorterWarmup(resolved, rows.length);
+  if (warmup !== undefined) set.push(...unchosen([`schedule.warmupSteps=${warmup}`], set));
   const { workers, runDir } = args;
   const chosenToo = [
     ...(workers === undefined ? [] : ['--workers', String(workers)]),
@@ -89,18 +105,78 @@ async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
   await runTrain({ ...args, config, set, initFrom: undefined, 'init-from': undefined, resume: undefined });
 }
 
-/** The task that the first row shows. */
-async function kindOf({ rows: path, set = [] }: Pick<FinetuneArguments, 'rows' | 'set'>): Promise<Kind> {
-  const cwd = process.cwd();
-  const overrides = [...set, `data.examples=${JSON.stringify(path)}`];
-  const { columns, format } = loadConfig({ file: 'sft', overrides, cwd }).config.data;
-  const rows = await readRows({
-    paths: [path],
-    setting: 'finetune',
+/** The settings whose keys `chosen` does not set. */
+function unchosen(settings: readonly string[], chosen: readonly string[]): string[] {
+  const keyOf = (setting: string) => setting.slice(0, setting.indexOf('=')).trim();
+  const keys = new Set(chosen.map(keyOf));
+  return settings.filter((setting) => !keys.has(keyOf(setting)));
+}
+
+/** A schema may relate the number of workers to other keys. */
+function withWorkers(set: readonly string[], workers: number | undefined): string[] {
+  return workers === undefined ? [...set] : [...set, `train.workers=${workers}`];
+}
+
+/**
+ * The warm-up of a run on so few rows that the config's would take more than a tenth of it; undefined for another run. Rows that the task
+ * leaves out are counted too.
+ */
+export function shorterWarmup({ train, data, schedule }: Config, rows: number): number | undefined {
+  const isHeldOut = [data.validation].flat().length === 0;
+  const trained = rows - (isHeldOut ? heldOut(rows, data.valFraction, train.seed).length : 0);
+  const steps = train.epochs > 0 ? Math.ceil((train.epochs * trained) / train.globalBatchSize) : train.maxSteps;
+  const warmup = fittingWarmup(steps);
+  return rows > 0 && warmup < schedule.warmupSteps ? warmup : undefined;
+}
+
+/** @throws UserError for a path that names nothing, and for weights and rows in the wrong order */
+export async function checkPaths({ model, rows }: Pick<Positionals, 'model' | 'rows'>, cwd: string): Promise<void> {
+  const isThere = (path: string) => isObjectPath(path) || existsSync(userPath(cwd, path));
+  const hasRows = isThere(rows) || rows === 'builtin' || isDynamicPattern(rows);
+  const weights = 'the weights (a run, a checkpoint or a folder of GPT-2, Llama or MarianMT weights)';
+  if (!isThere(model)) {
+    const missing = hasRows ? `no file or folder ${model}` : `neither ${model} nor ${rows}`;
+    throw new UserError(
+      `finetune: there is ${missing} in ${cwd}. Name ${weights}, then the rows${await runsHint(userPath(cwd, model), cwd)}`,
+    );
+  }
+  if (!hasRows) {
+    throw new UserError(
+      `finetune: there is no file or folder ${rows} in ${cwd}. Name your rows after the weights: ${ownCommand('finetune', model, 'PATH')} (a file, folder or glob)`,
+    );
+  }
+  if ((await hasWeights(rows, cwd)) && !(await hasWeights(model, cwd))) {
+    throw new UserError(
+      `finetune: ${rows} has weights, and ${model} has none. Name the weights first: ${ownCommand('finetune', rows, model)}`,
+    );
+  }
+}
+
+/** Whether this is a checkpoint, a run or a folder of weights. */
+async function hasWeights(path: string, cwd: string): Promise<boolean> {
+  const folder = storedPath(cwd, path);
+  return (await isCheckpointFolder(folder)) || (await checkpointsIn(folder)) !== undefined;
+}
+
+async function rowsOf(
+  { rows, task = 'sft', set = [] }: Pick<FinetuneArguments, 'rows' | 'task' | 'set'>,
+  cwd: string,
+): Promise<ReadRow[]> {
+  const { config: file, settings } = starts[task];
+  const overrides = [...unchosen(settings, set), ...set, `data.examples=${JSON.stringify(rows)}`];
+  const { columns, format } = loadConfig({ file, overrides, cwd }).config.data;
+  return readRows({
+    paths: [rows],
+    setting: 'data.examples',
     cwd,
     columns,
     format: format === 'auto' ? undefined : format,
+    builtinPath: builtinRows(task),
     onNotice: warn,
   });
+}
+
+/** The task that the first row shows. */
+function kindOf(rows: readonly ReadRow[]): Kind {
   return kindOfRow(rows[0]!, (...names) => `--set data.columns=[${names.join(',')}]`);
 }

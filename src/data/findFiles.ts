@@ -7,6 +7,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { messageOf, UserError } from '../base/errors.ts';
+import { settingText } from '../base/ownCommand.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
 
@@ -15,28 +16,33 @@ const builtin = 'builtin';
 /** Tiny Shakespeare; data/README.md gives its source. */
 const builtinPath = join(packageRoot, 'data', 'tinyshakespeare.txt');
 
-/**
- * The files of all entries, each once, the files of one entry in path order.
- * @param setting the name, in messages, of the setting that names them
- * @param ownPath the file that `builtin` stands for
- */
-export async function findFiles(
-  entries: readonly string[],
-  cwd: string,
-  setting: string,
-  ownPath = builtinPath,
-): Promise<string[]> {
+export interface FindFilesOptions {
+  /** Relative paths start here. */
+  readonly cwd: string;
+  /** The name, in messages, of the setting that names the files. */
+  readonly setting: string;
+  /** What the files have, for messages. Default `text`. */
+  readonly reads?: string | undefined;
+  /** The file that `builtin` stands for. Default: the built-in text. */
+  readonly builtinPath?: string | undefined;
+}
+
+/** The files of all entries, each once, the files of one entry in path order. */
+export async function findFiles(entries: readonly string[], options: FindFilesOptions): Promise<string[]> {
   const paths = new Set<string>();
   for (const entry of entries) {
     // A link to a parent folder would list the same file many times under different paths.
-    for (const path of await filesOf(entry, cwd, setting, ownPath)) paths.add(await realpath(path).catch(() => path));
+    for (const path of await filesOf(entry, options)) paths.add(await realpath(path).catch(() => path));
   }
   return [...paths];
 }
 
-async function filesOf(given: string, cwd: string, setting: string, ownPath: string): Promise<string[]> {
+async function filesOf(
+  given: string,
+  { cwd, setting, reads = 'text', builtinPath: ownPath }: FindFilesOptions,
+): Promise<string[]> {
   const entry = expandHome(given);
-  if (entry === builtin) return [ownPath];
+  if (entry === builtin) return [ownPath ?? builtinPath];
   const path = resolve(cwd, entry);
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;
@@ -46,15 +52,17 @@ async function filesOf(given: string, cwd: string, setting: string, ownPath: str
   if (found?.isDirectory()) {
     const files = await sortedGlob(['**/*'], path, setting);
     if (files.length > 0) return files;
-    throw new UserError(`${setting}: the folder ${entry} has no files. Give a folder with text files in it.`);
+    throw new UserError(`${setting}: the folder ${entry} has no files. Give a folder with files of ${reads} in it.`);
   }
   if (found) {
     throw new UserError(`${setting}: expected a file or a folder, but ${entry} is neither (a device or a pipe).`);
   }
   if (!isDynamicPattern(entry)) {
+    // `builtin` also names the built-in text where rows are read, but it has none.
+    const hasBuiltin = reads === 'text' || ownPath !== undefined;
     throw new UserError(
-      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your text with ${setting.startsWith('data.') ? `--set ${setting}=PATH` : `${setting} PATH`} ` +
-        '(a file, folder or glob); the built-in text, called builtin, is always there.',
+      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your ${reads} with ${settingText(setting, 'PATH')} ` +
+        `(a file, folder or glob)${hasBuiltin ? `; the built-in ${reads}, called builtin, ${reads === 'rows' ? 'are' : 'is'} always there` : ''}.`,
     );
   }
   const files = await sortedGlob([entry], cwd, setting);

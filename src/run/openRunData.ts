@@ -48,6 +48,7 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
   const labels = 'labels' in model ? model.labels : [];
   const set = await openExamples({
     data,
+    kind: task.kind,
     builtinPath: builtinRows(task.kind),
     aligned: task.kind === 'seq2seq',
     tooLong: task.tooLong,

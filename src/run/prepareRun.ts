@@ -32,7 +32,7 @@ import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
 import { loadRunConfig, type RunConfigArguments } from './runConfig.ts';
 import { newRunFolder, type RunFolder } from './runFolder.ts';
-import { warmupWarning, withRunLength } from './runLength.ts';
+import { shortRunProblem, withRunLength } from './runLength.ts';
 import { hasStoredRun, openResumed, runToResume } from './runToResume.ts';
 
 /** The arguments of `launch train`. Numbers are in their ranges. */
@@ -117,8 +117,9 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const labelled = withHeads(given, data);
   if (weights !== undefined) noteInitialWeights(weights, labelled.model, { cwd, note: messages.note });
   const counted = withRunLength(labelled, data, { step, samples: samplesSeen });
-  const short = resuming ? undefined : warmupWarning(counted);
-  if (short !== undefined) messages.warn(short);
+  const short = resuming ? undefined : shortRunProblem(counted);
+  // Who sets train.maxSteps may want a short run, but the length of epochs follows from the rows.
+  if (short !== undefined) messages[counted.train.epochs > 0 ? 'warn' : 'note'](short);
   const longer = before && counted.train.epochs > 0 ? scheduleNote(counted, before) : undefined;
   if (longer !== undefined) messages.note(longer);
   const config = withFittingPrompt(counted, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });

@@ -111,6 +111,7 @@ async function readOwn(
   const { blockSize } = model.config;
   const set = await openExamples({
     data,
+    kind,
     builtinPath: builtinRows(kind),
     aligned: kind === 'seq2seq',
     tooLong: task.tooLong,

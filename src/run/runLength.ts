@@ -31,17 +31,19 @@ export function withRunLength(config: Config, data: RunData, { step, samples }: 
   throw new UserError(`train.epochs: ${train.epochs} are ${maxSteps} steps, but a run has at most ${stepsMax}`);
 }
 
-/**
- * The warning of a run of epochs that ends before its warm-up; undefined for another run. Who sets `train.maxSteps` knows how short the run is, but the length of epochs follows from
- * the rows.
- */
-export function warmupWarning({ train: { epochs, maxSteps }, schedule }: Config): string | undefined {
+/** The number of warm-up steps that suits a short run: a tenth of its steps. */
+export function fittingWarmup(maxSteps: number): number {
+  return Math.floor(maxSteps / 10);
+}
+
+/** What to say about a run that ends before its warm-up; undefined for another run. */
+export function shortRunProblem({ train: { maxSteps }, schedule }: Config): string | undefined {
   const { kind, warmupSteps, learningRate } = schedule;
-  if (epochs === 0 || maxSteps === 0 || kind === 'sweep' || maxSteps >= warmupSteps) return undefined;
+  if (maxSteps === 0 || kind === 'sweep' || maxSteps >= warmupSteps) return undefined;
   const share = (100 * learningRateAt(maxSteps - 1, schedule)) / learningRate;
   return (
     `the run has ${countOf(maxSteps, 'step')}, but the learning rate rises for ${grouped(warmupSteps)} (schedule.warmupSteps): ` +
-    `it ends at ${Number(share.toPrecision(2))} % of schedule.learningRate. Set schedule.warmupSteps=${Math.floor(maxSteps / 10)}`
+    `it ends at ${Number(share.toPrecision(2))} % of schedule.learningRate. A fitting value: schedule.warmupSteps=${fittingWarmup(maxSteps)}`
   );
 }
 

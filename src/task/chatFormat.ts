@@ -62,9 +62,13 @@ export class ChatFormat {
   constructor(template: Template, tokenizer: ChatTokenizer) {
     const end = [...tokenizer.specialTokens].find(([, id]) => id === tokenizer.endOfText)?.[0];
     if (end === undefined) {
+      const others =
+        'start from weights with another tokenizer, or train a new model with data.tokenizer: gpt2, byte or bpe:N, or with char on rows (data.examples).';
       throw new UserError(
         `the tokenizer ${tokenizer.kind} has no end-of-document token, so a model could not learn to end an answer. ` +
-          'Name one of its special tokens as eos_token in tokenizer_config.json, or train a new model with data.tokenizer: gpt2, byte or bpe:N, or with char on rows (data.examples).',
+          (tokenizer.specialTokens.size === 0
+            ? `${others[0]!.toUpperCase()}${others.slice(1)}`
+            : `Name one of its special tokens as eos_token in tokenizer_config.json, ${others}`),
       );
     }
     this.#template = template;

@@ -2,7 +2,10 @@
 import { createHash } from 'node:crypto';
 import { UserError } from '../../base/errors.ts';
 import { countOf, grouped } from '../../base/numberText.ts';
-import type { PlacedRow } from '../../task/rows.ts';
+import { ownCommand, settingText } from '../../base/ownCommand.ts';
+import { recognisedKind } from '../../task/kindOfRow.ts';
+import type { TaskKind } from '../../task/kinds.ts';
+import { namesOf, type PlacedRow } from '../../task/rows.ts';
 import type { Sample } from '../../task/task.ts';
 import type { SourceFormat } from '../prepare/fileKinds.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
@@ -51,6 +54,8 @@ export interface ExampleSetOptions {
     readonly validation: string | readonly string[];
     readonly valFraction: number;
   };
+  /** `task.kind`, for messages about rows of other kinds. */
+  readonly kind: TaskKind;
   /** The file that `builtin` stands for in `data.examples`; undefined: there is none. */
   readonly builtinPath: string | undefined;
   /** Whether two text files are rows, as in {@link readRows}. */
@@ -79,8 +84,27 @@ export async function openExamples(options: ExampleSetOptions): Promise<ExampleS
   try {
     return await encode(rows, options);
   } catch (error) {
-    throw withHeaderAdvice(error, [...rows.train, ...rows.validation], 'data.examples');
+    throw withHeaderAdvice(withKindAdvice(error, rows, options), [...rows.train, ...rows.validation], 'data.examples');
   }
+}
+
+/** The error about a row, or that the rows are for another task, if the first of all shows this. */
+function withKindAdvice(
+  error: unknown,
+  { first, train, validation }: SplitRows,
+  { kind, data }: ExampleSetOptions,
+): unknown {
+  const shown = recognisedKind(first.row);
+  const isRead = shown === undefined || shown === kind || (shown === 'dpo' && kind === 'reward');
+  if (isRead || !(error instanceof UserError)) return error;
+  const { message } = error;
+  if (![...train, ...validation].some(({ at }) => message.startsWith(`${at}:`))) return error;
+  const command = ownCommand('finetune', 'MODEL', ...[data.examples].flat().slice(0, 1));
+  return new UserError(
+    `${first.at}: a row with ${namesOf(first.row)} is for task.kind: ${shown}, but task.kind is ${kind}. ` +
+      `Add ${settingText('task.kind', shown)}, or fine-tune weights on these rows: ${command}`,
+    { cause: error },
+  );
 }
 
 const leftOut = 'left out, as too long (task.tooLong: drop) or as pairs of equal answers (task.equalPairs: drop)';
@@ -94,6 +118,8 @@ export interface TaskRows {
 }
 
 interface SplitRows {
+  /** The first row of `data.examples`, wherever it is used. */
+  readonly first: ReadRow;
   readonly train: readonly ReadRow[];
   readonly validation: readonly ReadRow[];
 }
@@ -150,11 +176,12 @@ async function readSplit(options: ExampleSetOptions): Promise<SplitRows> {
     readRows({ paths, setting, cwd, format, builtinPath, aligned, columns: data.columns, onNotice });
   const rows = await read([data.examples].flat(), 'data.examples');
   const others = [data.validation].flat();
-  if (others.length > 0) return { train: rows, validation: await read(others, 'data.validation') };
+  const first = rows[0]!;
+  if (others.length > 0) return { first, train: rows, validation: await read(others, 'data.validation') };
   const chosen = new Set(heldOut(rows.length, data.valFraction, seed));
   const train = rows.filter((_, i) => !chosen.has(i));
   const validation = rows.filter((_, i) => chosen.has(i));
-  if (train.length > 0 && (validation.length > 0 || !validates)) return { train, validation };
+  if (train.length > 0 && (validation.length > 0 || !validates)) return { first, train, validation };
   throw new UserError(
     `data.examples: found ${countOf(rows.length, 'row')}, of which data.valFraction: ${data.valFraction} leaves ${train.length} to train on and ` +
       `${validation.length} to validate: both need at least 1. Give more rows, rows of their own to validate (data.validation), or set eval.everySteps=0 and data.valFraction=0`,

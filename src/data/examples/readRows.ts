@@ -4,6 +4,7 @@
  */
 import { UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
+import { settingText } from '../../base/ownCommand.ts';
 import { standardInput } from '../../base/userPath.ts';
 import type { PlacedRow, Row } from '../../task/rows.ts';
 import { byteStream } from '../prepare/byteStream.ts';
@@ -64,6 +65,7 @@ export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
     format,
     setting,
     builtinPath,
+    reads: 'rows',
     onNotice: (line) => notices.push(line),
   });
   const isAligned = options.aligned === true && sources.some((source) => source.format === 'text');
@@ -117,7 +119,7 @@ function keysOf(setting: string): { readonly columns: string; readonly format: s
 function checkFormat({ format, name }: Source, { setting }: ReadRowsOptions): void {
   if (format !== 'text') return;
   throw new UserError(
-    `${setting}: ${name} is text, not rows. Expected JSON Lines, JSON, CSV, TSV or Parquet; if it is one of these, set ${keysOf(setting).format}=jsonl, json, csv, tsv or parquet`,
+    `${setting}: ${name} is text, not rows. Expected JSON Lines, JSON, CSV, TSV or Parquet; if it is one of these, say which, as in ${settingText(keysOf(setting).format, 'jsonl')}`,
   );
 }
 

@@ -4,7 +4,7 @@
  */
 import { open, stat } from 'node:fs/promises';
 import { UserError } from '../../base/errors.ts';
-import { ownCommand } from '../../base/ownCommand.ts';
+import { ownCommand, settingText } from '../../base/ownCommand.ts';
 import { readFailure } from '../../base/strictJson.ts';
 import { standardInput } from '../../base/userPath.ts';
 import { displayName, findFiles } from '../findFiles.ts';
@@ -27,6 +27,8 @@ export interface FindOptions {
   readonly format?: SourceFormat | undefined;
   /** The name, in messages, of the setting that names the sources. Default `launch prepare`. */
   readonly setting?: string;
+  /** What the files have, for messages: `rows`. Default `text`. */
+  readonly reads?: string;
   /** The file that `builtin` stands for. Default: the built-in text. */
   readonly builtinPath?: string | undefined;
   /** Called for each file whose content contradicts its name. */
@@ -39,14 +41,14 @@ export interface FindOptions {
  * @throws UserError for missing files and unsupported formats
  */
 export async function findSources(names: readonly string[], options: FindOptions): Promise<Source[]> {
-  const { cwd, format, setting = ownCommand('prepare'), builtinPath, onNotice = () => undefined } = options;
+  const { cwd, format, setting = ownCommand('prepare'), reads, builtinPath, onNotice = () => undefined } = options;
   if (names.includes(standardInput)) {
     if (names.length > 1) throw new UserError('standard input (-) must be the only source');
     if (format === 'parquet')
       throw new UserError('a Parquet file is read from its end: give its name, not standard input');
     return [{ path: undefined, name: '-', format: format ?? 'text', compression: 'sniff', size: 0, mtimeMs: 0 }];
   }
-  const paths = await findFiles(names, cwd, setting, builtinPath);
+  const paths = await findFiles(names, { cwd, setting, reads, builtinPath });
   const sources: Source[] = [];
   const notices: string[] = [];
   for (let from = 0; from < paths.length; from += openMost) {
@@ -132,6 +134,6 @@ export function checkFieldOptions(sources: readonly Source[], { options, formatO
   const names = sources.slice(0, 3).map(({ name }) => (name === '-' ? 'standard input' : name));
   const more = sources.length > names.length ? `, and ${sources.length - names.length} more` : '';
   throw new UserError(
-    `${option}: the sources are read as text, which has no fields (${names.join(', ')}${more}). Leave it out, or say what they are with ${formatOption} jsonl, json, csv, tsv or parquet`,
+    `${option}: the sources are read as text, which has no fields (${names.join(', ')}${more}). Leave it out, or say which format they have, as in ${settingText(formatOption, 'jsonl')}`,
   );
 }

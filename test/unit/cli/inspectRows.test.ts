@@ -124,7 +124,9 @@ it('reads a file in the given format, whatever its name says', async () => {
   writeFileSync(join(folder, 'spam.txt'), 'ham\tthe "cat\nspam\tthe mat\n');
   const text = await printed('spam.txt', { format: 'tsv', columns: ['label', 'text'] });
   expect(text).toContain('the "cat → ham\n');
-  await expect(printed('spam.txt')).rejects.toThrow(/^inspect: spam\.txt is text, not rows.* set --format=jsonl/);
+  await expect(printed('spam.txt')).rejects.toThrow(
+    /^inspect: spam\.txt is text, not rows.* say which, as in --format jsonl/,
+  );
 });
 
 it('refuses a wrong row with its place, and a tokenizer that does not exist', async () => {

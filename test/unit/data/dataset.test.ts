@@ -129,7 +129,7 @@ describe('readCorpus', () => {
 
   it('refuses what is missing, empty or not text, and says what to do', async () => {
     expect(await refusal(read('no.txt'))).toBe(
-      `data.text: there is no file or folder no.txt in ${cwd}. Name your text with --set data.text=PATH (a file, folder or glob); the built-in text, called builtin, is always there.`,
+      `data.text: there is no file or folder no.txt in ${cwd}. Name your text with data.text=PATH (a file, folder or glob); the built-in text, called builtin, is always there.`,
     );
     expect(await refusal(readCorpus({ text: 'no.txt', cwd, setting: '--data' }))).toContain(
       '--data: there is no file or folder no.txt',
@@ -198,7 +198,7 @@ describe('a text in any format', () => {
       /^data\.field=review: the sources are read as text/,
     );
     const forCommand = readCorpus({ text: 'corpus', cwd, field: 'review', setting: '--data' });
-    expect(await refusal(forCommand)).toMatch(/^--field review: .* with --format jsonl/);
+    expect(await refusal(forCommand)).toMatch(/^--field review: .* as in --format jsonl/);
   });
 
   it('loses the CR of CRLF with a notice, or keeps it', async () => {
@@ -243,7 +243,7 @@ describe('validation data of its own', () => {
       'data.validation: expected texts alone, or folders alone that `npx lockstep prepare` made, found the text val.csv and the folder madeToo. Prepare all of them with the same --tokenizer, or none.',
     );
     expect(await refusal(open({ validation: 'no.txt' }))).toMatch(
-      /^data\.validation: there is no file .*--set data\.validation=PATH/,
+      /^data\.validation: there is no file .*with data\.validation=PATH/,
     );
   });
 

@@ -7,7 +7,7 @@ import type { Config } from '../../../src/config/configTypes.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
-import { LengthKeeper, warmupWarning } from '../../../src/run/runLength.ts';
+import { LengthKeeper, shortRunProblem } from '../../../src/run/runLength.ts';
 
 it('is kept in config.yaml, the newest last; a file that cannot be written is a warning', async () => {
   const folder = new RunFolder(await mkdtemp(join(tmpdir(), 'lockstep-length-')));
@@ -28,7 +28,7 @@ it('is kept in config.yaml, the newest last; a file that cannot be written is a 
 
 function warningOf(train: { epochs: number; maxSteps: number }, schedule: Partial<Config['schedule']>) {
   const config = configSchema.parse({});
-  return warmupWarning({
+  return shortRunProblem({
     ...config,
     train: { ...config.train, ...train },
     schedule: { ...config.schedule, ...schedule },
@@ -36,17 +36,19 @@ function warningOf(train: { epochs: number; maxSteps: number }, schedule: Partia
 }
 const short = { epochs: 2, maxSteps: 16 };
 
-it('is shorter than the warm-up: a run of epochs says so, and where its learning rate ends', () => {
+it('is shorter than the warm-up: the run says so, and where its learning rate ends', () => {
+  expect(warningOf({ epochs: 0, maxSteps: 60 }, {})).toContain(
+    'the run has 60 steps, but the learning rate rises for 100',
+  );
   expect(warningOf(short, { kind: 'inverseSqrt' })).toBe(
     'the run has 16 steps, but the learning rate rises for 100 (schedule.warmupSteps): it ends at 16 % of schedule.learningRate. ' +
-      'Set schedule.warmupSteps=1',
+      'A fitting value: schedule.warmupSteps=1',
   );
 });
 
 it.each([
   ['the warm-up fits', short, { warmupSteps: 16 }],
   ['the rate of a sweep rises to the end', short, { kind: 'sweep' }],
-  ['the number of steps was chosen', { epochs: 0, maxSteps: 16 }, {}],
 ] as const)('is not mentioned where %s', (_, train, schedule) => {
   expect(warningOf(train, schedule)).toBeUndefined();
 });

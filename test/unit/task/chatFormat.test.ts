@@ -259,5 +259,8 @@ describe('refused templates, by name', () => {
     expect(refusalOf(() => segmentsOf(publishedTemplates.gpt2, tokenizerWith('<|im_end|>')))).toMatch(
       /^the tokenizer characters has no end-of-document token, so a model could not learn to end an answer\. Name one of its special tokens as eos_token/,
     );
+    expect(refusalOf(() => segmentsOf(publishedTemplates.gpt2, tokenizerWith()))).toMatch(
+      /learn to end an answer\. Start from weights with another tokenizer, or train a new model with data\.tokenizer/,
+    );
   });
 });

@@ -165,6 +165,12 @@ const cases: readonly Case[] = [
     gzipSync(lines(...texts, '{')),
     /^aa\.jsonl\.gz:10: expected a JSON object/,
   ],
+  [
+    'rows of another task',
+    'ba.jsonl',
+    lines(...texts.map(({ text }) => ({ instruction: text, output: 'b' }))),
+    /^ba\.jsonl:1: a row with "instruction", "output" is for task\.kind: sft, but task\.kind is lm\. Add task\.kind=sft, or fine-tune weights on these rows: npx lockstep finetune MODEL ba\.jsonl$/,
+  ],
   ['text in place of rows', 'ab.txt', 'only words\n', /^data\.examples: ab\.txt is text, not rows/],
   ['no rows at all', 'ac.csv', 'text,label\n', /^data\.examples: found no rows in ac\.csv/, classify],
   [

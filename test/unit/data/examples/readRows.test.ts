@@ -193,7 +193,12 @@ describe('two text files with aligned lines', () => {
     await expect(read([en, es], { columns: ['source', 'target'] })).rejects.toThrow(
       'data.columns is for rows, but b.en is text: omit it',
     );
-    await expect(read([en, es], { aligned: false })).rejects.toThrow('data.examples: b.en is text, not rows');
+    await expect(read([en, es], { aligned: false })).rejects.toThrow(
+      /^data\.examples: b\.en is text, not rows.* say which, as in data\.format=jsonl$/,
+    );
+    await expect(read(['none.jsonl'])).rejects.toThrow(
+      /Name your rows with data\.examples=PATH \(a file, folder or glob\)\.$/,
+    );
     expect(await read([rows])).toHaveLength(1);
   });
 });
