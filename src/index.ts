@@ -70,7 +70,6 @@ export type { EncodeSteps, StreamDecoder, Tokenizer } from './data/tokenizers/to
 export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
 export type { DeviceTimings, EngineMemory, KernelTime } from './engine/device.ts';
 export type { Engine } from './engine/engine.ts';
-export type { EnginePrecision } from './engine/engineEntry.ts';
 export type {
   AdamwOptions,
   AttentionHeads,
@@ -94,6 +93,7 @@ export type {
   SeparateOperands,
   WeightedSumOptions,
 } from './engine/kernels.ts';
+export type { EnginePrecision } from './engine/precision.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';
 export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';

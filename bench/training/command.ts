@@ -5,13 +5,13 @@ import { numberOption } from '../../src/cli/options.ts';
 import { statusLine } from '../../src/cli/terminal.ts';
 import { modelOf } from '../../src/config/groups/model.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type { Precision } from '../../src/model/computing.ts';
+import type { PeerPrecision } from './pytorchPeer.ts';
 import { type NamedShape, runTrainingPeers, type TrainingPeersListener, trainingTable } from './trainingPeers.ts';
 
 interface BenchTrainingArguments {
   shapes: string;
   threads: number;
-  precision: Precision | 'both';
+  precision: PeerPrecision | 'both';
   python: string;
   compiled: boolean;
   seconds: number;

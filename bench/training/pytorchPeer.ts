@@ -3,12 +3,15 @@ import { join } from 'node:path';
 import { messageOf, PeerError, UserError } from '../../src/base/errors.ts';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import type { TrainedShape } from '../../src/bench/stepRunner.ts';
-import type { Precision } from '../../src/model/computing.ts';
+
 import { idleThreadsSleep, PeerProcess } from '../peerProcess.ts';
+
+/** What PyTorch and the native engine both have. */
+export type PeerPrecision = 'float32' | 'bf16';
 
 export interface PyTorchOptions {
   /** bf16: under autocast. */
-  readonly precision: Precision;
+  readonly precision: PeerPrecision;
   /** By `torch.compile`. */
   readonly compiled: boolean;
 }

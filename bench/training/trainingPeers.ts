@@ -12,7 +12,7 @@ import {
 import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunner.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
 import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
-import type { Precision } from '../../src/model/computing.ts';
+import type { PeerPrecision } from './pytorchPeer.ts';
 import { openPyTorch, type PyTorchOptions, type PyTorchPeer } from './pytorchPeer.ts';
 
 export interface NamedShape extends TrainedShape {
@@ -25,7 +25,7 @@ export interface TrainingPeersOptions {
   readonly threads: number;
   readonly python: string;
   /** Each is timed in both programs. */
-  readonly precisions: readonly Precision[];
+  readonly precisions: readonly PeerPrecision[];
   /** Whether PyTorch is timed a second time, with the model compiled (`torch.compile`). */
   readonly compiled: boolean;
   /** About how long the timed steps of one shape may take together. */
@@ -36,7 +36,7 @@ export interface TrainingResult {
   readonly shape: string;
   /** `Lockstep float32`, `PyTorch 2.13.0 float32`, `PyTorch 2.13.0 float32 compiled`. */
   readonly name: string;
-  readonly precision: Precision;
+  readonly precision: PeerPrecision;
   readonly threads: number;
   readonly steps: number;
   readonly medianMs: number;
@@ -88,7 +88,7 @@ export async function runTrainingPeers(
 
 interface Contender {
   readonly name: string;
-  readonly precision: Precision;
+  readonly precision: PeerPrecision;
   readonly isOurs: boolean;
   readonly threads: number;
   /** One step, in milliseconds. */
@@ -130,7 +130,7 @@ async function compare(
 }
 
 /** After a step that is not timed. */
-async function ours(engine: NativeEngine, shape: TrainedShape & { precision: Precision }): Promise<Contender> {
+async function ours(engine: NativeEngine, shape: TrainedShape & { precision: PeerPrecision }): Promise<Contender> {
   const { precision } = shape;
   const runner = new StepRunner(engine, shape);
   const step = async (): Promise<number> => totalMs(await runner.step());
@@ -141,7 +141,7 @@ async function ours(engine: NativeEngine, shape: TrainedShape & { precision: Pre
 /** Eager and compiled, with the number of threads that is faster for this shape in eager mode: small ones are slower with several. */
 async function theirs(
   open: (options: PyTorchOptions) => Promise<PyTorchPeer>,
-  precision: Precision,
+  precision: PeerPrecision,
   compiled: boolean,
   most: number,
 ): Promise<Contender[]> {
@@ -177,7 +177,7 @@ function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine:
   const flops = stepFlops(shape.model, tokens);
   const medians = new Map(contenders.map(({ name, ms }) => [name, median(ms)]));
   const float32Ms = medians.get('Lockstep float32');
-  const limits: Readonly<Record<Precision, number>> = { float32: machine.fmaGflops, bf16: machine.bf16Gflops! };
+  const limits: Readonly<Record<PeerPrecision, number>> = { float32: machine.fmaGflops, bf16: machine.bf16Gflops! };
   return contenders.map(({ name, precision, threads, ms }) => {
     const medianMs = medians.get(name)!;
     const gflops = flops / medianMs / 1e6;

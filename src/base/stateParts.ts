@@ -2,15 +2,15 @@
 
 /**
  * What a tensor may have: `model`, what others read from a checkpoint: its value, or the average of its values (`optimizer.ema`);
- * `weights`, beside an average: the value itself, with which training continues; `m`, AdamW's first moment or Muon's momentum; and `v`,
- * AdamW's second moment.
+ * `weights`, beside an average: the value itself, with which training continues; `m`, AdamW's first moment or Muon's momentum; `v`,
+ * AdamW's second moment; and `scaling`, that of the loss (lossScaling.ts), which belongs to no parameter.
  */
-export const stateParts = ['model', 'weights', 'm', 'v'] as const;
+export const stateParts = ['model', 'weights', 'm', 'v', 'scaling'] as const;
 
 /** One of them. */
 export type StatePart = (typeof stateParts)[number];
 
-/** A parameter, on which all holders of a state must agree. */
+/** A parameter, on which all holders of a state must agree; or the scaling of the loss. */
 export interface StateTensor {
   /** The name in checkpoints. */
   readonly name: string;
@@ -19,6 +19,9 @@ export interface StateTensor {
   /** Its parts, in the order of `stateParts`; only `model` if it is frozen. */
   readonly parts: readonly StatePart[];
 }
+
+/** The scaling of the loss, in runs that compute products of float16 numbers. */
+export const scalingTensor: StateTensor = { name: 'lossScale', shape: [3], parts: ['scaling'] };
 
 /**
  * The parts of a parameter: a frozen one keeps its value.
@@ -34,7 +37,8 @@ export function partsOf({
   muon?: boolean;
 }): readonly StatePart[] {
   if (!trained) return ['model'];
-  return stateParts.filter((part) => (part !== 'weights' || averaged) && (part !== 'v' || !muon));
+  const isPresent = { model: true, weights: averaged, m: true, v: !muon, scaling: false };
+  return stateParts.filter((part) => isPresent[part]);
 }
 
 /** Whether it has a gradient and is updated; otherwise it is frozen. */

@@ -8,8 +8,9 @@ import { loraOf } from '../architecture/lora.ts';
 import { architectureOf, labelsOf, type ModelConfig, modelKeys, networkOf } from '../architecture/registry.ts';
 import { isMuonMatrix } from '../architecture/trainable.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
+import { encodeScaling, initialScaling } from '../base/lossScaling.ts';
 import { fromFolder, inFolder, isObjectPath } from '../base/objectPath.ts';
-import { isTrainedTensor, type StatePart, type StateTensor } from '../base/stateParts.ts';
+import { isTrainedTensor, type StatePart, type StateTensor, scalingTensor } from '../base/stateParts.ts';
 import { damaged, parseJsonObject } from '../base/strictJson.ts';
 import { isStored, openStored, readStored, type StoredFile } from '../objectStore/storedFiles.ts';
 import { verifyFiles } from './fileIntegrity.ts';
@@ -142,6 +143,11 @@ export class Checkpoint {
    */
   async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
     const table = part === 'weights' ? this.#weights : this.#tables[part];
+    if (table === undefined && part === 'scaling') {
+      // Of a run without: it begins now.
+      if (inOrder.length > 0) yield new Uint8Array(encodeScaling(initialScaling).buffer);
+      return;
+    }
     if (table === undefined) throw new UserError(`${this.path} has no optimizer state: a run cannot resume from it`);
     const handles = new Map<string, StoredFile>();
     try {
@@ -196,7 +202,7 @@ async function* readTensor(file: StoredFile, { dtype, begin, end }: SafetensorsE
 const WIDEN = { F16: widenFloat16, BF16: widenBfloat16 };
 /** PyTorch's older formats. */
 const PICKLED_FILES = ['pytorch_model.bin', 'pytorch_model.bin.index.json'];
-const noMoments = { weights: undefined, m: undefined, v: undefined };
+const noMoments = { weights: undefined, m: undefined, v: undefined, scaling: undefined };
 const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
 
 /**
@@ -430,7 +436,7 @@ async function readTensors(folder: string, file: string): Promise<PlacedTensor[]
 
 /**
  * Each trained parameter has `m`, beside an average its weights, and `v` unless Muon updated it: then no matrix in a block has `v`. A frozen
- * one has nothing. All are float32 and have the parameter's shape.
+ * one has nothing. All are float32 and have the parameter's shape. The scaling of the loss may follow.
  */
 async function readOptimizerTables(
   folder: string,
@@ -448,12 +454,20 @@ async function readOptimizerTables(
       .map((spec) => spec.name),
   );
   const isOfMuon = !trained.some(([name]) => matrices.has(name) && byName.has(`v.${name}`));
+  const checkEntry = ({ name, dtype, shape }: PlacedTensor, expected: readonly number[]) => {
+    if (dtype === 'F32' && `${shape}` === `${expected}`) return;
+    throw damaged(path, `${name} is ${dtype} [${shape}]: expected F32 [${expected}]`);
+  };
   const tables = {
     weights: new Map<string, Matched<PlacedTensor>>(),
     m: new Map<string, Matched<PlacedTensor>>(),
     v: new Map<string, Matched<PlacedTensor>>(),
   };
-  let found = 0;
+  const scalingEntry = byName.get(`scaling.${scalingTensor.name}`);
+  const scaling =
+    scalingEntry && new Map([[scalingTensor.name, { shape: scalingTensor.shape, parts: [scalingEntry] }]]);
+  if (scalingEntry !== undefined) checkEntry(scalingEntry, scalingTensor.shape);
+  let found = scaling === undefined ? 0 : 1;
   for (const part of hasWeights ? (['weights', 'm', 'v'] as const) : (['m', 'v'] as const)) {
     for (const [name, { shape }] of trained) {
       const entry = byName.get(`${part}.${name}`);
@@ -461,9 +475,7 @@ async function readOptimizerTables(
         if (part === 'v' && isOfMuon && matrices.has(name)) continue;
         throw damaged(path, `tensor ${part}.${name} is missing`);
       }
-      if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {
-        throw damaged(path, `${entry.name} is ${entry.dtype} [${entry.shape}]: expected F32 [${shape}]`);
-      }
+      checkEntry(entry, shape);
       tables[part].set(name, { shape, parts: [entry] });
       found += 1;
     }
@@ -474,7 +486,7 @@ async function readOptimizerTables(
       `it has ${entries.length} tensors, of which ${found} belong to the ${trained.length} trained parameters`,
     );
   }
-  return { ...tables, weights: hasWeights ? tables.weights : undefined };
+  return { ...tables, weights: hasWeights ? tables.weights : undefined, scaling };
 }
 
 async function readTexts(folder: string, names: readonly string[]): Promise<Record<string, string>> {

@@ -25,7 +25,7 @@ import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safet
 
 /** The contents of a checkpoint, without the tensors' bytes. */
 export interface CheckpointContents {
-  /** Every parameter, in the order in which its bytes arrive; at least one is trained. Default of `parts`: model, m and v. */
+  /** Every parameter, in the order in which its bytes arrive, and the scaling of the loss, if any; at least one is trained. Default of `parts`: model, m and v. */
   readonly tensors: readonly (TensorShape & Partial<Pick<StateTensor, 'parts'>>)[];
   readonly modelConfig: ModelConfig;
   /** File name → content, in Hugging Face's layout; the tokenizer reads them back. */
@@ -73,7 +73,7 @@ export class CheckpointWriter {
     this.#contents = contents;
     this.#afterCommit = afterCommit;
     this.#tensors = tensorsIn(contents);
-    this.#modelBytes = bytesOf(this.#tensors);
+    this.#modelBytes = bytesOf(tensorsOf('model', this.#tensors));
     this.expectedBytes = stateBytes(this.#tensors);
   }
 
@@ -88,7 +88,8 @@ export class CheckpointWriter {
       await this.#writeSmallFile(CONFIG_FILE, encodeModelConfig(modelConfig, endOfText));
       await this.#writeSmallFile(TRAINER_FILE, encodeTrainer(trainer));
       // from_pretrained asks for this key
-      const header = encodeSafetensorsHeader(fileTensorsOf(tensors, modelConfig), { format: 'pt' });
+      const parameters = tensorsOf('model', tensorsIn({ tensors }));
+      const header = encodeSafetensorsHeader(fileTensorsOf(parameters, modelConfig), { format: 'pt' });
       await this.#openFile(MODEL_FILE, header.length + this.#modelBytes);
       await this.#append(header);
     });
@@ -226,7 +227,7 @@ export async function beginCheckpoint(
   afterCommit: () => Promise<void>,
 ): Promise<CheckpointWriter> {
   try {
-    matchTensors(contents.tensors, contents.modelConfig, 'the new checkpoint');
+    matchTensors(tensorsOf('model', tensorsIn(contents)), contents.modelConfig, 'the new checkpoint');
   } catch (error) {
     throw new InvariantError(messageOf(error));
   }
@@ -237,7 +238,7 @@ export async function beginCheckpoint(
   return writer;
 }
 
-function tensorsIn({ tensors }: CheckpointContents): StateTensor[] {
+function tensorsIn({ tensors }: Pick<CheckpointContents, 'tensors'>): StateTensor[] {
   return tensors.map((tensor) => ({ parts: partsOf({ trained: true }), ...tensor }));
 }
 

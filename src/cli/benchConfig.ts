@@ -30,7 +30,7 @@ export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArgument
     .option('set', { type: 'string', array: true, default: [], describe: 'Override keys, such as model.nLayer=4' })
     .option('engine', { choices: engineNames, describe: 'Compute engine (engine.name)' })
     .option('threads', { type: 'number', describe: 'Compute threads (engine.threads); 0: one per core' })
-    .option('precision', { choices: ['float32', 'bf16'] as const, describe: 'Precision (engine.precision)' })
+    .option('precision', { choices: ['float32', 'bf16', 'f16'] as const, describe: 'Precision (engine.precision)' })
     .option('isa', isaOption);
 }
 

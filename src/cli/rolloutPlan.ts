@@ -41,7 +41,7 @@ export function rolloutPlan(
   const { size, counts } = promptLengths(data.prompts.prompts);
   const longest = Math.max(...counts.keys());
   const count = Math.min(drawnTogether, group * promptsPerPart(task, { prompts, blockSize }));
-  // The reference; in bf16 the drawing model; and the values.
+  // The reference; in another precision than float32 the drawing model; and the values.
   const texts = 1 + Number(engine.precision !== 'float32') + Number(task.kind === 'ppo');
   let [drawing, passes] = [0, 0];
   for (const [prompt, count] of counts) {

@@ -1,6 +1,6 @@
 /** Every message that the coordinator sends to a worker, and what it means; when it is sent: protocol.ts. */
 import { z } from 'zod';
-import { batchFields, count, hash, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
+import { batchFields, count, hash, measured, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
 import { ringAddressLengthMax } from './ringAddress.ts';
 
 /** Validates what the coordinator sends. */
@@ -68,8 +68,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     term: count,
     step: count,
     learningRate: z.number().min(0),
-    /** Global gradient norm before clipping, of rank 0: all clip by the same number, to the bit. */
-    gradNorm: z.number().min(0),
+    /** Global gradient norm before clipping, of rank 0: all clip by the same number, to the bit. If it is not finite, all skip the step. */
+    gradNorm: measured,
     /** Answer with the hash of the parameters. */
     hash: z.boolean(),
     /** Do not start the next step before `proceed`. */

@@ -339,8 +339,8 @@ export interface EngineKeys {
   device: 'auto' | number;
   /** Compute threads per worker. 0 divides the cores of a machine among its workers. Default `0`, a whole number from 0 to 256. */
   threads: number;
-  /** bf16: run matrix products in bfloat16 with float32 sums, and keep activations in bfloat16; parameters, optimizer state and the residual stream stay in float32. It applies to training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. Needs the native engine. Faster on CPUs with AMX, and on some with AVX-512 BF16 (see `launch doctor`). Default `"float32"`, one of float32, bf16. */
-  precision: 'float32' | 'bf16';
+  /** bf16: run matrix products in bfloat16 with float32 sums, and keep activations in bfloat16; parameters, optimizer state and the residual stream stay in float32. Needs the native engine. Faster on CPUs with AMX, and on some with AVX-512 BF16 (see `launch doctor`). f16: round the factors of matrix products to float16, with float32 sums and a dynamic loss scale; everything else is float32. Needs the webgpu engine, and a GPU with `shader-f16`. Both apply to training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. Default `"float32"`, one of float32, bf16, f16. */
+  precision: 'float32' | 'bf16' | 'f16';
 }
 
 /** Messages between processes. */

@@ -11,8 +11,9 @@ import { z } from 'zod';
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import { architectures, hasEncoder, modelProblem, networkOf } from '../architecture/registry.ts';
 import { isMuonMatrix, isTrainedBy, type Trainable, trainableProblem } from '../architecture/trainable.ts';
-import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
+import type { EngineEntry } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
+import type { EnginePrecision } from '../engine/precision.ts';
 import { rewardLabels } from '../task/kinds.ts';
 import { promptRolloutBytes, rolloutBytesMax } from '../task/rolloutSize.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
@@ -334,14 +335,22 @@ export const crossChecks: readonly CrossCheck[] = [
     key: 'engine.precision',
     other: 'engine.name',
     must: `is for the ${enginesThat((entry) => hasPrecision(entry, 'bf16'))} only, but there is`,
-    holds: ({ engine: { name, precision } }) => name === 'auto' || hasPrecision(engines[name], precision),
+    holds: ({ engine: { name, precision } }) =>
+      name === 'auto' || precision !== 'bf16' || hasPrecision(engines[name], precision),
+  },
+  {
+    key: 'engine.precision',
+    other: 'engine.name',
+    must: `is for the ${enginesThat((entry) => hasPrecision(entry, 'f16'))} only, but there is`,
+    holds: ({ engine: { name, precision } }) =>
+      name === 'auto' || precision !== 'f16' || hasPrecision(engines[name], precision),
   },
   {
     key: 'engine.precision',
     other: 'model.normPlace',
     must: 'is for norms before each branch, which keep the residual stream in float32, but there is',
     holds: ({ engine: { precision }, model }) =>
-      precision === 'float32' || !('normPlace' in model) || model.normPlace === 'pre',
+      precision !== 'bf16' || !('normPlace' in model) || model.normPlace === 'pre',
   },
   {
     key: 'comm.heartbeatTimeoutMs',

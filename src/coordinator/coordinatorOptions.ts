@@ -2,7 +2,7 @@
 import { declaredTensors } from '../architecture/trainable.ts';
 import type { Clock } from '../base/clock.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
-import type { StateTensor } from '../base/stateParts.ts';
+import { type StateTensor, scalingTensor } from '../base/stateParts.ts';
 import type { ControlServer } from '../comm/link.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
@@ -201,6 +201,12 @@ function countedOf({ config, data, resumed }: CoordinatorOptions): Pick<RunPlan,
   return { counted: { step, samples, formerBatchSize, sampleLimit: train.epochs * data.epochSamples, decaySteps } };
 }
 
+/** What the state of every worker consists of. */
+function tensorsOf({ model, train, optimizer, engine }: Config, vocabSize: number): StateTensor[] {
+  const tensors = declaredTensors(modelOf(model, vocabSize), train.trainable, optimizer);
+  return engine.precision === 'f16' ? [...tensors, scalingTensor] : tensors;
+}
+
 /** The part that the decision core needs. */
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
   const { runId, config, data, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
@@ -213,8 +219,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     localWorkers,
     restartsMax,
     open,
-    tensors:
-      options.tensors ?? declaredTensors(modelOf(config.model, data.vocabSize), train.trainable, config.optimizer),
+    tensors: options.tensors ?? tensorsOf(config, data.vocabSize),
     startStep: resume?.trainer?.step ?? 0,
     startsFromCheckpoint: resume !== undefined,
     ...lengthOf(config, train.maxSteps),

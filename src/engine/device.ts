@@ -1,4 +1,5 @@
 /** A device: its memory, its copies to and from the host, its clock; the order in which all of it happens. */
+import type { EnginePrecision } from './precision.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from './tensor.ts';
 
 /** Device memory that the engine holds, in bytes. */
@@ -29,6 +30,8 @@ export interface Device {
   readonly unit: string;
   /** What it runs on, for people: `native (avx512, 2 threads)`, `webgpu (Apple M2)`. */
   readonly description: string;
+  /** Whether `operands: 'float16'` of linear layers can be computed. Absent: no. */
+  readonly hasFloat16?: boolean;
   /** Its memory is the host's: `hostRange` gives the groups themselves, and copies between a group and its range move nothing. */
   readonly isHost: boolean;
 
@@ -77,7 +80,7 @@ export interface Device {
    * Floating-point operations a second that it reaches at best in products of numbers of this precision, measured for `seconds`;
    * undefined for a precision that it lacks.
    */
-  peakFlops?(precision: 'float32' | 'bf16', seconds: number): Promise<number | undefined>;
+  peakFlops?(precision: EnginePrecision, seconds: number): Promise<number | undefined>;
   /** Bytes a second at which it reads `array` of the host, measured for `seconds`. */
   readBandwidth?(array: Float32Array, seconds: number): number;
   /** Threads of the host that its kernels run on. */

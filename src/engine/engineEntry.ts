@@ -1,8 +1,6 @@
 /** What an engine says of itself before it is started: a line of the table in engines.ts. */
 import type { Engine } from './engine.ts';
-
-/** The precision in which matrix products are read and written. */
-export type EnginePrecision = 'float32' | 'bf16';
+import type { EnginePrecision } from './precision.ts';
 
 /** Whether `auto` takes an engine. */
 export type Presence =

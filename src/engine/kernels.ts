@@ -38,6 +38,11 @@ export interface Dropout {
 
 /** Where `inp` or `dout` is bfloat16, the product is one of bfloat16 numbers, summed in float32: the weight is rounded for it. */
 export interface LinearOptions {
+  /**
+   * Both factors of each product are rounded to float16, and summed in float32. A number that is too large for float16 becomes infinite.
+   * For engines with `hasFloat16` only. Absent: they are used as they are.
+   */
+  readonly operands?: 'float16';
   /** [N, IC] (leading dimensions are flattened); or bfloat16. */
   readonly inp: Tensor;
   /** [IC, OC], as GPT-2 stores it; with `weightTransposed` [OC, IC], as a tied head uses the token embedding. */

@@ -15,6 +15,7 @@ const housekeeping = {
   unit: true,
   description: true,
   isHost: true,
+  hasFloat16: true,
   alloc: true,
   allocGroup: true,
   release: true,

@@ -5,9 +5,10 @@
 import { invariant, messageOf, UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Engine } from './engine.ts';
-import type { EngineEntry, EnginePrecision } from './engineEntry.ts';
+import type { EngineEntry } from './engineEntry.ts';
 import { engines, hasDeviceKinds } from './engines.ts';
 import { EngineUnavailableError } from './engineUnavailable.ts';
+import type { EnginePrecision } from './precision.ts';
 import { tryEngine } from './trial.ts';
 
 /** Engines by name. */
@@ -105,6 +106,7 @@ export async function findEngine(
   };
   if (name !== 'auto') return choice(name, `engine ${name} was requested`);
   const reasons: string[] = [];
+  const usual: string[] = [];
   for (const [candidate, entry] of Object.entries(table)) {
     if (deviceKind !== 'auto') {
       if (hasDeviceKinds(entry) && entry.deviceKinds.includes(deviceKind))
@@ -117,9 +119,11 @@ export async function findEngine(
       if (reasons.length === 0) return choice(candidate, presence.found);
       return { ...choice(candidate, reasons.join('; ')), isFallback: true };
     }
-    if (!presence.isUsual) reasons.push(presence.missing);
+    (presence.isUsual ? usual : reasons).push(presence.missing);
   }
-  return { missing: `no engine is available: ${reasons.join('; ') || `none runs on ${deviceKind}`}` };
+  return {
+    missing: `no engine is available: ${reasons.join('; ') || usual.join('; ') || `none runs on ${deviceKind}`}`,
+  };
 }
 
 /**

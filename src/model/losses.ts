@@ -7,7 +7,7 @@
  */
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import type { LinearCrossEntropyOptions } from '../engine/kernels.ts';
+import type { LinearCrossEntropyOptions, LinearOptions } from '../engine/kernels.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 import { needsGrad, type Recording } from './recording.ts';
@@ -27,13 +27,14 @@ export interface LossGradient {
 const headNames = { weight: true, weightTransposed: true } satisfies OptionNames<Head>;
 const gradientNames = { scale: true, weights: true } satisfies OptionNames<LossGradient>;
 
-/** Losses [N] of x [N, IC] @ head; see `Tape.linearCrossEntropy`. */
+/** Losses [N] of x [N, IC] @ head; see `Tape.linearCrossEntropy`. @param operands how the products read their factors */
 export function linearCrossEntropy(
   recording: Recording,
   x: Variable,
   head: Head,
   targets: Tensor,
   gradient: LossGradient,
+  operands: Pick<LinearOptions, 'operands'> = {},
 ): Variable {
   checkOptionNames("linearCrossEntropy's head", head, headNames);
   checkOptionNames('linearCrossEntropy', gradient, gradientNames);
@@ -42,7 +43,8 @@ export function linearCrossEntropy(
   const { engine } = recording;
   const losses = recording.variable([targets.size]);
   losses.kept = true;
-  const shared = { losses: losses.value, inp: save(x), weight: weight.value, weightTransposed, targets };
+  const factors = { inp: save(x), weight: weight.value, weightTransposed };
+  const shared = { ...operands, losses: losses.value, ...factors, targets };
   const inputs = { variables: [x], parameters: [weight] };
   if (scale === undefined) {
     engine.linearCrossEntropy(shared);

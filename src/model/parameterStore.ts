@@ -8,10 +8,11 @@ import { isMuonMatrix, isTrainedBy } from '../architecture/trainable.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import { partsOf, type StatePart, type StateTensor, stateParts } from '../base/stateParts.ts';
+import { partsOf, type StatePart, type StateTensor, scalingTensor, stateParts } from '../base/stateParts.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Shape, Tensor, TensorGroup } from '../engine/tensor.ts';
 import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
+import { LossScaling } from './lossScaling.ts';
 import { fillNormal } from './normalRandom.ts';
 
 /** What is allocated besides the values. */
@@ -24,16 +25,19 @@ export interface ParametersOptions {
   readonly averaged?: boolean | undefined;
   /** Matrices inside of blocks have a momentum, but no second moment. Default false. */
   readonly muon?: boolean | undefined;
+  /** The scaling of the loss too. Default false. */
+  readonly scaled?: boolean | undefined;
 }
 
-/** A block of numbers for the parameters. */
-export type ParameterBlock = 'params' | 'grads' | 'm' | 'v' | 'average';
+/** A block of numbers for the parameters; `scaling` has only those of the loss. */
+export type ParameterBlock = 'params' | 'grads' | 'm' | 'v' | 'average' | 'scaling';
 
 const optionNames = {
   training: true,
   isTrained: true,
   averaged: true,
   muon: true,
+  scaled: true,
 } satisfies OptionNames<ParametersOptions>;
 
 /** A tensor of a replica's state: the part that it is, the block that has it, and the index of its parameter. */
@@ -42,8 +46,10 @@ export interface StateEntry {
   readonly part: StatePart;
   /** The block that holds it. */
   readonly block: ParameterBlock;
-  /** The index of its parameter. */
+  /** The index of its parameter; 0 for the scaling of the loss. */
   readonly index: number;
+  /** The name of its parameter, or `lossScale`. */
+  readonly name: string;
 }
 
 /** One parameter for the tape: a value, and the tensor that accumulates its gradient (absent outside training). */
@@ -82,6 +88,8 @@ export class Parameters implements ModelParameters {
   }
   /** Number of elements in all parameters, without the engine's padding. */
   readonly count: number;
+  /** The scaling of the loss; undefined if the run has none. */
+  readonly lossScaling: LossScaling | undefined;
   readonly #engine: Engine;
   readonly #groups: { readonly params: TensorGroup } & Partial<Record<ParameterBlock, TensorGroup>>;
   /** The values of the other parameters, in the order of `specs`. */
@@ -123,6 +131,7 @@ export class Parameters implements ModelParameters {
           ...(options.averaged === true && { average: allocate() }),
         }
       : { params: allocate() };
+    this.lossScaling = options.training && options.scaled === true ? new LossScaling(engine) : undefined;
     this.#frozen = frozen.length > 0 ? engine.allocGroup(shapesOf(frozen)) : undefined;
     const list = this.specs.map(({ name }, index) => ({
       index,
@@ -183,6 +192,7 @@ export class Parameters implements ModelParameters {
   /** Values were written without a method of this class: what follows from them is computed again before its next use. */
   valuesChanged(): void {
     this.#isDerivedStale = true;
+    this.lossScaling?.reload();
   }
 
   /** Brings the matrices of adapted weights up to date, if values have changed. Call it before their use; a model does. */
@@ -222,20 +232,28 @@ export class Parameters implements ModelParameters {
     return this.#with(this.values);
   }
 
-  /** The parts of each parameter in the state of a replica, in the order of `specs`. */
+  /** The parts of each parameter in the state of a replica, in the order of `specs`; the scaling of the loss follows, if there is one. */
   get stateTensors(): readonly StateTensor[] {
     const averaged = this.average !== undefined;
-    return this.specs.map(({ name, shape }, i) => {
+    const tensors: StateTensor[] = this.specs.map(({ name, shape }, i) => {
       const trained = i < this.trained.length;
       const parts = partsOf({ trained, averaged, muon: trained && this.#indexOfV[i] === undefined });
       return { name, shape, parts };
     });
+    return this.lossScaling === undefined ? tensors : [...tensors, scalingTensor];
   }
 
   /** The state of a replica between two steps, in the order of `stateParts`. */
   get state(): readonly TensorGroup[] {
-    const { average, values } = this;
-    return [...this.#with(average ?? values), ...(average === undefined ? [] : [values]), this.m, this.v];
+    const { average, values, lossScaling } = this;
+    const weights = average === undefined ? [] : [values];
+    return [
+      ...this.#with(average ?? values),
+      ...weights,
+      this.m,
+      this.v,
+      ...(lossScaling === undefined ? [] : [lossScaling.group]),
+    ];
   }
 
   /** The indices of the trained parameters by the optimizer that updates them. */
@@ -286,7 +304,7 @@ export class Parameters implements ModelParameters {
     return this.#frozen === undefined ? [trained] : [trained, this.#frozen];
   }
 
-  #trainingGroup(name: Exclude<ParameterBlock, 'params'>): TensorGroup {
+  #trainingGroup(name: Exclude<ParameterBlock, 'params' | 'scaling'>): TensorGroup {
     const group = this.#groups[name];
     invariant(
       group !== undefined,
@@ -318,6 +336,7 @@ export class Parameters implements ModelParameters {
       this.writeTensor('params', index, numbers);
       if (this.average !== undefined && index < this.trained.length) this.writeTensor('average', index, numbers);
     }
+    this.lossScaling?.initialise();
   }
 
   /** The tensors of the state, part after part. */
@@ -330,11 +349,17 @@ export class Parameters implements ModelParameters {
     } as const;
     const tensors = this.stateTensors;
     for (const part of stateParts) {
-      for (const [index, { parts }] of tensors.entries()) {
+      for (const [index, { parts, name }] of tensors.entries()) {
         if (!parts.includes(part)) continue;
-        yield { part, block: index < this.trained.length ? blocks[part] : 'params', index };
+        if (part === 'scaling') yield { part, block: part, index: 0, name };
+        else yield { part, block: index < this.trained.length ? blocks[part] : 'params', index, name };
       }
     }
+  }
+
+  /** Number of elements of one tensor. */
+  sizeOf(block: ParameterBlock, index: number): number {
+    return this.#tensor(block, index).size;
   }
 
   /** Copies one tensor out; `into` has its size. */
@@ -353,13 +378,13 @@ export class Parameters implements ModelParameters {
   hostTensor(block: ParameterBlock, index: number): Float32Array {
     const [group, at] = this.#place(block, index);
     const from = group.offsets[at]!;
-    return this.#engine.hostRange(group, from, from + this.specs[index]!.size);
+    return this.#engine.hostRange(group, from, from + group.tensors[at]!.size);
   }
 
   /** Overwrites one tensor; `data` has its size. */
   writeTensor(block: ParameterBlock, index: number, data: Float32Array): void {
     this.#engine.upload(this.#tensor(block, index), data);
-    if (block === 'params') this.valuesChanged();
+    if (block === 'params' || block === 'scaling') this.valuesChanged();
   }
 
   /** Copies a complete block out, tensor after tensor in the order of `specs`, unpadded: `into` has as many elements. */
@@ -391,6 +416,10 @@ export class Parameters implements ModelParameters {
 
   /** The location of a parameter's tensor. */
   #place(block: ParameterBlock, index: number): [group: TensorGroup, index: number] {
+    if (block === 'scaling') {
+      invariant(this.lossScaling !== undefined, 'these parameters have no scaling');
+      return [this.lossScaling.group, 0];
+    }
     const { length } = this.trained;
     if (index < length) {
       const at = block === 'v' ? this.#indexOfV[index] : index;

@@ -8,12 +8,14 @@
  * With precision bf16, products read and write bfloat16, as do their gradients: the results of layer norms, of
  * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. If a
  * bfloat16 variable has several uses, each adds to its gradient in float32 and rounds the sum.
+ *
+ * With precision f16, linear layers and the head round their factors to float16; everything else is float32.
  */
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames } from '../base/optionNames.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { AttentionHeads, CachedKeys, Dropout, KeyRanges } from '../engine/kernels.ts';
+import type { AttentionHeads, CachedKeys, Dropout, KeyRanges, LinearOptions } from '../engine/kernels.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
@@ -55,7 +57,7 @@ export class Tape {
   #knownAt: number | undefined;
 
   /**
-   * @param precision the type that matrix products read and write; bf16 needs an engine that supports it
+   * @param precision the type that matrix products read; bf16 and f16 need an engine that supports them
    * @param recording for internal use
    */
   constructor(engine: Engine, precision: Precision = 'float32', recording = new Recording(engine)) {
@@ -197,6 +199,7 @@ export class Tape {
       out.activation = { kind, preActivation: this.#recording.buffers.alloc(out.shape, out.dtype) };
     }
     this.#engine.linearForward({
+      ...operandsOf(this.#precision),
       inp: x.value,
       weight: factorOf(weight),
       weightTransposed,
@@ -232,7 +235,8 @@ export class Tape {
     }
     const dsum = dropout ? this.#dropped(dout, dropout) : dout;
     const gradients = { ...gradientsOf(layer), ...(gradient && { dweight: gradient }) };
-    const shared = { inp, weight: factorOf(weight), weightTransposed, dout: dsum, ...gradients };
+    const operands = operandsOf(this.#precision);
+    const shared = { ...operands, inp, weight: factorOf(weight), weightTransposed, dout: dsum, ...gradients };
     if (x.activation && x.uses === 1) {
       // Nothing else adds to the gradient of x, so the gradient of the sum can be computed at once.
       x.grad = this.#recording.buffers.alloc(x.shape, x.dtype);
@@ -323,7 +327,7 @@ export class Tape {
    * may be a seed of `backward`, which then computes the logits again. InvariantError for weights without a scale.
    */
   linearCrossEntropy(x: Variable, head: Head, targets: Tensor, gradient: LossGradient = {}): Variable {
-    return linearCrossEntropy(this.#recording, x, head, targets, gradient);
+    return linearCrossEntropy(this.#recording, x, head, targets, gradient, operandsOf(this.#precision));
   }
 
   /**
@@ -467,6 +471,11 @@ export class Tape {
     this.#engine.dropout({ out, inp: dout, dropout });
     return out;
   }
+}
+
+/** How linear layers read their factors. */
+function operandsOf(precision: Precision): Pick<LinearOptions, 'operands'> {
+  return precision === 'f16' ? { operands: 'float16' } : {};
 }
 
 /** The width of the result of attention. */

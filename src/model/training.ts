@@ -106,6 +106,13 @@ const adamwNames = {
 /** Throws a UserError if the engine does not support the precision. */
 export function checkPrecision(engine: Engine, precision: Precision): void {
   if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
+  if (precision !== 'f16' || engine.hasFloat16 === true) return;
+  throw new UserError(
+    `engine.precision is f16, but ${engine.description} has no products of float16 numbers: ` +
+      (engine.deviceKind === 'gpu'
+        ? 'set it to float32, update the driver of the GPU, or select another one with engine.device (launch doctor lists them with shader-f16)'
+        : 'set it to float32, or engine.name to webgpu on a machine with a GPU'),
+  );
 }
 
 /** How a replica trains. */
@@ -143,6 +150,8 @@ const trainerNames = {
 export interface AppliedStep {
   /** The Euclidean norm of the complete gradient, before clipping. */
   readonly gradNorm: number;
+  /** Whether a gradient was too large for float16, so that nothing was updated; only with precision f16. */
+  readonly skipped?: boolean;
 }
 
 /** A microbatch that the device may still be computing. */
@@ -179,7 +188,13 @@ export class Trainer {
     checkPrecision(engine, this.precision);
     const { isTrained, averaged, muon = false } = options;
     this.#kind = muon ? 'muon' : 'adamw';
-    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained, averaged, muon });
+    this.parameters = new Parameters(engine, parameterSpecs(config), {
+      training: true,
+      isTrained,
+      averaged,
+      muon,
+      scaled: this.precision === 'f16',
+    });
     this.parameters.initialise(options.seed);
     this.model = new Model(engine, config, this.parameters);
   }
@@ -199,7 +214,9 @@ export class Trainer {
    */
   async enqueueMicroStep(options: MicroStepOptions): Promise<EnqueuedMicroStep> {
     checkOptionNames('microStep', options, microStepNames);
-    const { dropout, phaseTimes, lossScale: scale, onGradReady } = options;
+    const { dropout, phaseTimes, lossScale, onGradReady } = options;
+    const { lossScaling } = this.parameters;
+    const scale = lossScaling === undefined ? lossScale : lossScale * (await lossScaling.current()).scale;
     const { engine, model, objective } = this;
     this.#gradsAreZero = false;
     const tape = new Tape(engine, this.precision);
@@ -247,26 +264,39 @@ export class Trainer {
 
   /** The Euclidean norm of the complete gradient. */
   async gradNorm(): Promise<number> {
-    return Math.sqrt(await this.engine.squaredNorm(this.parameters.grads));
+    const norm = Math.sqrt(await this.engine.squaredNorm(this.parameters.grads));
+    const scaling = await this.parameters.lossScaling?.current();
+    return norm / (scaling?.scale ?? 1);
   }
 
   /**
    * Clips the gradient to `gradClip`, updates every parameter and its average, and zeroes the gradients. In a trainer with `muon`, Muon
    * updates the matrices inside of blocks, and AdamW all others. Resolves to the norm before clipping.
    * A norm that is not finite is a UserError, and nothing is updated: the run has diverged. So is an `ema` that does not fit the trainer.
+   * With precision f16 such a step is skipped, and the scale of the loss halved: then only the gradients change, to zero.
    */
   async applyAdamw(options: AdamwStep): Promise<AppliedStep> {
     checkOptionNames('applyAdamw', options, adamwNames);
     const { gradClip, weightDecay, ema = 0, gradNorm = await this.gradNorm(), ...others } = options;
     const { momentum = defaultMomentum, kind, ...shared } = others;
-    const average = this.#average(ema, options.step);
+    const scaling = await this.parameters.lossScaling?.current();
+    // Steps that were skipped are none to the optimizer.
+    const step = options.step - (scaling?.skippedSteps ?? 0);
+    const average = this.#average(ema, step);
     this.#checkKind(kind);
+    await this.parameters.lossScaling?.advance(Number.isFinite(gradNorm));
+    if (scaling !== undefined && !Number.isFinite(gradNorm)) {
+      this.#gradsAreZero = false;
+      this.zeroGrads();
+      return { gradNorm, skipped: true };
+    }
     checkFinite(`the norm of the gradient of step ${options.step}`, gradNorm);
     const clipped = gradClip > 0 && gradNorm > gradClip;
-    const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
+    const clipScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
+    const gradScale = clipScale / (scaling?.scale ?? 1);
     const { trained, values: params, grads, m, v, updatedBy } = this.parameters;
     const decays = trained.map(({ decay }) => (decay ? weightDecay : 0));
-    const update = { ...shared, weightDecay: decays, gradScale, zeroGrads: true, ...(average && { average }) };
+    const update = { ...shared, step, weightDecay: decays, gradScale, zeroGrads: true, ...(average && { average }) };
     const { adamw: tensors, muon } = updatedBy;
     if (tensors.length > 0) this.engine.adamw({ params, grads, m, v, tensors, ...update });
     if (muon.length > 0) {

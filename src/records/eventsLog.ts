@@ -41,7 +41,7 @@ export interface WorkerEvent extends EventFacts {
 
 /**
  * Events of the run. It starts from existing weights (initialised), forms a membership (term), has written the samples of an iteration
- * (rollouts), goes back to a checkpoint (rewind), reports a warning, is asked to stop (stopping), fails, finishes, or is continued by another coordinator (resumed).
+ * (rollouts), goes back to a checkpoint (rewind), skips a step whose gradient is too large for float16 (skipped), reports a warning, is asked to stop (stopping), fails, finishes, or is continued by another coordinator (resumed).
  */
 export interface RunWideEvent extends EventFacts {
   /** The kind of event. */
@@ -50,6 +50,7 @@ export interface RunWideEvent extends EventFacts {
     | 'term'
     | 'rollouts'
     | 'rewind'
+    | 'skipped'
     | 'warning'
     | 'stopping'
     | 'failed'

@@ -116,8 +116,8 @@ function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
 
 /** Reads the model of a checkpoint into parameters without training. */
 export async function fillParameters(parameters: Parameters, checkpoint: Checkpoint): Promise<void> {
-  for (const index of parameters.specs.keys()) {
-    await fillTensor(parameters, checkpoint, { part: 'model', block: 'params', index });
+  for (const [index, { name }] of parameters.specs.entries()) {
+    await fillTensor(parameters, checkpoint, { part: 'model', block: 'params', index, name });
   }
 }
 
@@ -125,12 +125,12 @@ export async function fillParameters(parameters: Parameters, checkpoint: Checkpo
 export async function fillTensor(
   parameters: Parameters,
   checkpoint: Checkpoint,
-  { part, block, index }: StateEntry,
+  { part, block, index, name }: StateEntry,
 ): Promise<void> {
   const values = parameters.hostTensor(block, index);
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   let filled = 0;
-  for await (const chunk of checkpoint.stream(part, [parameters.specs[index]!.name])) {
+  for await (const chunk of checkpoint.stream(part, [name])) {
     bytes.set(chunk, filled);
     filled += chunk.length;
   }

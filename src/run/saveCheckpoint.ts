@@ -116,7 +116,7 @@ export async function saveCheckpoint(
   });
   try {
     for (const { block, index } of parameters.stateEntries()) {
-      const values = new Float32Array(parameters.specs[index]!.size);
+      const values = new Float32Array(parameters.sizeOf(block, index));
       await parameters.readTensor(block, index, values);
       await writer.write(new Uint8Array(values.buffer));
     }
@@ -177,9 +177,9 @@ export async function restoreCheckpoint(
   const { parameters } = trainer;
   const { stateTensors } = parameters;
   const hasOptimizer = checkpoint.hasMomentsOf(stateTensors);
-  for (const { part, block, index } of parameters.stateEntries()) {
-    if (!hasOptimizer && (part === 'm' || part === 'v')) continue;
-    await fillTensor(parameters, checkpoint, { part: sourceOf(part, stateTensors), block, index });
+  for (const { part, ...place } of parameters.stateEntries()) {
+    if (!hasOptimizer && (part === 'm' || part === 'v' || part === 'scaling')) continue;
+    await fillTensor(parameters, checkpoint, { part: sourceOf(part, stateTensors), ...place });
   }
   trainer.zeroGrads();
   return { path: checkpoint.path, step: state?.step ?? 0, hasOptimizer };

@@ -27,9 +27,9 @@ export const engine = z
       max: 256,
       doc: 'Compute threads per worker. 0 divides the cores of a machine among its workers.',
     }),
-    precision: choice(['float32', 'bf16'], {
+    precision: choice(['float32', 'bf16', 'f16'], {
       default: 'float32',
-      doc: `bf16: run matrix products in bfloat16 with float32 sums, and keep activations in bfloat16; parameters, optimizer state and the residual stream stay in float32. It applies to training and its validation: the sample at the end, \`launch generate\` and \`launch eval\` compute in float32. Needs the native engine. Faster on CPUs with AMX, and on some with ${instructionSets.avx512bf16.label} (see \`launch doctor\`).`,
+      doc: `bf16: run matrix products in bfloat16 with float32 sums, and keep activations in bfloat16; parameters, optimizer state and the residual stream stay in float32. Needs the native engine. Faster on CPUs with AMX, and on some with ${instructionSets.avx512bf16.label} (see \`launch doctor\`). f16: round the factors of matrix products to float16, with float32 sums and a dynamic loss scale; everything else is float32. Needs the webgpu engine, and a GPU with \`shader-f16\`. Both apply to training and its validation: the sample at the end, \`launch generate\` and \`launch eval\` compute in float32.`,
     }),
   })
   .meta({ description: 'The compute engine.' });

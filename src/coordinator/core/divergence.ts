@@ -11,6 +11,11 @@ import { openTerm } from './terms.ts';
 /** The settings that decide which advice applies. */
 export type DivergencePlan = Pick<RunPlan, 'schedule' | 'gradClip' | 'precision'>;
 
+/** Whether a gradient was too large for float16. The replicas skip such a step, and halve the scale of the loss. */
+export function isSkipped({ plan }: Pick<RunState, 'plan'>, gradNorm: number): boolean {
+  return plan.precision === 'f16' && !Number.isFinite(gradNorm);
+}
+
 /** Names the first number that is not finite: `the loss of step 7 is NaN`. Undefined if all are finite. */
 export function notFinite(sums: Sums, gradNorm: number, step: number): string | undefined {
   return (

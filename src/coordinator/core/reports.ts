@@ -2,6 +2,7 @@
  * What members report in every step: that its gradients are reduced, that it is applied, and signs of life. Reports of the workers of one host may come
  * together (comm/hostReports.ts); one that comes alone is a group of one, so there is one way through here. Pure, a part of decide.ts.
  */
+import { skippedStepsMax } from '../../base/lossScaling.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import {
   after,
@@ -21,7 +22,7 @@ import {
   withMembers,
   workerOf,
 } from './decisionParts.ts';
-import { endDiverged, notFinite } from './divergence.ts';
+import { endDiverged, isSkipped, notFinite } from './divergence.ts';
 import type { Decision, Effect } from './effects.ts';
 import { withEach } from './roster.ts';
 import type { Report } from './runEvents.ts';
@@ -102,7 +103,9 @@ function whenReduced(state: RunState, nowMs: number): Decision {
   const sums = sumsOf(shares);
   // The sum is the same on every rank, but its squared norm differs between instruction sets.
   const { gradNorm } = required(shares[0]);
-  const problem = notFinite(sums, gradNorm, step);
+  // The scale of the loss is too large at first, perhaps several times; not so often.
+  const skips = isSkipped(state, gradNorm) ? state.skipsInARow + 1 : 0;
+  const problem = notFinite(sums, 0 < skips && skips <= skippedStepsMax ? 0 : gradNorm, step);
   if (problem !== undefined) return endDiverged(state, problem, nowMs);
   const learningRate = learningRateOf(state, step);
   const committed = { sums, gradNorm, learningRate, worldSize: members.length };
@@ -110,6 +113,7 @@ function whenReduced(state: RunState, nowMs: number): Decision {
   const commit = { type: 'commit', term, step, learningRate, gradNorm, hash, hold } as const;
   const effects: Effect[] = [
     { kind: 'committed', term, step, learningRate, sums, gradNorm, ranks, hold },
+    ...(skips > 0 ? [skipped(state, step)] : []),
     ...members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
   ];
   const holds = { step, term };
@@ -124,9 +128,16 @@ function whenReduced(state: RunState, nowMs: number): Decision {
     committed,
     holding: hold,
     ringFaults: 0,
+    skipsInARow: skips,
     sinceMs: nowMs,
   });
   return { state: assigned, effects: [...effects, ...ahead], reason: `every member reduced step ${step}` };
+}
+
+/** For people: nothing is wrong with the run. */
+function skipped({ term }: RunState, step: number): Effect {
+  const reason = `a gradient of step ${step} is too large for float16: the step is skipped, and the scale of the loss is halved`;
+  return { kind: 'event', event: { event: 'skipped', reason, term, step }, show: true };
 }
 
 /** The first gap or overlap of the shares of the global batch. */

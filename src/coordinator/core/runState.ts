@@ -146,6 +146,8 @@ export interface RunState {
   };
   /** The step at which this coordinator last opened a term; undefined before the first. */
   readonly openedAtStep: number | undefined;
+  /** Number of steps up to `step`, one after another, that were skipped because of the norm of their gradient (precision f16). */
+  readonly skipsInARow: number;
   /** Number of updates whose commit every member has applied. */
   readonly appliedStep: number;
   /** Newest step whose samples are assigned in this term. */
@@ -229,6 +231,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     committedTerm: resumed?.committedTerm || firstTerm,
     committed: { sums: noSums, gradNorm: resumed?.gradNorm, learningRate: resumed?.learningRate, worldSize: 0 },
     openedAtStep: undefined,
+    skipsInARow: 0,
     appliedStep: step,
     assignedStep: step,
     members: [],

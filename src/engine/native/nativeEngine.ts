@@ -20,6 +20,7 @@ import {
   matrix,
 } from '../linearOptions.ts';
 import { updatedTensors, weightedSumParts } from '../matrixParts.ts';
+import type { EnginePrecision } from '../precision.ts';
 import { expectPositions, ropeShape } from '../ropeOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
@@ -93,7 +94,8 @@ export class NativeEngine extends NativeTensors implements Engine {
     this.clear();
   }
 
-  async peakFlops(precision: 'float32' | 'bf16', seconds: number): Promise<number> {
+  async peakFlops(precision: EnginePrecision, seconds: number): Promise<number | undefined> {
+    if (precision === 'f16') return undefined;
     return precision === 'bf16' ? this.bf16Limit(seconds) : this.fmaLimit(seconds);
   }
 

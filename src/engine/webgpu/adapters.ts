@@ -20,7 +20,11 @@ export interface GpuAdapter {
   readonly count: number;
 }
 
-const options = ['enable-dawn-features=allow_unsafe_apis', 'disable-dawn-features=timestamp_quantization'];
+// Subgroup matrices are experimental, and so is float16 on NVIDIA's Vulkan driver.
+const options = [
+  'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
+  'disable-dawn-features=timestamp_quantization',
+];
 /** A name that no adapter has: the request fails, and its message lists those that there are. */
 const nobody = '(none of the adapters)';
 
@@ -99,8 +103,11 @@ export function cautionOf(adapters: readonly GpuAdapter[]): string | undefined {
   return `${list}, and only the first of each name can be used: start one program per GPU, each in a container with one of them`;
 }
 
+/** Matrix units. The type of WebGPU's features does not have it. */
+export const matrixFeature = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
+
 /** Optional features that a device is opened with where it has them. */
-export const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
+export const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query', matrixFeature] as const;
 
 /** One adapter in a line, for `launch doctor`. */
 export function adapterText({ name, info, features, limits, isSoftware, count }: GpuAdapter): string {

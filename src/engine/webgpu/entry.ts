@@ -10,7 +10,7 @@ export const webgpu = {
   doc: 'a GPU, by WebGPU',
   deviceKinds: ['gpu'],
   defaultDeviceKind: 'gpu',
-  precisions: ['float32'],
+  precisions: ['float32', 'f16'],
   // Software drivers do not count: an engine that computes on the processor is faster.
   async presence() {
     const missing = (reason: string) => ({ missing: reason, isUsual: true });

@@ -1,6 +1,8 @@
 /** One open GPU as kernels see it: its commands, its memory, and what it can do. */
 import type { DType, Shape } from '../tensor.ts';
+import { matrixFeature } from './adapters.ts';
 import { type Bound, type Call, Commands } from './commands.ts';
+import { type MatrixInfo, type MatrixUnit, matrixUnitOf } from './matrixUnits.ts';
 import { DeviceMemory, type GpuTensor } from './memory.ts';
 import { flatGroups, type Program } from './program.ts';
 import { Transfers } from './transfers.ts';
@@ -10,6 +12,10 @@ export class Gpu {
   readonly info: GPUAdapterInfo;
   /** The name of the product, such as `NVIDIA GeForce RTX 4090`. */
   readonly name: string;
+  /** Whether programs may compute with float16 numbers. */
+  readonly hasFloat16: boolean;
+  /** The matrix units that products use, by the type of their elements. */
+  readonly matrixUnits: { readonly [element in MatrixUnit['element']]: MatrixUnit | undefined };
   readonly commands: Commands;
   readonly memory: DeviceMemory;
   readonly transfers: Transfers;
@@ -18,6 +24,12 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.name = name;
+    this.hasFloat16 = device.features.has('shader-f16');
+    const has = (element: MatrixUnit['element']) =>
+      (device.features as ReadonlySet<string>).has(matrixFeature)
+        ? matrixUnitOf(info as MatrixInfo, element)
+        : undefined;
+    this.matrixUnits = { f16: has('f16'), f32: has('f32') };
     this.memory = new DeviceMemory(device, (ask, report) => this.commands.watch(ask, report));
     this.commands = new Commands(device, this.memory);
     this.transfers = new Transfers(this.commands, this.memory);

@@ -7,6 +7,7 @@ import type { DeviceTimings, EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import { checkGroupRange } from '../groupRange.ts';
 import type { KernelOptions } from '../kernels.ts';
+import type { EnginePrecision } from '../precision.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import type { Gpu } from './gpu.ts';
@@ -24,6 +25,7 @@ import { layerNormBackward, layerNormForward } from './kernels/layerNorm.ts';
 import { linearBackward, linearForward } from './kernels/linear.ts';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.ts';
 import { normalise, weightedSum } from './kernels/matrices.ts';
+import { matrixRate } from './kernels/matrixLimit.ts';
 import { rmsNormBackward, rmsNormForward } from './kernels/rmsNorm.ts';
 import { rope } from './kernels/rope.ts';
 import { squaredNorm } from './kernels/squaredNorm.ts';
@@ -46,6 +48,7 @@ class WebgpuEngine implements Engine {
   readonly unit: string;
   readonly description: string;
   readonly isHost = false;
+  readonly hasFloat16: boolean;
   /** Absent on a device without timestamps. */
   readonly timings?: DeviceTimings;
   readonly #gpu: Gpu;
@@ -55,6 +58,7 @@ class WebgpuEngine implements Engine {
   constructor(gpu: Gpu, device: number) {
     this.#gpu = gpu;
     this.device = device;
+    this.hasFloat16 = gpu.hasFloat16;
     this.#gpuTimings = new GpuTimings(gpu.commands);
     if (gpu.device.features.has('timestamp-query')) this.timings = this.#gpuTimings;
     // Another driver may compile the same program to other instructions.
@@ -132,9 +136,12 @@ class WebgpuEngine implements Engine {
     await this.#gpu.commands.finish();
   }
 
-  /** In multiply-adds that stay in registers. */
-  async peakFlops(precision: 'float32' | 'bf16', seconds: number): Promise<number | undefined> {
-    return precision === 'float32' ? fmaRate(this.#gpu, seconds) : undefined;
+  /** In multiply-adds that stay in registers, or by matrix units if they are faster. */
+  async peakFlops(precision: EnginePrecision, seconds: number): Promise<number | undefined> {
+    if (precision === 'bf16' || (precision === 'f16' && !this.hasFloat16)) return undefined;
+    const unit = this.#gpu.matrixUnits[precision === 'f16' ? 'f16' : 'f32'];
+    const rate = await fmaRate(this.#gpu, unit === undefined ? seconds : seconds / 2);
+    return unit === undefined ? rate : Math.max(rate, await matrixRate(this.#gpu, unit, seconds / 2));
   }
 
   memory(): EngineMemory {

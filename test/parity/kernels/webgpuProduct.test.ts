@@ -1,13 +1,22 @@
-/** The programs that GPUs get for products, on whatever device there is: each element is summed in one order, so the bits are the same. */
+/**
+ * The programs that GPUs get for products, on whatever device there is: each element is summed in one order, so the bits are the same. Matrix units
+ * have an order of their own, and are tested where the device has them.
+ */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gpu } from '../../../src/engine/webgpu/gpu.ts';
+import { matrixRate } from '../../../src/engine/webgpu/kernels/matrixLimit.ts';
 import { product } from '../../../src/engine/webgpu/kernels/product.ts';
-import { gpuPlans, type ProductPlan } from '../../../src/engine/webgpu/kernels/productPlan.ts';
+import { matrixProgram } from '../../../src/engine/webgpu/kernels/productMatrix.ts';
+import { gpuPlans, matrixPlan, type ProductPlan } from '../../../src/engine/webgpu/kernels/productPlan.ts';
 import type { GpuTensor } from '../../../src/engine/webgpu/memory.ts';
 import { openGpu } from '../../../src/engine/webgpu/openDevice.ts';
+import { wgslOf } from '../../../src/engine/webgpu/program.ts';
+import { softwareLanes } from '../../../src/engine/webgpu/softwareLanes.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { nightlyIt } from '../../nightly.ts';
+import { isNightly } from '../../skippedTests.ts';
 import { whyUnavailable } from '../webgpu.ts';
+import { roundedToFloat16 } from './float16.ts';
 import { relativeError, seededValues } from './harness.ts';
 
 const unavailable = await whyUnavailable(createWebgpuEngine);
@@ -41,14 +50,20 @@ describe.runIf(unavailable === undefined)('programs of products', () => {
     readonly n: number;
     readonly k: number;
     readonly rowsApart?: boolean;
+    /** Operands are rounded to float16. */
+    readonly half?: boolean;
   }
 
   /** What a plan computes, and what it is in float64. */
   async function results(plans: readonly ProductPlan[], { transposeA, transposeB }: Layout, shape: Shape) {
-    const { m, n, k } = shape;
-    const [a, b] = [seededValues(1, m * k), seededValues(2, k * n)];
+    const { m, n, k, half = false } = shape;
+    const [wholeA, wholeB] = [seededValues(1, m * k), seededValues(2, k * n)];
+    const [a, b] = [wholeA, wholeB].map((values) => (half ? roundedToFloat16(values) : values)) as [
+      Float32Array,
+      Float32Array,
+    ];
     const [bias, before] = [seededValues(3, n), seededValues(4, m * n)];
-    const [boundA, boundB, boundBias] = [put(a), put(b), put(bias)];
+    const [boundA, boundB, boundBias] = [put(wholeA), put(wholeB), put(bias)];
     const made: Float32Array[] = [];
     for (const plan of plans) {
       const out = put(before);
@@ -86,6 +101,97 @@ describe.runIf(unavailable === undefined)('programs of products', () => {
   it.each(layouts)('few rows, a transposed $transposeA, b transposed $transposeB', async (layout) => {
     await expectSameBits([{ program: 'rows' }], layout, { m: 7, n: 35, k: 33 });
     await expectSameBits([{ program: 'rows' }], layout, { m: 7, n: 35, k: 300, rowsApart: true });
+  });
+
+  it('float16: every program rounds to the nearest number, and sums in float32', async () => {
+    if (!gpu.hasFloat16) return;
+    const lanes = softwareLanes(gpu);
+    const ofLanes: ProductPlan = { program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 2 };
+    const plans: ProductPlan[] = [{ program: 'rows' }, ...(lanes > 0 ? [ofLanes] : []), ...(isNightly ? [tile] : [])];
+    const shape = { m: 20, n: 28, k: 300 };
+    await expectSameBits(plans, layouts[0]!, { ...shape, half: true });
+    for (const layout of layouts) await expectSameBits(plans.slice(0, 2), layout, { m: 7, n: 35, k: 33, half: true });
+    const [rounded, whole] = [
+      await results(plans.slice(0, 1), layouts[0]!, { ...shape, half: true }),
+      await results([], layouts[0]!, shape),
+    ];
+    const error = relativeError(rounded.made[0]!, whole.exact);
+    expect(error).toBeGreaterThan(1e-6);
+    expect(error).toBeLessThan(2 ** -10);
+
+    // Ties, denormals, the largest, and what is too large. The other factor is 1.
+    const edges = [
+      0,
+      -0,
+      1 + 2 ** -11,
+      1 + 3 * 2 ** -11,
+      2 ** -14,
+      2 ** -24,
+      1.5 * 2 ** -24,
+      2 ** -25,
+      -(2 ** -26),
+      65504,
+      65519.9,
+      -65520,
+      1e9,
+    ];
+    const values = Float32Array.from([...edges, Number.POSITIVE_INFINITY, Number.NaN]);
+    const expected = [...roundedToFloat16(values)].map((value) => value + 0);
+    expect(expected.slice(9)).toEqual([65504, 65504, -Infinity, Infinity, Infinity, Number.NaN]);
+    const [m, n, k] = [values.length, 1, 1];
+    const [a, b] = [put(values), put(Float32Array.of(1))];
+    for (const plan of plans) {
+      const out = put(new Float32Array(m));
+      product(gpu, { out: { tensor: out }, a: { tensor: a }, b: { tensor: b }, m, n, k, half: true, plan });
+      const into = new Float32Array(m);
+      await gpu.transfers.read(out.buffer, out.byteOffset, into);
+      expect(
+        [...into].map((value) => value + 0),
+        plan.program,
+      ).toEqual(expected);
+      gpu.memory.release(out);
+    }
+  });
+
+  describe('matrix units', () => {
+    it.each(layouts)('float16, a transposed $transposeA, b transposed $transposeB', async (layout) => {
+      const unit = gpu.matrixUnits.f16;
+      if (unit === undefined) {
+        process.stdout.write('webgpu: the device has no matrix units\n');
+        return;
+      }
+      // Small ones, which a software driver compiles in seconds. Two subgroups in each direction, each with a matrix or two.
+      const { unitM, unitN, unitK } = unit;
+      const sizes = { rows: 4 * unitM, columns: 2 * unitN, depth: 2 * unitK };
+      const plan = { program: 'matrix', ...unit, ...sizes, subgroupRows: 2 * unitM, subgroupColumns: unitN } as const;
+      for (const shape of [
+        { m: 32, n: 32, k: 64 },
+        { m: 35, n: 33, k: 43 },
+        { m: 35, n: 33, k: 700 },
+      ]) {
+        const { made, exact } = await results([plan], layout, { ...shape, half: true });
+        expect(relativeError(made[0]!, exact), JSON.stringify(shape)).toBeLessThan(2e-6);
+      }
+    });
+
+    it.each(['f16', 'f32'] as const)('the program of a GPU with matrices of %s is valid WGSL', async (element) => {
+      const { f16 } = gpu.matrixUnits;
+      if (f16 === undefined) return;
+      const plan = matrixPlan({ ...f16, element, unitM: 16, unitN: 16, unitK: 16, lanes: 32 });
+      const epilogue = { kind: 'assign', activation: 'none', bias: true, dropout: false } as const;
+      const layout = { transposeA: false, transposeB: true, vectorA: true, vectorB: false };
+      for (const continues of [false, true]) {
+        const variant = { ...(plan as Extract<ProductPlan, { program: 'matrix' }>), ...layout, continues, ...epilogue };
+        const code = wgslOf(matrixProgram({ ...variant, vector: !continues }));
+        const { messages } = await gpu.device.createShaderModule({ code }).getCompilationInfo();
+        expect(messages.filter(({ type }) => type === 'error').map(({ message }) => message)).toEqual([]);
+      }
+    });
+
+    it('measures what they reach', async () => {
+      const unit = gpu.matrixUnits.f16;
+      if (unit !== undefined) expect(await matrixRate(gpu, unit, 0.01)).toBeGreaterThan(0);
+    });
   });
 
   nightlyIt.each(layouts)(

@@ -2,11 +2,13 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { type Batch, samplesOf } from '../../../src/base/batch.ts';
+import { encodeScaling } from '../../../src/base/lossScaling.ts';
 import { meansOf } from '../../../src/base/sums.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { Commands } from '../../../src/engine/webgpu/commands.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
+import type { Precision } from '../../../src/model/computing.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { targetsOf } from '../../../src/task/nextToken.ts';
 import { whyUnavailable } from '../webgpu.ts';
@@ -43,6 +45,38 @@ describe.runIf(unavailable === undefined)('training on a GPU', () => {
     expect(expected[9]!.loss).toBeLessThan(expected[0]!.loss);
   });
 
+  it('float16: ten steps have the losses of the native engine in float32, within the rounding', async () => {
+    if (engine.hasFloat16 !== true) return;
+    const native = createNativeEngine({ threads: 2 });
+    const expected = await stepsOf(native, 10, 'float32', 1e-3);
+    await native.dispose();
+    const results = await stepsOf(engine, 10, 'f16', 1e-3);
+    for (const [step, { loss, gradNorm }] of results.entries()) {
+      expect(Math.abs(loss / expected[step]!.loss - 1), `loss of step ${step + 1}`).toBeLessThan(1e-4);
+      expect(Math.abs(gradNorm / expected[step]!.gradNorm - 1), `norm of step ${step + 1}`).toBeLessThan(2e-3);
+    }
+    expect(results, 'the products are rounded').not.toEqual(expected);
+  });
+
+  it('float16: a gradient that is too large skips the step, and the next scales fit', async () => {
+    if (engine.hasFloat16 !== true) return;
+    const trainer = new Trainer(engine, config, { seed: 3, precision: 'f16' });
+    const scaling = trainer.parameters.lossScaling!;
+    trainer.parameters.writeTensor('scaling', 0, encodeScaling({ scale: 2 ** 24, steadySteps: 7, skippedSteps: 0 }));
+    const before = await engine.checksum([trainer.parameters.values, trainer.parameters.m]);
+    const batch = randomBatch(config, { seed: 9, batchSize: 2 });
+    const first = await step(trainer, batch, 1);
+    expect(Number.isFinite(first.loss)).toBe(true);
+    expect(Number.isFinite(first.gradNorm)).toBe(false);
+    expect(await engine.checksum([trainer.parameters.values, trainer.parameters.m])).toBe(before);
+    expect(await scaling.current()).toEqual({ scale: 2 ** 23, steadySteps: 0, skippedSteps: 1 });
+    let index = 2;
+    while (!Number.isFinite((await step(trainer, batch, index)).gradNorm)) index++;
+    expect(index).toBeLessThan(12);
+    expect(await scaling.current()).toEqual({ scale: 2 ** (25 - index), steadySteps: 1, skippedSteps: index - 1 });
+    expect(await engine.checksum([trainer.parameters.values, trainer.parameters.m])).not.toBe(before);
+  });
+
   it.each([{}, { dropout: 0, activation: 'relu' as const, tiedHead: false, bias: false }])(
     'a step copies nothing within the device: %o',
     async (options) => {
@@ -60,16 +94,17 @@ describe.runIf(unavailable === undefined)('training on a GPU', () => {
 /** `GPUBufferUsage.MAP_READ`: the host reads such a buffer. */
 const GPU_MAP_READ = 1;
 
-async function stepsOf(engine: Engine, steps: number): Promise<{ loss: number; gradNorm: number }[]> {
-  const trainer = new Trainer(engine, config, { seed: 3 });
+/** @param learningRate a low one keeps rounding small: AdamW's first updates have the size of the rate, whatever that of the gradient */
+async function stepsOf(engine: Engine, steps: number, precision: Precision = 'float32', learningRate = 1e-2) {
+  const trainer = new Trainer(engine, config, { seed: 3, precision });
   const batch = randomBatch(config, { seed: 9, batchSize: 6 });
   const results: { loss: number; gradNorm: number }[] = [];
-  for (let index = 1; index <= steps; index++) results.push(await step(trainer, batch, index));
+  for (let index = 1; index <= steps; index++) results.push(await step(trainer, batch, index, learningRate));
   return results;
 }
 
 /** One update with the gradients of two microbatches. */
-async function step(trainer: Trainer, batch: Batch, index: number) {
+async function step(trainer: Trainer, batch: Batch, index: number, learningRate = 1e-2) {
   const half = batch.sampleCount / 2;
   let sums = { loss: 0, weight: 0 };
   for (const first of [0, half]) {
@@ -78,6 +113,6 @@ async function step(trainer: Trainer, batch: Batch, index: number) {
     const { loss, weight } = await trainer.microStep(microStep);
     sums = { loss: sums.loss + loss, weight: sums.weight + weight };
   }
-  const { gradNorm } = await trainer.applyAdamw({ ...fixtureTraining.optimizer, learningRate: 1e-2, step: index });
+  const { gradNorm } = await trainer.applyAdamw({ ...fixtureTraining.optimizer, learningRate, step: index });
   return { loss: meansOf(sums).loss, gradNorm };
 }

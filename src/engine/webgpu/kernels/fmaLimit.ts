@@ -1,6 +1,6 @@
 /** The most multiply-adds that a GPU reaches: independent sums that never leave their registers. */
 import type { Gpu } from '../gpu.ts';
-import { program } from '../program.ts';
+import { type Program, program } from '../program.ts';
 
 /** Sums of an invocation, enough to hide the latency of an instruction, and multiply-adds of each between two checks of the loop. */
 const [CHAINS, UNROLLED] = [8, 4];
@@ -30,12 +30,25 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 });
 
 /** Floating-point operations a second, the best of some runs that take about `seconds` together. */
-export async function fmaRate(gpu: Gpu, seconds: number): Promise<number> {
-  const data = gpu.memory.alloc([GROUP * GROUPS], 'float32');
+export function fmaRate(gpu: Gpu, seconds: number): Promise<number> {
+  const call = { program: fmaLimit, size: GROUP * GROUPS, groups: GROUPS };
+  return bestRate(gpu, call, 2 * CHAINS * UNROLLED * GROUP * GROUPS, seconds);
+}
+
+/** A program that repeats its work `params.rounds` times, with an array of `size` numbers, which are 0. */
+export interface RepeatedCall {
+  readonly program: Program<'data', 'rounds'>;
+  readonly size: number;
+  readonly groups: number;
+}
+
+/** The best rate of some runs that take about `seconds` together. @param flops operations of one round */
+export async function bestRate(gpu: Gpu, call: RepeatedCall, flops: number, seconds: number): Promise<number> {
+  const data = gpu.memory.alloc([call.size], 'float32');
   const secondsOf = async (rounds: number) => {
     await gpu.commands.finish();
     const start = performance.now();
-    gpu.run(fmaLimit, { tensors: { data }, params: { rounds }, groups: [GROUPS] });
+    gpu.run(call.program, { tensors: { data }, params: { rounds }, groups: [call.groups] });
     await gpu.commands.finish();
     return (performance.now() - start) / 1000;
   };
@@ -50,7 +63,7 @@ export async function fmaRate(gpu: Gpu, seconds: number): Promise<number> {
     }
     let best = taken;
     for (let i = 0; i < 4; i++) best = Math.min(best, await secondsOf(rounds));
-    return (2 * CHAINS * UNROLLED * GROUP * GROUPS * rounds) / best;
+    return (flops * rounds) / best;
   } finally {
     gpu.memory.release(data);
   }

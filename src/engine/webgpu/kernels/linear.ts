@@ -20,6 +20,7 @@ export function linearForward(gpu: Gpu, options: KernelOptions<'linearForward'>)
     n: oc,
     k: ic,
     rowsApart,
+    half: options.operands === 'float16',
     epilogue: {
       bias: bias && gpuTensor(bias, 'bias'),
       activation: activation && {
@@ -35,6 +36,7 @@ export function linearForward(gpu: Gpu, options: KernelOptions<'linearForward'>)
 export function linearBackward(gpu: Gpu, options: KernelOptions<'linearBackward'>): void {
   const { n, ic, oc, transposed } = checkLinearBackward(options);
   const { dinp, accumulate, dinpActivation, dweight, dbias } = options;
+  const half = options.operands === 'float16';
   const [dout, inp] = [{ tensor: gpuTensor(options.dout, 'dout') }, { tensor: gpuTensor(options.inp, 'inp') }];
   if (dinp !== undefined) {
     const slope = dinpActivation && {
@@ -49,6 +51,7 @@ export function linearBackward(gpu: Gpu, options: KernelOptions<'linearBackward'
       m: n,
       n: ic,
       k: oc,
+      half,
       epilogue: { slope, accumulate },
     });
   }
@@ -62,6 +65,7 @@ export function linearBackward(gpu: Gpu, options: KernelOptions<'linearBackward'
       m: transposed ? oc : ic,
       n: transposed ? ic : oc,
       k: n,
+      half,
       epilogue: { accumulate: true },
     });
   }

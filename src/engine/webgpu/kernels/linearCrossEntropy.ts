@@ -21,6 +21,7 @@ export function linearCrossEntropy(gpu: Gpu, options: KernelOptions<'linearCross
   const dinp = options.dinp && ofSize(options.dinp, 'dinp', inp.size);
   const dweight = options.dweight && ofSize(options.dweight, 'dweight', weight.size);
   expectTargets('linearCrossEntropy', hostIntegers(targets, 'targets'), v);
+  const half = options.operands === 'float16';
   const hasGradient = dinp !== undefined || dweight !== undefined;
   // Rows start at multiples of four numbers, so that products read four at a time.
   const stride = Math.ceil(v / 4) * 4;
@@ -39,6 +40,7 @@ export function linearCrossEntropy(gpu: Gpu, options: KernelOptions<'linearCross
         m: rows,
         n: v,
         k: ic,
+        half,
       });
       lossOfRows(gpu, {
         losses: partOf(losses, part, 1),
@@ -60,6 +62,7 @@ export function linearCrossEntropy(gpu: Gpu, options: KernelOptions<'linearCross
           m: rows,
           n: ic,
           k: v,
+          half,
         });
       }
       if (dweight === undefined) return;
@@ -71,6 +74,7 @@ export function linearCrossEntropy(gpu: Gpu, options: KernelOptions<'linearCross
         m: transposed ? v : ic,
         n: transposed ? ic : v,
         k: rows,
+        half,
         epilogue: { accumulate: true },
       });
     });

@@ -6,6 +6,7 @@ import { BINDING_ALIGNMENT, type GpuTensor } from '../memory.ts';
 import { type Binding, flatGroups, flatMain, memoizedByFields, program, type Scalar } from '../program.ts';
 import { type Epilogue, type EpilogueVariant, epilogueCall, epilogueText, epilogueVariant } from './epilogue.ts';
 import { lanesProgram } from './productLanes.ts';
+import { matrixProgram } from './productMatrix.ts';
 import { extentOf, type ProductPlan, planFor } from './productPlan.ts';
 import { rowsProgram } from './productRows.ts';
 import { tileProgram } from './productTile.ts';
@@ -35,6 +36,8 @@ export interface ProductOptions {
   readonly epilogue?: Epilogue;
   /** The bits of a row are those that it has with m = 1. */
   readonly rowsApart?: boolean;
+  /** Whether operands are rounded to float16. */
+  readonly half?: boolean;
   /** For tests: another device's plan. */
   readonly plan?: ProductPlan;
 }
@@ -69,9 +72,10 @@ function bind({ tensor, from = 0 }: Matrix, rows: number, columns: number, strid
 
 /** Records one call. */
 export function runProduct(gpu: Gpu, options: ProductOptions, place: Place): void {
-  const { a, b, out, transposeA = false, transposeB = false, m, n, k, epilogue = {} } = options;
+  const { a, b, out, transposeA = false, transposeB = false, m, n, k, half = false, epilogue = {} } = options;
   const { depth = k, firstRow = 0, firstColumn = 0, width = n, initial } = place;
   const plan = options.plan ?? planFor(gpu, options);
+  invariant(plan.program !== 'matrix' || half === (plan.element === 'f16'), 'the plan has another element');
   const isWhole = plan.program === 'rows';
   const slices = isWhole ? 1 : Math.ceil(k / depth);
   const strides = stridesOf(options);
@@ -103,13 +107,21 @@ export function runProduct(gpu: Gpu, options: ProductOptions, place: Place): voi
     const [aRowStride, aStride] = transposeA ? [1, strides.a] : [strides.a, 1];
     const [bColumnStride, bStride] = transposeB ? [strides.b, 1] : [1, strides.b];
     const ofLanes = { ...params, aRowStride, aStride, bColumnStride, bStride };
-    gpu.run(lanesProgram({ ...plan, continues, ...variant, vector: false }), { tensors, params: ofLanes, groups });
+    gpu.run(lanesProgram({ ...plan, half, continues, ...variant, vector: false }), {
+      tensors,
+      params: ofLanes,
+      groups,
+    });
   } else if (plan.program === 'rows') {
-    const few = rowsProgram({ transposeA, transposeB, continues, ...variant, vector: false });
+    const few = rowsProgram({ transposeA, transposeB, half, continues, ...variant, vector: false });
     gpu.run(few, { tensors, params, groups });
   } else {
     const [vectorA, vectorB] = [boundA.isVector, boundB.isVector];
-    const tile = tileProgram({ ...plan, transposeA, transposeB, vectorA, vectorB, continues, ...variant });
+    const layout = { transposeA, transposeB, vectorA, vectorB };
+    const tile =
+      plan.program === 'matrix'
+        ? matrixProgram({ ...plan, ...layout, continues, ...variant })
+        : tileProgram({ ...plan, ...layout, half, continues, ...variant });
     gpu.run(tile, { tensors, params, groups });
   }
 }

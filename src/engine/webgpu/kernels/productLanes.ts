@@ -4,6 +4,7 @@
  * reading them twice. Every element is summed over k in ascending order.
  */
 import { type Binding, memoizedByFields, program, type Scalar } from '../program.ts';
+import { halfFunctions } from '../wgsl/halfFloat.ts';
 import { type EpilogueVariant, epilogueText } from './epilogue.ts';
 
 /** What a subgroup computes. */
@@ -17,6 +18,8 @@ export interface LanesTile {
 
 /** All that the WGSL depends on. */
 export interface LanesVariant extends LanesTile, EpilogueVariant {
+  /** Whether operands are rounded to float16. */
+  readonly half: boolean;
   /** Whether sums start with those of an earlier call instead of 0. */
   readonly continues: boolean;
 }
@@ -45,10 +48,11 @@ function startText(columnsPerLane: number, lanes: number): string {
 
 /** The program of one variant; the grid is [columns / (lanes · columnsPerLane), rows / (lanes · rowsPerLane), slices of k]. */
 export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
-  const { lanes, rowsPerLane, columnsPerLane, continues } = variant;
+  const { lanes, rowsPerLane, columnsPerLane, half, continues } = variant;
   const epilogue = epilogueText({ ...variant, vector: false });
   const [rows, columns] = [lanes * rowsPerLane, lanes * columnsPerLane];
   const [groups, laneColumns] = [range(rowsPerLane), range(columnsPerLane)];
+  const rounded = (element: string) => (half ? `f32(half(${element}))` : element);
   const sums = range(rows).flatMap((r) => laneColumns.map((c) => `s${r}x${c}`));
   const lines = [
     ...groups.map(
@@ -59,8 +63,8 @@ export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
     ),
     ...sums.map((name, i) => `var ${name} = ${continues ? `sums[${i}]` : '0.0'};`),
     'for (var k = kFrom; k < kEnd; k++) {',
-    ...groups.map((g) => `let a${g} = a[aAt${g} + k * params.aStride];`),
-    ...laneColumns.map((c) => `let b${c} = b[bAt${c} + k * params.bStride];`),
+    ...groups.map((g) => `let a${g} = ${rounded(`a[aAt${g} + k * params.aStride]`)};`),
+    ...laneColumns.map((c) => `let b${c} = ${rounded(`b[bAt${c} + k * params.bStride]`)};`),
     ...range(rows).flatMap((r) => [
       `let r${r} = subgroupBroadcast(a${Math.floor(r / lanes)}, ${r % lanes}u);`,
       ...laneColumns.map((c) => `s${r}x${c} = fma(r${r}, b${c}, s${r}x${c});`),
@@ -74,11 +78,11 @@ export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
     ...(continues && { initial: 'read f32' }),
   };
   return program({
-    name: `product ${rows}×${columns} in lanes`,
+    name: `product ${rows}×${columns} in lanes${half ? ' of float16' : ''}`,
     bindings,
     params: { ...operandParams, ...epilogue.params },
-    enables: ['subgroups'],
-    code: `${epilogue.code}
+    enables: half ? ['subgroups', 'f16'] : ['subgroups'],
+    code: `${epilogue.code}${half ? halfFunctions : ''}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let kFrom = group.z * params.depth;

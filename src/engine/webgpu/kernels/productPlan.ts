@@ -1,16 +1,19 @@
 /**
- * Which program and which tile a device gets for a product. All sum an element in one order, which depends on the shapes alone. The
- * tiles for GPUs follow the literature: none has been measured on one yet.
+ * Which program and which tile a device gets for a product. All sum an element in one order, which depends on the shapes alone; with
+ * matrix units also on the GPU. The tiles for GPUs follow the literature: none has been measured on one yet.
  */
 import type { Gpu } from '../gpu.ts';
+import { MATRIX_DEPTH, MATRIX_SUBGROUP, type MatrixUnit } from '../matrixUnits.ts';
 import { softwareLanes } from '../softwareLanes.ts';
 import type { LanesTile } from './productLanes.ts';
+import type { MatrixTile } from './productMatrix.ts';
 import { FEW_COLUMNS, FEW_ROWS, FEW_SLICES } from './productRows.ts';
 import type { Tile } from './productTile.ts';
 
 export type ProductPlan =
   | ({ readonly program: 'tile' } & Tile)
   | ({ readonly program: 'lanes' } & LanesTile)
+  | ({ readonly program: 'matrix' } & MatrixTile)
   | { readonly program: 'rows' };
 
 const tile = (
@@ -51,6 +54,18 @@ interface ProductShape {
   readonly n: number;
   readonly k: number;
   readonly rowsApart?: boolean;
+  /** Whether operands are rounded to float16. */
+  readonly half?: boolean;
+}
+
+/** Rows and columns of a workgroup of matrix units. */
+const MATRIX_GROUP = 64;
+
+/** The plan for a matrix unit. */
+export function matrixPlan(unit: MatrixUnit): ProductPlan {
+  const [group, subgroup] = [MATRIX_GROUP, MATRIX_SUBGROUP];
+  const sizes = { rows: group, columns: group, depth: MATRIX_DEPTH, subgroupRows: subgroup, subgroupColumns: subgroup };
+  return { program: 'matrix', ...unit, ...sizes };
 }
 
 /** Whether rows are summed apart: a row's order of summation may not depend on the other rows then. */
@@ -67,6 +82,8 @@ export function planFor(gpu: Gpu, shape: ProductShape): ProductPlan {
     return { program: 'lanes', lanes, rowsPerLane: isSmall ? 1 : 4, columnsPerLane: isSmall ? 2 : 4 };
   }
   if (areRowsApart(shape)) return { program: 'rows' };
+  const unit = gpu.matrixUnits[shape.half === true ? 'f16' : 'f32'];
+  if (unit !== undefined) return matrixPlan(unit);
   const { large, small } = tiles[gpu.info.vendor] ?? otherTiles;
   const { rows, columns } = extentOf(large);
   return Math.ceil(m / rows) * Math.ceil(n / columns) >= GROUPS_FULL ? large : small;
@@ -76,6 +93,7 @@ export function planFor(gpu: Gpu, shape: ProductShape): ProductPlan {
 export function extentOf(plan: ProductPlan): { readonly rows: number; readonly columns: number } {
   switch (plan.program) {
     case 'tile':
+    case 'matrix':
       return plan;
     case 'lanes':
       return { rows: plan.lanes * plan.rowsPerLane, columns: plan.lanes * plan.columnsPerLane };

@@ -4,6 +4,7 @@
  * programs and `addSlices` do it; the rows are summed apart.
  */
 import { type Binding, memoizedByFields, program } from '../program.ts';
+import { halfFunctions } from '../wgsl/halfFloat.ts';
 import { type EpilogueVariant, epilogueText } from './epilogue.ts';
 import { operandParams } from './productTile.ts';
 
@@ -17,6 +18,8 @@ export const FEW_SLICES = 8;
 export interface RowsVariant extends EpilogueVariant {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
+  /** Whether operands are rounded to float16. */
+  readonly half: boolean;
   /** Whether sums start with those of an earlier call instead of 0. */
   readonly continues: boolean;
 }
@@ -25,7 +28,8 @@ const rows = Array.from({ length: FEW_ROWS }, (_, i) => i);
 
 /** The program of one variant; the grid is [columns / FEW_COLUMNS, rows / FEW_ROWS]. */
 export const rowsProgram = memoizedByFields((variant: RowsVariant) => {
-  const { transposeA, transposeB, continues } = variant;
+  const { transposeA, transposeB, half, continues } = variant;
+  const rounded = (element: string) => (half ? `f32(half(${element}))` : element);
   const epilogue = epilogueText(variant);
   const bindings: Record<string, Binding> = {
     ...epilogue.bindings,
@@ -40,10 +44,11 @@ export const rowsProgram = memoizedByFields((variant: RowsVariant) => {
     ? 'params.bFrom + column * params.bStride + k'
     : 'params.bFrom + k * params.bStride + column';
   return program({
-    name: 'product of few rows',
+    name: `product of few rows${half ? ' of float16' : ''}`,
     bindings,
     params: { ...operandParams, ...epilogue.params },
-    code: `${epilogue.code}
+    ...(half && { enables: ['f16'] }),
+    code: `${epilogue.code}${half ? halfFunctions : ''}
 var<workgroup> slices: array<array<f32, ${FEW_ROWS * FEW_COLUMNS}>, ${FEW_SLICES}>;
 
 @compute @workgroup_size(${FEW_COLUMNS}, ${FEW_SLICES})
@@ -53,8 +58,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   ${rows.map((r) => `let row${r} = min(row + ${r}u, params.m - 1u); var s${r} = ${start(r)};`).join('\n  ')}
   let kEnd = min(params.k, (local.y + 1u) * params.depth);
   for (var k = local.y * params.depth; k < kEnd; k++) {
-    let y = b[${indexOfB}];
-    ${rows.map((r) => `s${r} = fma(a[${indexOfA(`row${r}`)}], y, s${r});`).join('\n    ')}
+    let y = ${rounded(`b[${indexOfB}]`)};
+    ${rows.map((r) => `s${r} = fma(${rounded(`a[${indexOfA(`row${r}`)}]`)}, y, s${r});`).join('\n    ')}
   }
   ${rows.map((r) => `slices[local.y][${r * FEW_COLUMNS}u + local.x] = s${r};`).join('\n  ')}
   workgroupBarrier();

@@ -4,6 +4,7 @@
  * ascending order, with every tile.
  */
 import { type Binding, memoizedByFields, program, type Scalar } from '../program.ts';
+import { halfFunctions } from '../wgsl/halfFloat.ts';
 import { type EpilogueVariant, epilogueText } from './epilogue.ts';
 
 /** The sizes of a tile; all are multiples of 4. */
@@ -22,6 +23,8 @@ export interface TileVariant extends Tile, EpilogueVariant {
   /** Whether a is stored [k, m], b [n, k]. */
   readonly transposeA: boolean;
   readonly transposeB: boolean;
+  /** Whether operands are rounded to float16, in which shared memory holds them. */
+  readonly half: boolean;
   /** Whether four elements of a row are read at once. */
   readonly vectorA: boolean;
   readonly vectorB: boolean;
@@ -44,7 +47,7 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const components = ['x', 'y', 'z', 'w'] as const;
 
 /** `load_NAME(x, k, kEnd)`: elements x to x + 3 of `extent` at k to k + 3, 0 outside. */
-function loadText(name: string, extent: string, contiguousK: boolean, vector: boolean): string {
+export function loadText(name: string, extent: string, contiguousK: boolean, vector: boolean): string {
   const from = `params.${name}From`;
   const stride = `params.${name}Stride`;
   const [outer, outerEnd, inner, innerEnd] = contiguousK
@@ -85,14 +88,15 @@ ${masked}  return array<vec4f, 4>(${result});
 }`;
 }
 
-/** All invocations bring `extent` × `depth` elements into shared memory. */
-function fillText(
+/** All invocations bring `extent` × `depth` elements into shared memory: `store` puts four elements of one k there, at the index of a vector. */
+export function fillText(
   name: string,
   first: string,
   extent: number,
   depth: number,
   threads: number,
   contiguousK: boolean,
+  store: (index: string, value: string) => string,
 ): string {
   const [wide, deep] = [extent / 4, depth / 4];
   const [x, k] = contiguousK ? [`block / ${deep}u`, `block % ${deep}u`] : [`block % ${wide}u`, `block / ${wide}u`];
@@ -100,7 +104,7 @@ function fillText(
       let v = load_${name}(${first} + 4u * bx, k + 4u * bk, kEnd);
       let to = 4u * bk * ${wide}u + bx;
       ${range(4)
-        .map((i) => `${name}Tile[to + ${i * wide}u] = v[${i}];`)
+        .map((i) => store(`to + ${i * wide}u`, `v[${i}]`))
         .join(' ')}`;
   const blocks = wide * deep;
   return range(Math.ceil(blocks / threads))
@@ -114,7 +118,10 @@ function fillText(
 
 /** The program of one variant; the grid is [columns / tile.columns, rows / tile.rows, slices of k]. */
 export const tileProgram = memoizedByFields((variant: TileVariant) => {
-  const { rows, columns, depth, threadRows, threadColumns, transposeA, transposeB, vector, continues } = variant;
+  const { rows, columns, depth, threadRows, threadColumns, transposeA, transposeB, half, vector, continues } = variant;
+  const tileElement = half ? 'vec4<f16>' : 'vec4f';
+  const store = (tile: string) => (index: string, value: string) =>
+    `${tile}[${index}] = ${half ? `half4(${value})` : value};`;
   const epilogue = epilogueText(variant);
   const [across, down] = [columns / threadColumns, rows / threadRows];
   const threads = across * down;
@@ -154,14 +161,15 @@ export const tileProgram = memoizedByFields((variant: TileVariant) => {
     ...(continues && { initial: 'read f32' }),
   };
   return program({
-    name: `product ${rows}×${columns}×${depth}`,
+    name: `product ${rows}×${columns}×${depth}${half ? ' of float16' : ''}`,
     bindings,
     params: { ...operandParams, ...epilogue.params },
-    code: `${epilogue.code}
+    ...(half && { enables: ['f16'] }),
+    code: `${epilogue.code}${half ? halfFunctions : ''}
 ${loadText('a', 'm', !transposeA, variant.vectorA)}
 ${loadText('b', 'n', transposeB, variant.vectorB)}
-var<workgroup> aTile: array<vec4f, ${(depth * rows) / 4}>;
-var<workgroup> bTile: array<vec4f, ${(depth * columns) / 4}>;
+var<workgroup> aTile: array<${tileElement}, ${(depth * rows) / 4}>;
+var<workgroup> bTile: array<${tileElement}, ${(depth * columns) / 4}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -173,12 +181,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let column = group.x * ${columns}u + 4u * tx;
 ${start}
   for (var k = kFrom; k < kEnd; k += ${depth}u) {
-${fillText('a', `group.y * ${rows}u`, rows, depth, threads, !transposeA)}
-${fillText('b', `group.x * ${columns}u`, columns, depth, threads, transposeB)}
+${fillText('a', `group.y * ${rows}u`, rows, depth, threads, !transposeA, store('aTile'))}
+${fillText('b', `group.x * ${columns}u`, columns, depth, threads, transposeB, store('bTile'))}
     workgroupBarrier();
     for (var step = 0u; step < ${depth}u; step++) {
-      ${rowGroups.map((i) => `let a${i} = aTile[step * ${rows / 4}u + ${i * down}u + ty];`).join(' ')}
-      ${columnGroups.map((j) => `let b${j} = bTile[step * ${columns / 4}u + ${j * across}u + tx];`).join(' ')}
+      ${rowGroups.map((i) => `let a${i} = vec4f(aTile[step * ${rows / 4}u + ${i * down}u + ty]);`).join(' ')}
+      ${columnGroups.map((j) => `let b${j} = vec4f(bTile[step * ${columns / 4}u + ${j * across}u + tx]);`).join(' ')}
       ${sums.map(({ i, r, j, name }) => `${name} = fma(vec4f(a${i}.${components[r]!}), b${j}, ${name});`).join('\n      ')}
     }
     workgroupBarrier();

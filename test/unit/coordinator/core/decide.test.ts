@@ -259,6 +259,30 @@ describe('the decision core: numbers that are not finite', () => {
     );
   });
 
+  it('commits a step that float16 skips, also to a worker that comes back; not 25 in a row', () => {
+    const script = new Script({ ...quiet, precision: 'f16', maxSteps: 100 }).start();
+    const skip = (step: number) => {
+      for (const id of ['w0', 'w1']) script.reduced(id, step, script.state.term, Number.NaN);
+    };
+    skip(1);
+    expect(script.events('skipped')).toHaveLength(1);
+    const commits = script.effects.flatMap((effect) =>
+      effect.kind === 'send' && effect.message.type === 'commit' ? [effect.message.gradNorm] : [],
+    );
+    expect(commits).toEqual([Number.NaN, Number.NaN]);
+    script.applied('w0', 1).applied('w1', 1).step(2);
+    expect(script.state.skipsInARow).toBe(0);
+    for (let step = 3; step < 27; step++) {
+      skip(step);
+      script.applied('w0', step).applied('w1', step);
+    }
+    expect(script.state).toMatchObject({ step: 26, skipsInARow: 24, givingUp: undefined });
+    skip(27);
+    expect(script.state.givingUp).toMatch(
+      /^the norm of the gradient of step 27 is NaN, .* The state of step 26 is saved/,
+    );
+  });
+
   it('saves what it has when a validation is not', () => {
     const script = new Script({ ...quiet, evalEverySteps: 2 }).start().step(1).step(2);
     script.evaluatedPart('w0', 2, 0, Number.NaN).evaluatedPart('w1', 2, 0);
