@@ -20,6 +20,7 @@ export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
+export type { ScalingState } from './base/lossScaling.ts';
 export type { StatePart, StateTensor } from './base/stateParts.ts';
 export { addSums, type Means, meansOf, noSums, type Sums } from './base/sums.ts';
 export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
@@ -101,6 +102,7 @@ export { type BeamSearchOptions, beamSearch, type FoundTarget } from './model/be
 export type { ActivationRecompute, Precision } from './model/computing.ts';
 export type { KeyValueCache } from './model/keyValueCache.ts';
 export type { Head, LossGradient } from './model/losses.ts';
+export type { LossScaling } from './model/lossScaling.ts';
 export { type ForwardOptions, type LossOptions, Model } from './model/model.ts';
 export { classes } from './model/objectives/classes.ts';
 export { nextToken } from './model/objectives/nextToken.ts';

@@ -12,8 +12,7 @@ import {
 import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunner.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
 import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
-import type { PeerPrecision } from './pytorchPeer.ts';
-import { openPyTorch, type PyTorchOptions, type PyTorchPeer } from './pytorchPeer.ts';
+import { openPyTorch, type PeerPrecision, type PyTorchOptions, type PyTorchPeer } from './pytorchPeer.ts';
 
 export interface NamedShape extends TrainedShape {
   readonly name: string;

@@ -144,7 +144,7 @@ export class Checkpoint {
   async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
     const table = part === 'weights' ? this.#weights : this.#tables[part];
     if (table === undefined && part === 'scaling') {
-      // Of a run without: it begins now.
+      // The run had none: it begins now.
       if (inOrder.length > 0) yield new Uint8Array(encodeScaling(initialScaling).buffer);
       return;
     }

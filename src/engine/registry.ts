@@ -121,8 +121,10 @@ export async function findEngine(
     }
     (presence.isUsual ? usual : reasons).push(presence.missing);
   }
+  const why = reasons.join('; ') || usual.join('; ') || `none runs on ${deviceKind}`;
+  if (precision === 'float32') return { missing: `no engine is available: ${why}` };
   return {
-    missing: `no engine is available: ${reasons.join('; ') || usual.join('; ') || `none runs on ${deviceKind}`}`,
+    missing: `no engine with precision ${precision} is available: ${why}; set engine.precision to float32 to use another`,
   };
 }
 

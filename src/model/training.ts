@@ -280,7 +280,7 @@ export class Trainer {
     const { gradClip, weightDecay, ema = 0, gradNorm = await this.gradNorm(), ...others } = options;
     const { momentum = defaultMomentum, kind, ...shared } = others;
     const scaling = await this.parameters.lossScaling?.current();
-    // Steps that were skipped are none to the optimizer.
+    // The optimizer does not count steps that were skipped.
     const step = options.step - (scaling?.skippedSteps ?? 0);
     const average = this.#average(ema, step);
     this.#checkKind(kind);

@@ -107,8 +107,32 @@ describe.skipIf(adapters.length === 0)('the webgpu engine', { timeout: 300_000 }
     expect(await server.descendants()).toEqual([]);
   });
 
+  // The GPUs of this machine have it if the first has.
+  const half = adapters[0]?.features.has('shader-f16') === true ? ['engine.precision=f16'] : [];
+
+  it.skipIf(half.length === 0)('in float16: a run that is killed resumes with the bits of another', async () => {
+    const keys = [...gpu, ...half, 'checkpoint.everySteps=2', 'schedule.decaySteps=1000'];
+    const run = (name: string, maxSteps: number) => [
+      '--run-dir',
+      name,
+      '--workers',
+      '1',
+      ...set(...keys, `train.maxSteps=${maxSteps}`),
+    ];
+    expect(await launch(run('half', 12), folder())).toMatchObject({ code: 0, orphans: [] });
+    const running = start(run('killed', 1_000_000), folder());
+    await running.printed(/step +4\//);
+    for (const pid of [running.process.pid!, ...(await running.descendants())]) process.kill(pid, 'SIGKILL');
+    await running.finished;
+    const resumed = await launch(['--resume', 'killed', ...set('train.maxSteps=12')], folder());
+    expect(resumed).toMatchObject({ code: 0, orphans: [] });
+    const hashes = async (name: string) =>
+      (await metricsOf(join(folder(), name))).map(({ step, parameterHash }) => [step, parameterHash]);
+    expect(await hashes('killed')).toEqual(await hashes('half'));
+  });
+
   it('two workers share a device; one is killed, and the run continues', async () => {
-    const keys = set(...gpu, 'train.maxSteps=1000000', 'schedule.decaySteps=1000');
+    const keys = set(...gpu, ...half, 'train.maxSteps=1000000', 'schedule.decaySteps=1000');
     const running = start(['--run-dir', 'two', '--workers', '2', ...keys], folder());
     await running.printed(/step +3\//);
     const [victim] = await workersOf(await running.descendants());

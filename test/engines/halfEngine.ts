@@ -2,7 +2,6 @@
  * The native engine in place of one with float16: its products are of float32 numbers, and the norm of a gradient is infinite from a limit on, as if
  * one of its numbers had been too large for float16.
  */
-
 import type { Engine } from '../../src/engine/engine.ts';
 import type { EngineEntry } from '../../src/engine/engineEntry.ts';
 import { engines } from '../../src/engine/engines.ts';

@@ -5,6 +5,7 @@
 import { messageOf } from '../../base/errors.ts';
 import { gpuUnavailable, loadDawn } from './dawn.ts';
 import { hideSoftwareDrivers, missingGpu } from './drivers.ts';
+import { matrixUnitOf } from './matrixUnits.ts';
 
 /** A GPU, or a driver that computes on the processor. */
 export interface GpuAdapter {
@@ -114,8 +115,11 @@ export function adapterText({ name, info, features, limits, isSoftware, count }:
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toLocaleString('en-US', { maximumFractionDigits: 2 })} GiB`;
   const present = wantedFeatures.filter((feature) => features.has(feature));
   const subgroups = info.subgroupMinSize ? `subgroups of ${sizes(info)}` : 'subgroups';
-  const texts = present.map((feature) => (feature === 'subgroups' ? subgroups : feature));
-  const missing = wantedFeatures.filter((feature) => !features.has(feature)).map((feature) => `no ${feature}`);
+  const named: Partial<Record<GPUFeatureName, string>> = { subgroups, [matrixFeature]: unitsText(info) };
+  const texts = present.map((feature) => named[feature] ?? feature);
+  const missing = wantedFeatures
+    .filter((feature) => !features.has(feature))
+    .map((feature) => `no ${feature === matrixFeature ? 'matrix units' : feature}`);
   return [
     `${name}${count > 1 ? ` (one of ${count})` : ''}${isSoftware ? ' (software driver, for tests only)' : ''}`,
     ...[...texts, ...missing],
@@ -123,6 +127,13 @@ export function adapterText({ name, info, features, limits, isSoftware, count }:
     `${gib(limits.maxBufferSize)} per buffer`,
     info.description,
   ].join(', ');
+}
+
+/** The matrix units that products use. */
+function unitsText(info: GPUAdapterInfo): string {
+  const units = (['f16', 'f32'] as const).flatMap((element) => matrixUnitOf(info, element) ?? []);
+  const texts = units.map(({ element, unitM, unitN, unitK }) => `${element} ${unitM}×${unitN}×${unitK}`);
+  return texts.length > 0 ? `matrix units of ${texts.join(' and ')}` : 'no matrix units of a known kind';
 }
 
 function sizes({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo): string {

@@ -63,6 +63,16 @@ it('says what to set instead of a value that is gone, and reads it in the config
   });
 });
 
+it.each([
+  ['f16', 'native', 'webgpu engine'],
+  ['f16', 'tfjs', 'webgpu engine'],
+  ['bf16', 'webgpu', 'native engine'],
+])('precision %s is refused with the engine %s', (precision, name, owner) => {
+  expect(refused(`engine:\n  name: ${name}\n  precision: ${precision}\n`)).toContain(
+    `engine.precision = "${precision}" is for the ${owner} only, but there is engine.name = "${name}"`,
+  );
+});
+
 it('norms after each branch are refused with bf16, which keeps only the stream of other models in float32', () => {
   const translator = 'model:\n  architecture: encoderDecoder\n';
   expect(refused(`${translator}engine:\n  precision: bf16\n`)).toContain('there is model.normPlace = "post"');

@@ -61,6 +61,13 @@ describe('selectEngine', () => {
       const gpu = gpuOf({ found: 'a GPU is available: A' });
       const table = { gpu, toy: { ...testEngines.toy, precisions: ['float32', 'bf16'] as const } };
       expect(await selectEngine({ name: 'auto', precision: 'bf16' }, table)).toMatchObject({ name: 'toy' });
+      const absent = {
+        ...gpuOf({ missing: 'there is no GPU', isUsual: true }),
+        precisions: ['float32', 'f16'] as const,
+      };
+      await expect(selectEngine({ name: 'auto', precision: 'f16' }, { gpu: absent })).rejects.toThrow(
+        'no engine with precision f16 is available: there is no GPU; set engine.precision to float32 to use another',
+      );
     });
   });
 });

@@ -51,8 +51,28 @@ Available adapters:
 
   it('each is a line with what it has and lacks', () => {
     expect(adapterText(adapter('A', { count: 2 }))).toBe(
-      'A (one of 2), shader-f16, subgroups of 32 to 64, no timestamp-query, 0.13 GiB per binding, 4 GiB per buffer, driver 1',
+      'A (one of 2), shader-f16, subgroups of 32 to 64, no timestamp-query, no matrix units, 0.13 GiB per binding, 4 GiB per buffer, driver 1',
     );
+    const kind = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16 };
+    const unitsOf = (subgroupMaxSize: number) => {
+      const info = {
+        subgroupMinSize: 32,
+        subgroupMaxSize,
+        subgroupMatrixConfigs: [
+          { ...kind, K: 8 },
+          { ...kind, K: 16 },
+        ],
+      };
+      return adapterText(
+        adapter('A', {
+          info: info as unknown as GPUAdapterInfo,
+          features: new Set(['chromium-experimental-subgroup-matrix']) as unknown as GPUSupportedFeatures,
+        }),
+      );
+    };
+    expect(unitsOf(32)).toContain(', matrix units of f16 16×16×16, ');
+    // Nobody knows then how many invocations share a matrix.
+    expect(unitsOf(64)).toContain(', no matrix units of a known kind, ');
     expect(adapterText(software)).toContain('256 bits) (software driver, for tests only)');
   });
 });
@@ -174,6 +194,7 @@ it('nothing is asked of a device that is closed: a thread must not end while an 
     return null;
   };
   const device = {
+    features: new Set(),
     limits: { maxBufferSize: 2 ** 32, maxStorageBufferBindingSize: 2 ** 30 },
     lost: new Promise(() => undefined),
     queue: { onSubmittedWorkDone: note('onSubmittedWorkDone') },

@@ -119,7 +119,7 @@ describe('a run with float16', () => {
     engine: { name: 'auto', threads: 1, precision: 'f16' },
   });
 
-  it('skips the same steps on all workers, says so, and goes on', async () => {
+  it('skips the same steps on all workers, says so, and continues', async () => {
     const plain = await runInMemory(
       { ...config, engine: { ...config.engine, precision: 'float32' } },
       { native: halfEntry() },
