@@ -1,31 +1,29 @@
 /** `launch cluster --hosts` on machines (network namespaces) with an sshd each. Needs root on Linux. */
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, symlink } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { packageRoot } from '../../src/base/packageRoot.ts';
+import { describe, expect, it } from 'vitest';
 import { launch, lossesOf, type Running, set, start, useFolder } from '../e2e/launch.ts';
 import { elastic, lastStepOf, StepClock, until } from './elasticRun.ts';
 import { Network } from './network.ts';
-import { SshMachines } from './sshMachines.ts';
+import { SshMachines, useSshMachines } from './sshMachines.ts';
 
 const run = promisify(execFile);
 const folder = useFolder();
 const obstacle = (await Network.obstacle()) ?? (await SshMachines.obstacle());
 
-let network: Network;
-let machines: SshMachines;
+const ssh = useSshMachines(folder);
 
 /** On machine a. */
 function onHosts(hosts: string, runDir: string, overrides: readonly string[], ...more: readonly string[]): Running {
   const args = ['cluster', '--hosts', hosts, '--run-dir', runDir, ...more, ...set(...overrides)];
-  return start(args, folder(), machines.env, machines.within('a'));
+  return start(args, folder(), ssh().machines.env, ssh().machines.within('a'));
 }
 
 /** Processes of `launch join` and of workers on machine b. */
 async function onB(): Promise<string[]> {
-  const { stdout } = await run('ip', ['netns', 'pids', network.within('b').at(-1)!]);
+  const { stdout } = await run('ip', ['netns', 'pids', ssh().network.within('b').at(-1)!]);
   const commands = await Promise.all(
     stdout
       .split('\n')
@@ -36,20 +34,6 @@ async function onB(): Promise<string[]> {
 }
 
 describe.skipIf(obstacle)(`hosts${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`, () => {
-  beforeEach(async ({ task }) => {
-    network = await Network.open(['a', 'b']);
-    const own = join(folder(), `ssh-${task.id}`);
-    await mkdir(own);
-    machines = await SshMachines.open(network, own, ['a', 'b']);
-    // The other machine has the same files, and so the same installation in the same folder.
-    await symlink(join(packageRoot, 'node_modules'), join(folder(), 'node_modules')).catch(() => undefined);
-  });
-
-  afterEach(async () => {
-    await network.close();
-    expect(await network.namespaces()).toEqual([]);
-  });
-
   it('two machines compute what one does, and leave nothing; the key is in no argument', async () => {
     const overrides = elastic(40, 'checkpoint.everySteps=0');
     const running = onHosts('a:2,b:2', 'hosts', overrides, '--ring-ports', '6000-6001', '--max-restarts', '7');

@@ -3,15 +3,14 @@
  * MPICH. Needs root on Linux.
  */
 import { execFile } from 'node:child_process';
-import { access, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { access, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { packageRoot } from '../../src/base/packageRoot.ts';
+import { describe, expect, it } from 'vitest';
 import { launch, lossesOf, type Running, set, startProgram, useFolder } from '../e2e/launch.ts';
 import { elastic, lastStepOf, StepClock, until } from './elasticRun.ts';
 import { Network } from './network.ts';
-import { SshMachines } from './sshMachines.ts';
+import { SshMachines, useSshMachines } from './sshMachines.ts';
 
 const run = promisify(execFile);
 const folder = useFolder();
@@ -32,8 +31,7 @@ async function missing(): Promise<string | undefined> {
 const obstacle = (await Network.obstacle()) ?? (await SshMachines.obstacle()) ?? (await missing());
 const constant = ['schedule.kind=constant', 'checkpoint.everySteps=0'];
 
-let network: Network;
-let machines: SshMachines;
+const ssh = useSshMachines(folder);
 
 /** Prints the script and runs it on machine a. */
 async function startScript(name: keyof typeof mpis, maxSteps: number): Promise<Running> {
@@ -46,33 +44,20 @@ async function startScript(name: keyof typeof mpis, maxSteps: number): Promise<R
   await mkdir(bin);
   await writeFile(join(bin, 'mpirun'), `#!/bin/sh\nexec ${mpis[name].mpirun} "$@"\n`, { mode: 0o755 });
   const env = {
-    PATH: `${bin}:${machines.env['PATH']}`,
+    PATH: `${bin}:${ssh().machines.env['PATH']}`,
     OMPI_ALLOW_RUN_AS_ROOT: '1',
     OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1',
   };
-  return startProgram([...machines.within('a'), 'bash', `${name}.sh`, ...mpis[name].words], folder(), env);
+  return startProgram([...ssh().machines.within('a'), 'bash', `${name}.sh`, ...mpis[name].words], folder(), env);
 }
 
 describe.skipIf(obstacle)(`mpirun${obstacle === undefined ? '' : ` (skipped: ${obstacle})`}`, () => {
-  beforeEach(async ({ task }) => {
-    network = await Network.open(['a', 'b']);
-    const own = join(folder(), `ssh-${task.id}`);
-    await mkdir(own);
-    machines = await SshMachines.open(network, own, ['a', 'b']);
-    await symlink(join(packageRoot, 'node_modules'), join(folder(), 'node_modules')).catch(() => undefined);
-  });
-
-  afterEach(async () => {
-    await network.close();
-    expect(await network.namespaces()).toEqual([]);
-  });
-
   it('ranks on two machines compute what two local workers do; without rank 1 rank 0 continues', async () => {
     const running = await startScript('openmpi', 1_000_000);
     const clock = new StepClock(running);
     await clock.reached(30);
     expect((await lastStepOf(join(folder(), 'openmpi')))?.ranks).toHaveLength(2);
-    const { stdout } = await run('ip', ['netns', 'pids', network.within('b').at(-1)!]);
+    const { stdout } = await run('ip', ['netns', 'pids', ssh().network.within('b').at(-1)!]);
     for (const pid of stdout.split('\n').filter(Boolean).map(Number)) {
       const { stdout: command } = await run('ps', ['-o', 'comm=', '-p', String(pid)]).catch(() => ({ stdout: '' }));
       if (/^(node|npm|launch)/.test(command)) process.kill(pid, 'SIGKILL');
@@ -88,7 +73,7 @@ describe.skipIf(obstacle)(`mpirun${obstacle === undefined ? '' : ` (skipped: ${o
     const other = await mpich.finished;
     expect(other, other.stderr).toMatchObject({ code: 0 });
     // Nothing but the two sshd stays.
-    await until(async () => (await network.pids()).length === 2);
+    await until(async () => (await ssh().network.pids()).length === 2);
 
     const local = await launch(['--workers', '2', '--run-dir', 'local', ...set(...elastic(30, ...constant))], folder());
     expect(local.code).toBe(0);

@@ -3,11 +3,13 @@
  * in a folder of the test. An `ssh` in that folder adds the configuration of a client; nothing of the user's is read or changed.
  */
 import { execFile, spawn } from 'node:child_process';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { Network } from './network.ts';
+import { afterEach, beforeEach, expect } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { Network } from './network.ts';
 
 const run = promisify(execFile);
 const sshd = '/usr/sbin/sshd';
@@ -43,7 +45,10 @@ export class SshMachines {
     await mkdir(this.#path('bin'), { recursive: true });
     await chmod(this.#folder, 0o700);
     for (const key of ['host', 'user']) {
-      await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', this.#path(key)]);
+      const generated = run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', this.#path(key)]);
+      // It would wait for an answer for ever.
+      generated.child.stdin?.end();
+      await generated;
     }
     const [hostKey = '', userKey] = await Promise.all(
       ['host.pub', 'user.pub'].map((name) => readFile(join(this.#folder, name), 'utf8')),
@@ -87,7 +92,7 @@ export class SshMachines {
       said += text;
     });
     while (!said.includes('Server listening')) {
-      if (daemon.exitCode !== null) throw new Error(`sshd of ${name}: ${said}`);
+      if (daemon.exitCode !== null || daemon.signalCode !== null) throw new Error(`sshd of ${name}: ${said}`);
       await after(20);
     }
   }
@@ -120,4 +125,34 @@ export class SshMachines {
   get env(): Record<string, string> {
     return { PATH: `${this.#path('bin')}${delimiter}${process.env['PATH']}` };
   }
+}
+
+/** What {@link useSshMachines} makes for each test. */
+export interface SshNetwork {
+  readonly network: Network;
+  readonly machines: SshMachines;
+}
+
+/**
+ * Machines a and b for each test of a `describe`, which leave nothing. Both have the files of this one, and so the same installation in the
+ * same folder.
+ * @param folder of the tests
+ */
+export function useSshMachines(folder: () => string): () => SshNetwork {
+  let open: SshNetwork | undefined;
+  beforeEach(async () => {
+    const network = await Network.open(['a', 'b']);
+    // Keys are made once in a folder: ssh-keygen asks before it replaces one.
+    const machines = await SshMachines.open(network, await mkdtemp(join(folder(), 'ssh-')), ['a', 'b']);
+    open = { network, machines };
+    await symlink(join(packageRoot, 'node_modules'), join(folder(), 'node_modules')).catch(() => undefined);
+  });
+  afterEach(async () => {
+    await open?.network.close();
+    expect(await open?.network.namespaces()).toEqual([]);
+  });
+  return () => {
+    if (open === undefined) throw new Error('only within a test');
+    return open;
+  };
 }
