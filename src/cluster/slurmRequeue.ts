@@ -23,13 +23,16 @@ export interface SlurmSite {
   readonly scontrol: (...words: readonly string[]) => Promise<string>;
   /** Whether a host answers, with a connection or a refusal. */
   readonly answers: (address: HostPort) => Promise<boolean>;
+  /** Whether a program accepts a connection. */
+  readonly listens: (address: HostPort) => Promise<boolean>;
   readonly sleep: (ms: number) => Promise<unknown>;
   readonly now: () => number;
 }
 
 const realSite: SlurmSite = {
   scontrol: async (...words) => (await promisify(execFile)('scontrol', words, { timeout: 60_000 })).stdout,
-  answers,
+  answers: (address) => answers(address, { takesRefusal: true }),
+  listens: (address) => answers(address, { takesRefusal: false }),
   sleep,
   now: () => performance.now(),
 };
@@ -71,10 +74,21 @@ export async function requeueWithoutNode0(job: number, node0: HostPort, site = r
 /** Whether Slurm does not hear of a node, which it will take out of its jobs. */
 async function isNodeLost(node: string, site: SlurmSite): Promise<boolean> {
   const text = await site.scontrol('show', 'node', node);
-  return /\bState=\S*(\*|NOT_RESPONDING|DOWN|FAIL)/.test(text);
+  return /\bState=\S*(\*|NOT_RESPONDING|DOWN|FAIL)/.test(text) || (await isSlurmdGone(node, site));
 }
 
-function answers({ host, port }: HostPort): Promise<boolean> {
+/** Whether nothing answers where the slurmd of a node listens; false if that is unknown. */
+async function isSlurmdGone(node: string, site: SlurmSite): Promise<boolean> {
+  const text = await site.scontrol('show', 'node', node);
+  const host = /\bNodeAddr=(\S+)/.exec(text)?.[1];
+  // Slurm names the port of a node only where it is not the usual one.
+  const own = /\bPort=(\d+)/.exec(text)?.[1];
+  const port = own ?? /^SlurmdPort\s*=\s*(\d+)/m.exec(await site.scontrol('show', 'config'))?.[1];
+  if (host === undefined || port === undefined) return false;
+  return !(await site.listens({ host, port: Number(port) }));
+}
+
+function answers({ host, port }: HostPort, { takesRefusal }: { takesRefusal: boolean }): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: probeMs });
     const end = (isAnswer: boolean) => {
@@ -83,6 +97,6 @@ function answers({ host, port }: HostPort): Promise<boolean> {
     };
     socket.once('connect', () => end(true));
     socket.once('timeout', () => end(false));
-    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code === 'ECONNREFUSED'));
+    socket.once('error', (error: NodeJS.ErrnoException) => end(takesRefusal && error.code === 'ECONNREFUSED'));
   });
 }

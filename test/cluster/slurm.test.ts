@@ -8,8 +8,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import { slurmScript } from '../../src/cluster/scripts/slurm.ts';
+import { slurmNodes } from '../../src/cluster/slurmNodes.ts';
 import { launch, metricsOf, set, tiny, useFolder } from '../e2e/launch.ts';
 import { lastStepOf } from '../fault/elasticRun.ts';
+import { nightlyIt } from '../nightly.ts';
 import { Slurm } from './slurm.ts';
 
 const obstacle = await Slurm.obstacle();
@@ -128,5 +130,20 @@ describe.skipIf(obstacle !== undefined)(`Slurm${obstacle === undefined ? '' : ` 
     expect(await slurm.job(job)).toMatchObject({ state: 'RUNNING', restarts: 1 });
     // The newest checkpoint: every 20 steps.
     expect(stopped - (await resumedAt())).toBeLessThan(40);
+  });
+
+  nightlyIt('node 0 dies after another node; its host answers, and Slurm itself finds it dead: requeued', async () => {
+    const name = 'unheard';
+    const { job, runDir } = await submit(name);
+    await until(name, job, async () => (await step(runDir)) >= 30);
+    const nodes = slurmNodes((await slurm.job(job)).nodes);
+    await slurm.killNode(nodes[2]!);
+    await until(name, job, async () => (await lastStepOf(runDir))!.ranks.length === 2);
+    await slurm.killNode(nodes[0]!);
+    const lostMs = Date.now();
+    await until(name, job, async () => (await slurm.job(job)).restarts === 1);
+    say(`node 0 is killed, and Slurm finds it out: requeued after ${Date.now() - lostMs} ms`);
+    await slurm.run(['scancel', String(job)]);
+    for (const node of [nodes[0]!, nodes[2]!]) await slurm.restartNode(node);
   });
 });
