@@ -20,7 +20,7 @@ export function withBeamOptions<T>(yargs: Argv<T>): Argv<T & BeamArguments> {
     .option('length-penalty', {
       type: 'number',
       requiresArg: true,
-      describe: `Power of the length that --beams divides scores by [default: ${noBeams.lengthPenalty}]`,
+      describe: `Exponent of the length by which --beams divides scores [default: ${noBeams.lengthPenalty}]`,
     });
 }
 

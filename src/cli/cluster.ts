@@ -52,13 +52,13 @@ const options = {
   'node-rank': {
     type: 'number',
     requiresArg: true,
-    describe: 'Index of this node; 0 coordinates [default: what the launcher set]',
+    describe: 'Index of this node; 0 coordinates [default: from the launcher]',
   },
-  nodes: { type: 'number', requiresArg: true, describe: 'Number of nodes [default: what the launcher set]' },
+  nodes: { type: 'number', requiresArg: true, describe: 'Number of nodes [default: from the launcher]' },
   coordinator: {
     type: 'string',
     requiresArg: true,
-    describe: 'HOST:PORT of node 0 for the others [default: what the launcher set]',
+    describe: 'HOST:PORT of node 0 for the others [default: from the launcher]',
   },
   ...hostOptions,
   ...printOptions,

@@ -17,7 +17,7 @@ export const rowFormatOption = {
 export const targetsOption = {
   type: 'string',
   requiresArg: true,
-  describe: 'With a text file of sources: that of their targets, line by line',
+  describe: 'For a text file of sources: the text file of their targets',
 } as const;
 
 /** The names; undefined without the option. */

@@ -64,7 +64,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       })
       .option('task', {
         choices: rowTasks,
-        describe: 'What --data has: exact, bleu: questions with answers; choices: contexts with endings',
+        describe: 'Measure: exact or bleu for questions with answers, choices for contexts with endings',
       })
       .option('template', {
         type: 'string',

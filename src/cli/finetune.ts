@@ -66,7 +66,7 @@ export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
         demandOption: true,
         describe: 'Rows to train on: JSON Lines, JSON, CSV, TSV or Parquet; with --targets, a text file of sources',
       })
-      .option('task', { choices: kinds, describe: 'What to learn from the rows [default: what their keys show]' })
+      .option('task', { choices: kinds, describe: 'What to learn from the rows [default: found by their keys]' })
       .option('targets', targetsOption)
       .options(options)
       .example('$0 finetune gpt2/ instructions.jsonl', 'answer instructions')

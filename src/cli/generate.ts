@@ -42,7 +42,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         type: 'number',
         requiresArg: true,
         default: 1,
-        describe: 'Number of texts; the first uses --seed, each further one the next seed',
+        describe: 'Number of texts; the first uses --seed, and each of the others the next seed',
       })
       .option('cache', {
         type: 'boolean',
