@@ -5,7 +5,7 @@ import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
-import { findEngine } from '../engine/registry.ts';
+import { findEngine, planDeviceEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
 import { estimatedTimes } from './estimate.ts';
 import { print } from './output.ts';
@@ -17,6 +17,10 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   const { vocabSize, kind } = data;
   const modelConfig = modelOf(model, vocabSize);
   const policy = rolloutPlan(config, data);
+  const engine = await findEngine(config.engine);
+  const isMissing = 'missing' in engine;
+  // The GPU of the first worker stands for all.
+  const plannedOn = isMissing ? undefined : await planDeviceEngine(config.engine, engine);
   const { total, caches, ...parts } = memoryPerWorker(modelConfig, {
     ...train,
     precision: config.engine.precision,
@@ -24,6 +28,7 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
     policy: policy?.drawn,
     ema: config.optimizer.ema,
     kind: config.optimizer.kind,
+    plannedOn,
   });
   const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
   const samples = Math.min(
@@ -44,14 +49,13 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
     `run          ${grouped(train.maxSteps)} steps, ${about}${grouped(Math.round(samples * data.sampleTokens))} tokens (${(samples / data.epochSamples).toFixed(1)} times the ${kind})`,
   );
   if (policy !== undefined) print(`rollouts     ${policy.description}`);
-  const engine = await findEngine(config.engine);
-  const isMissing = 'missing' in engine;
   const times = isMissing
     ? [`not estimated: ${engine.missing}`]
     : await estimatedTimes(config, data, { rollouts: policy });
   for (const [i, time] of times.entries()) print(`${(i === 0 ? 'time' : '').padEnd(12)} ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
-  if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);
+  if (plannedOn !== undefined) print(`             on the GPU of a worker`);
+  else if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   if (policy !== undefined && caches !== undefined) {
     print(

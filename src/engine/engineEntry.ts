@@ -53,4 +53,6 @@ export interface EngineEntry {
   units?(): readonly string[];
   /** An engine that lays tensors out as this one does, and computes nothing: to know what memory a step takes. */
   plan?(): Engine;
+  /** The same for one of its devices, by the index among `devices`, whose memory has its own limits. @throws UserError if there is none */
+  planDevice?(device: number): Promise<Engine>;
 }

@@ -195,6 +195,19 @@ export function planEngine(): Engine {
   return engines.native.plan();
 }
 
+/**
+ * The same for the device that a worker takes, where the engine of the choice has devices with memory of their own; undefined for others.
+ * @throws UserError if it is not available
+ */
+export async function planDeviceEngine(
+  options: EngineOptions,
+  choice: EngineChoice,
+  table: EngineTable = engines,
+): Promise<Engine | undefined> {
+  const entry = entryOf(choice.name, table);
+  return await entry.planDevice?.(await deviceOf(options, choice, entry));
+}
+
 /** What to do to have an engine on a kind of device. */
 export function installHint({ name, deviceKind }: EngineTarget): string {
   return entryOf(name, engines).installHint(deviceKind);

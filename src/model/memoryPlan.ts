@@ -39,6 +39,8 @@ export interface MemoryEstimate {
    * rollouts, if they are larger.
    */
   readonly activations: number;
+  /** Buffers through which gradients are copied to the host, for a device with memory of its own. */
+  readonly transfers?: number;
   /** A part of `activations`: keys and values of the completions that are drawn together, before each iteration's steps. Only for policy gradients. */
   readonly caches?: number;
   readonly total: number;
@@ -52,8 +54,8 @@ export interface DrawnCompletions {
 }
 
 /**
- * The engine memory of one training worker on the native engine, whose microbatches have `microBatchSize` sequences of blockSize
- * tokens. The process itself and the scratch space of the engine's threads, together slightly more than 100 MiB, are not included.
+ * The engine memory of one training worker, whose microbatches have `microBatchSize` sequences of blockSize tokens: on the native engine, or on that of
+ * `plannedOn`. The process itself and the scratch space of the engine's threads, together slightly more than 100 MiB, are not included.
  */
 export function memoryPerWorker(
   config: ModelConfig,
@@ -66,6 +68,7 @@ export function memoryPerWorker(
     policy,
     ema = 0,
     kind = 'adamw',
+    plannedOn,
   }: {
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
@@ -80,9 +83,11 @@ export function memoryPerWorker(
     ema?: number | undefined;
     /** Which optimizer updates the matrices inside of blocks. Default AdamW. */
     kind?: OptimizerKind | undefined;
+    /** A fresh engine that computes nothing, of a device with memory of its own. Default: that of the native engine. */
+    plannedOn?: Engine | undefined;
   },
 ): MemoryEstimate {
-  const engine = planEngine();
+  const engine = plannedOn ?? planEngine();
   const isTrained = isTrainedBy(trainable);
   const { specs, valueHead, encode } = networkOf(config);
   const muon = kind === 'muon';
@@ -93,10 +98,16 @@ export function memoryPerWorker(
   const state = engine.memory().bytesInUse;
   const tape = new Tape(engine, precision);
   const rows = pairs ? 2 * B : B;
-  const tokens = engine.alloc([rows, config.blockSize], 'int32');
-  const targets = engine.alloc([rows * config.blockSize], 'int32');
+  // Devices look at the tokens before they take memory for their gradients.
+  const integers = (shape: readonly number[]) => {
+    const tensor = engine.alloc(shape, 'int32');
+    if (plannedOn !== undefined) engine.upload(tensor, new Int32Array(tensor.size));
+    return tensor;
+  };
+  const tokens = integers([rows, config.blockSize]);
+  const targets = integers([rows * config.blockSize]);
   const source = encode && {
-    tokens: engine.alloc([rows, config.blockSize], 'int32'),
+    tokens: integers([rows, config.blockSize]),
     lengths: new Int32Array(rows).fill(config.blockSize),
   };
   const dropout = { seed: 0, step: 0, firstSample: 0 };
@@ -118,7 +129,8 @@ export function memoryPerWorker(
     const rates = { learningRate: 0, weightDecay: 0, momentum: 0, gradScale: 1 };
     applyMuon(engine, parameters, { ...rates, averageWeight: undefined });
   }
-  const caches = policy && planCaches(engine, model, policy);
+  const transfers = plannedOn === undefined ? 0 : planTransfers(plannedOn, parameters.grads);
+  const caches = policy && planCaches(engine, model, policy, plannedOn !== undefined);
   const total = engine.memory().bytesPeak;
   const bytesOf = (groups: readonly TensorGroup[]) => groups.reduce((sum, { length }) => sum + 4 * length, 0);
   return {
@@ -127,17 +139,33 @@ export function memoryPerWorker(
     moments: bytesOf([parameters.m, parameters.v]),
     ...(policy && { reference: state - beforeReference }),
     ...(parameters.average && { average: bytesOf([parameters.average]) }),
-    activations: total - state,
+    activations: total - state - transfers,
+    ...(transfers > 0 && { transfers }),
     ...(caches !== undefined && { caches }),
     total,
   };
 }
 
+/** Bytes of the buffers through which all gradients are copied to the host, before the first has arrived. */
+function planTransfers(engine: Engine, grads: TensorGroup): number {
+  const before = engine.memory().bytesPeak;
+  const piece = engine.hostRange(grads, 0, Math.min(grads.length, pieceLength));
+  for (let from = 0; from < grads.length; from += piece.length) {
+    const to = Math.min(grads.length, from + piece.length);
+    void engine.copyOut(grads, from, to, piece.subarray(0, to - from));
+  }
+  return engine.memory().bytesPeak - before;
+}
+
+/** About as many numbers as in a bucket. */
+const pieceLength = 2 ** 20;
+
 /** Bytes of the keys and values of completions that are complete. They grow with passes over tokens, of which those at powers of 2 suffice. */
-function planCaches(engine: Engine, model: Model, { count, tokens }: DrawnCompletions): number {
+function planCaches(engine: Engine, model: Model, { count, tokens }: DrawnCompletions, isOnDevice: boolean): number {
   const before = engine.memory().bytesInUse;
   const tape = new Tape(engine);
   const token = engine.alloc([1, 1], 'int32');
+  if (isOnDevice) engine.upload(token, Int32Array.of(0));
   for (let i = 0; i < count; i++) {
     const cache = model.newCache();
     for (let length = 1; length < 2 * tokens; length *= 2) {

@@ -28,6 +28,10 @@ export const webgpu = {
   devices: async () => (await countedAdapters()).map(({ name }) => name),
   caution: async () => cautionOf(await countedAdapters()),
   details: async () => (await allAdapters()).map(adapterText),
+  planDevice: async (device) => {
+    const { planWebgpuEngine } = await import('./webgpuEngine.ts');
+    return planWebgpuEngine((await countedAdapters())[device]!);
+  },
   start: async ({ device }) => {
     const { createWebgpuEngine } = await import('./webgpuEngine.ts');
     return createWebgpuEngine({ device });

@@ -31,6 +31,7 @@ import { rope } from './kernels/rope.ts';
 import { squaredNorm } from './kernels/squaredNorm.ts';
 import { gpuGroup, gpuTensor } from './memory.ts';
 import { openGpu } from './openDevice.ts';
+import { type PlannedDevice, plannedGpu } from './plannedGpu.ts';
 import { GpuTimings } from './timings.ts';
 
 /**
@@ -39,6 +40,11 @@ import { GpuTimings } from './timings.ts';
  */
 export async function createWebgpuEngine({ device = 0 } = {}): Promise<Engine> {
   return new WebgpuEngine(await openGpu(device), device);
+}
+
+/** The engine on a GPU that computes nothing, with the memory that this device would take. It needs no `dispose`. */
+export function planWebgpuEngine(device: PlannedDevice): Engine {
+  return new WebgpuEngine(plannedGpu(device), 0);
 }
 
 class WebgpuEngine implements Engine {

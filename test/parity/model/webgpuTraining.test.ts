@@ -7,8 +7,10 @@ import { meansOf } from '../../../src/base/sums.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { Commands } from '../../../src/engine/webgpu/commands.ts';
+import { webgpu } from '../../../src/engine/webgpu/entry.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import type { Precision } from '../../../src/model/computing.ts';
+import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { targetsOf } from '../../../src/task/nextToken.ts';
 import { whyUnavailable } from '../webgpu.ts';
@@ -75,6 +77,29 @@ describe.runIf(unavailable === undefined)('training on a GPU', () => {
     expect(index).toBeLessThan(12);
     expect(await scaling.current()).toEqual({ scale: 2 ** (25 - index), steadySteps: 1, skippedSteps: index - 1 });
     expect(await engine.checksum([trainer.parameters.values, trainer.parameters.m])).not.toBe(before);
+  });
+
+  it.each([
+    { options: {}, activationRecompute: 'none' },
+    { options: { vocabSize: 4000, nEmbd: 16 }, activationRecompute: 'block' },
+  ] as const)('the planned memory is what a step takes: %o', async ({ options, activationRecompute }) => {
+    const own = await createWebgpuEngine();
+    try {
+      const shape = { ...config, ...options };
+      const plannedOn = await webgpu.planDevice(0);
+      const plan = memoryPerWorker(shape, { microBatchSize: 4, activationRecompute, plannedOn });
+      const trainer = new Trainer(own, shape, { seed: 3, activationRecompute });
+      expect(own.memory().bytesInUse).toBe(plan.parameters + plan.gradients + plan.moments);
+      const batch = randomBatch(shape, { seed: 9, batchSize: 4 });
+      await trainer.microStep({ ...batch, lossScale: 1, dropout: { ...dropoutSource(0), step: 1 } });
+      const { grads } = trainer.parameters;
+      await own.copyOut(grads, 0, grads.length, own.hostRange(grads, 0, grads.length));
+      await trainer.applyAdamw({ ...fixtureTraining.optimizer, learningRate: 1e-2, step: 1 });
+      expect(Math.abs(own.memory().bytesPeak / plan.total - 1)).toBeLessThan(0.02);
+      expect(plan.transfers).toBeGreaterThanOrEqual(4 * grads.length);
+    } finally {
+      await own.dispose();
+    }
   });
 
   it.each([{}, { dropout: 0, activation: 'relu' as const, tiedHead: false, bias: false }])(

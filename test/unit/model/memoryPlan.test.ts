@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { trainedCount } from '../../../src/architecture/trainable.ts';
+import { planWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 
 const gpt2: Gpt2Config = {
@@ -17,6 +18,35 @@ const gpt2: Gpt2Config = {
 };
 /** The residual stream of a microbatch of 4 sequences: C numbers a token. */
 const residualBytes = 4 * 1024 * 768 * 4;
+
+describe('memoryPerWorker on a GPU', () => {
+  const planned = (maxBufferSize: number) =>
+    planWebgpuEngine({
+      info: {} as GPUAdapterInfo,
+      features: new Set() as unknown as GPUSupportedFeatures,
+      limits: { maxBufferSize, maxStorageBufferBindingSize: 2 ** 27 } as GPUSupportedLimits,
+    });
+  const small = { ...gpt2, nLayer: 2, nEmbd: 64, nHead: 2, blockSize: 64 };
+
+  it('has the parameters of the native engine, more logits, and the way of the gradients to the host', () => {
+    const { total, ...parts } = memoryPerWorker(small, { microBatchSize: 4, plannedOn: planned(2 ** 32) });
+    const native = memoryPerWorker(small, { microBatchSize: 4 });
+    for (const name of ['parameters', 'gradients', 'moments'] as const) {
+      expect(parts[name] / native[name], name).toBeCloseTo(1, 2);
+    }
+    const logits = 4 * 4 * 64 * 50_260;
+    expect(parts.activations).toBeGreaterThan(logits);
+    expect(parts.transfers! / parts.gradients).toBeCloseTo(1, 1);
+    expect(Object.values(parts).reduce((sum, part) => sum + part, 0)).toBe(total);
+    expect(native.transfers).toBeUndefined();
+  });
+
+  it('refuses what its driver cannot hold in one buffer', () => {
+    expect(() => memoryPerWorker(small, { microBatchSize: 4, plannedOn: planned(2 ** 20) })).toThrow(
+      /does not fit this GPU: its driver allows 1,048,576 in one buffer/,
+    );
+  });
+});
 
 describe('memoryPerWorker', () => {
   it('adds up: parameters, gradients and two moments of each, and what a pass keeps, hardly more', () => {
