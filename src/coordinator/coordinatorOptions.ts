@@ -40,7 +40,7 @@ export interface RingMember {
   /** Its process id on that machine. */
   readonly pid: number;
   /** Its replica. */
-  readonly prepared?: PreparedReplica;
+  readonly prepared?: PreparedReplica | undefined;
 }
 
 /** What a run reports to its user. */

@@ -6,7 +6,7 @@ import type { ComputeLimit } from '../comm/messageFields.ts';
 
 interface HostMember {
   readonly host: string;
-  readonly prepared?: { readonly limit?: ComputeLimit | undefined };
+  readonly prepared?: { readonly limit?: ComputeLimit | undefined } | undefined;
 }
 
 /**

@@ -26,7 +26,7 @@ import { endDiverged, isSkipped, notFinite } from './divergence.ts';
 import type { Decision, Effect } from './effects.ts';
 import { withEach } from './roster.ts';
 import type { Report } from './runEvents.ts';
-import type { Member, RunState } from './runState.ts';
+import { draftOf, type Member, type MemberDraft, type RunState } from './runState.ts';
 import { assignAhead, atBoundary, isBoundaryNeeded, stepDone } from './stepping.ts';
 
 /** Weight of the newest speed measurement. */
@@ -55,11 +55,12 @@ export function onReports(state: RunState, reports: readonly Report[], nowMs: nu
       members.push(withSign(member, message, nowMs));
       continue;
     }
-    const reported =
-      type === 'reduced' ? withReduced(state, member, message, nowMs) : withApplied(state, member, message, nowMs);
+    const reported = type === 'reduced' ? withReduced(state, member, message) : withApplied(state, member, message);
     if (reported !== undefined) news = type;
     else reasons.push(staleReason(state, member, `${type} of step ${message.step}`));
-    members.push(reported ?? { ...member, lastSeenMs: nowMs });
+    const seen = reported ?? draftOf(member);
+    seen.lastSeenMs = nowMs;
+    members.push(seen);
   }
   const next = withMembers(state, members);
   const sequel =
@@ -74,7 +75,12 @@ function withSign(member: Member, message: WorkerMessageOf<'heartbeat' | 'phase'
   const { phase, step } = message;
   const frames = message.type === 'heartbeat' ? message.ringFrames : (member.ring?.frames ?? 0);
   const isSame = frames === member.ring?.frames && phase === member.phase && step === member.step;
-  return { ...member, lastSeenMs: nowMs, phase, step, ring: isSame ? member.ring : { frames, sinceMs: nowMs } };
+  const draft = draftOf(member);
+  draft.lastSeenMs = nowMs;
+  draft.phase = phase;
+  draft.step = step;
+  if (!isSame) draft.ring = { frames, sinceMs: nowMs };
+  return draft;
 }
 
 /** Undefined if the report is not of the step that the run is at. */
@@ -82,11 +88,13 @@ function withReduced(
   state: RunState,
   member: Member,
   { term, step, sampleFrom, sampleCount, sums, gradNorm }: WorkerMessageOf<'reduced'>,
-  nowMs: number,
-): Member | undefined {
+): MemberDraft | undefined {
   if (state.stage !== 'stepping' || term !== state.term || step !== state.step + 1) return undefined;
-  const reduced = { step, sampleFrom, sampleCount, sums, gradNorm };
-  return { ...member, lastSeenMs: nowMs, phase: 'waiting for commit', step, reduced };
+  const draft = draftOf(member);
+  draft.phase = 'waiting for commit';
+  draft.step = step;
+  draft.reduced = { step, sampleFrom, sampleCount, sums, gradNorm };
+  return draft;
 }
 
 /** The commit, if every member has reduced the next step. */
@@ -121,7 +129,11 @@ function whenReduced(state: RunState, nowMs: number): Decision {
     ...state,
     members: withEach(members, (member): Member => {
       const { sampleFrom, sampleCount } = required(member.reduced);
-      return { ...member, phase: 'optimizer', holds, took: { step, rank: member.rank, sampleFrom, sampleCount } };
+      const draft = draftOf(member);
+      draft.phase = 'optimizer';
+      draft.holds = holds;
+      draft.took = { step, rank: member.rank, sampleFrom, sampleCount };
+      return draft;
     }),
     step,
     committedTerm: term,
@@ -155,16 +167,16 @@ function withApplied(
   state: RunState,
   member: Member,
   { term, step, timings, ringBytesSent, parameterHash }: WorkerMessageOf<'applied'>,
-  nowMs: number,
-): Member | undefined {
+): MemberDraft | undefined {
   const { took } = member;
   if (term !== state.committedTerm || step !== state.step || took?.step !== step) return undefined;
   if (state.appliedStep === step) return undefined;
   const rate = took.sampleCount / Math.max(timings.forwardBackwardMs, 0.01);
   const speed = member.speed === 0 ? rate : (1 - speedWeight) * member.speed + speedWeight * rate;
-  const doing = state.holding ? idle : training(step + 1);
-  const applied = { step, timings, ringBytesSent, parameterHash };
-  return { ...member, lastSeenMs: nowMs, ...doing, speed, applied };
+  const draft = Object.assign(draftOf(member), state.holding ? idle : training(step + 1));
+  draft.speed = speed;
+  draft.applied = { step, timings, ringBytesSent, parameterHash };
+  return draft;
 }
 
 /** Whether every living member that took part in the committed step has applied it. */
