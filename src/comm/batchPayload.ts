@@ -41,15 +41,24 @@ export class EncodedBatch {
     this.#fields = this.#parts.flatMap(({ fields }) => fields);
   }
 
+  /**
+   * The samples [from, from + count) as `share` has them, but with nothing after them, so that they can be divided further: those of each sample lie one after
+   * another. Undefined for a batch of which that is not so. Shares memory with the batch.
+   */
+  rows(from: number, count: number): BatchMessage | undefined {
+    const [only, ...others] = this.#parts;
+    if (only === undefined || others.length > 0) return undefined;
+    const { bytes, sampleBytes } = only;
+    return { fields: this.#fields, payload: bytes.subarray(from * sampleBytes, (from + count) * sampleBytes) };
+  }
+
   /** The samples [from, from + count). The payload may share memory with others of this batch. */
   share(from: number, count: number): BatchMessage {
     const slices = this.#parts.map(({ bytes, sampleBytes }) =>
       bytes.subarray(from * sampleBytes, (from + count) * sampleBytes),
     );
     const [only] = slices;
-    if (only !== undefined && slices.length === 1 && only.byteLength % numberBytes === 0) {
-      return { fields: this.#fields, payload: only };
-    }
+    if (only !== undefined && slices.length === 1) return { fields: this.#fields, payload: alignedShare(only) };
     const payload = new Uint8Array(slices.reduce((size, { byteLength }) => size + aligned(byteLength), 0));
     let at = 0;
     for (const slice of slices) {
@@ -58,6 +67,14 @@ export class EncodedBatch {
     }
     return { fields: this.#fields, payload };
   }
+}
+
+/** The numbers of some samples as a payload: of a length that is a multiple of four. They are copied only if they have another. */
+export function alignedShare(numbers: Uint8Array): Uint8Array {
+  if (numbers.byteLength % numberBytes === 0) return numbers;
+  const payload = new Uint8Array(aligned(numbers.byteLength));
+  payload.set(numbers);
+  return payload;
 }
 
 /** All samples of a batch. */

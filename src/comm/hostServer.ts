@@ -3,7 +3,7 @@
  * host's agent. Its user sees no difference: every worker is a peer, with its own id.
  *
  * What is sent to the workers of one host while one decision is carried out goes into few envelopes: messages that are the same for several workers, such as
- * `commit`, are in it once. They leave before messages with a payload, which take longer to make.
+ * `commit`, are in it once. They leave before messages with a payload, which take longer to make, except the samples that are made for a host at once.
  */
 import { messageOf } from '../base/errors.ts';
 import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, hostPeersMax, isEnvelope } from './hostEnvelope.ts';
@@ -66,12 +66,27 @@ export class HostServer implements ControlServer {
     const last = host.waiting.at(-1);
     if (last !== undefined && payload === undefined && last.payload === undefined && isSame(last.message, message)) {
       last.peers.push(peer);
-    } else host.waiting.push({ peers: [peer], message, payload });
-    host.payloadBytes += payload?.byteLength ?? 0;
+    } else this.#wait(host, { peers: [peer], message, payload });
+  }
+
+  #wait(host: Host, waiting: Waiting): void {
+    host.waiting.push(waiting);
+    host.payloadBytes += waiting.payload?.byteLength ?? 0;
     if (host.payloadBytes >= payloadBytesMost) this.#flush();
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
     queueMicrotask(() => this.#flushLate());
+  }
+
+  /** The agent that the worker shares a connection with; undefined for a worker with one of its own. */
+  agentOf(peer: string): string | undefined {
+    return this.#agentOf.get(peer);
+  }
+
+  /** Sends workers of one agent their samples (hostShares.ts), in the envelope with what waits for them. */
+  sendShares(agent: string, peers: readonly string[], message: Uint8Array, payload: Uint8Array): void {
+    const host = this.#hosts.get(agent);
+    if (host !== undefined) this.#wait(host, { peers: [...peers], message, payload });
   }
 
   onMessage(listener: (peer: string, message: Uint8Array, payload?: Uint8Array) => void): void {

@@ -4,23 +4,22 @@
  * machine without an engine.
  */
 import { open } from 'node:fs/promises';
-import type { Batch } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { fullMessageOf, InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import type { StateTensor } from '../base/stateParts.ts';
 import { readFully } from '../base/wholeFiles.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
-import { EncodedBatch, encodeBatch } from '../comm/batchPayload.ts';
+import { encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
 import { decodeReports } from '../comm/hostReports.ts';
 import { HostServer } from '../comm/hostServer.ts';
-import type { ControlServer } from '../comm/link.ts';
 import { decodeWorkerMessage, encodeMessage, stateChunkBytes } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { TrainingSamples } from '../data/runData.ts';
+import { Assignments } from './assignments.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf, tokensBefore, trainingOptions } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
@@ -45,11 +44,12 @@ export class Coordinator {
   /** Number of applied steps when the run has ended well; otherwise rejects with a PeerError or UserError. */
   readonly finished: Promise<number>;
   readonly #options: CoordinatorOptions;
-  readonly #server: ControlServer;
+  readonly #server: HostServer;
   readonly #checkpointer: Checkpointer;
   readonly #training: TrainingSamples;
   readonly #validation: ValidationPlan;
   readonly #transfers: StateTransfers;
+  readonly #assignments: Assignments;
   readonly #writer: RunWriter;
   /** Functions that cancel the timers. */
   readonly #timers = new Set<() => void>();
@@ -60,8 +60,6 @@ export class Coordinator {
   #tickedMs: number | undefined;
   readonly #rollouts: RolloutDriver | undefined;
   readonly #stopTicking: () => void;
-  /** The batch that was assigned last. */
-  #assigned: { readonly batch: Batch; readonly encoded: EncodedBatch } | undefined;
   /** The message sent last, and its bytes. */
   #encoded: { readonly message: CoordinatorMessage; readonly frame: Uint8Array } | undefined;
   #state: RunState;
@@ -80,6 +78,13 @@ export class Coordinator {
     const { rollouts } = options;
     this.#training =
       rollouts?.samples ?? data.training(trainingOptions(config, (step) => this.#writer.samplesAfter(step)));
+    this.#assignments = new Assignments({
+      training: this.#training,
+      server,
+      recorder: options.recorder,
+      isTraced: (step) => options.tracer?.isTraced(step) ?? false,
+      send: (to, message, payload) => this.#send(to, message, payload),
+    });
     this.#writer = new RunWriter(options, nowMs, this.#training);
     this.#validation = new ValidationPlan(data, config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
@@ -331,7 +336,14 @@ export class Coordinator {
       const { state, effects, reason } = core(this.#state, event, this.#clock.monotonic());
       this.#state = state;
       this.#record(event, reason);
-      for (const effect of effects) this.#carryOut(effect);
+      for (let i = 0; i < effects.length; ) {
+        const effect = effects[i]!;
+        if (effect.kind === 'assign') i += this.#assignments.carryOut(effect, effects, i);
+        else {
+          this.#carryOut(effect);
+          i++;
+        }
+      }
     } catch (error) {
       this.#fail(error);
     }
@@ -373,7 +385,7 @@ export class Coordinator {
     this.#settle.reject(error);
   }
 
-  #carryOut(effect: Effect): void {
+  #carryOut(effect: Exclude<Effect, { kind: 'assign' }>): void {
     const { listener, config, data, runId, reference } = this.#options;
     switch (effect.kind) {
       case 'send':
@@ -389,9 +401,6 @@ export class Coordinator {
           trace: this.#options.tracer !== undefined,
           ...(reference && { reference: { sha256: reference.sha256, bytes: reference.bytes } }),
         });
-        break;
-      case 'assign':
-        this.#assign(effect);
         break;
       case 'evaluate': {
         const { to, term, step, rank, part } = effect;
@@ -468,16 +477,6 @@ export class Coordinator {
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
     }
-  }
-
-  #assign({ to, term, step, sampleFrom, sampleCount }: Extract<Effect, { kind: 'assign' }>): void {
-    // The sampler counts steps from 0.
-    const whole = this.#training.batch(step - 1);
-    if (this.#assigned?.batch !== whole) this.#assigned = { batch: whole, encoded: new EncodedBatch(whole) };
-    const { fields, payload } = this.#assigned.encoded.share(sampleFrom, sampleCount);
-    const trace = this.#options.tracer?.isTraced(step) ?? false;
-    const share = { term, step, sampleFrom, sampleCount, fields, globalWeight: whole.weight, trace };
-    this.#send(to, { type: 'assign', ...share }, payload);
   }
 
   get #at(): { term: number; step: number } {

@@ -8,6 +8,7 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { PeerError } from '../base/errors.ts';
 import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, isEnvelope } from '../comm/hostEnvelope.ts';
+import { decodeShares } from '../comm/hostShares.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
 import { HostOutbox } from './hostOutbox.ts';
 
@@ -111,7 +112,7 @@ export class HostAgent {
     if (!isEnvelope(frame)) return; // for no worker
     let messages: EnvelopeMessage[];
     try {
-      messages = decodeEnvelope(frame, payload);
+      messages = decodeEnvelope(frame, payload).flatMap(ofEachWorker);
     } catch {
       // Something is missing now: the workers join again, and are told what they lack.
       this.#lost(upstream, 'it sends malformed envelopes');
@@ -130,6 +131,13 @@ export class HostAgent {
     void upstream.control.close();
     for (const worker of [...upstream.workers.values()]) worker.serverGone(reason);
   }
+}
+
+/** Samples of several workers are divided; another message for several is the same for each. */
+function ofEachWorker(envelope: EnvelopeMessage): EnvelopeMessage[] {
+  const { peers, message, payload } = envelope;
+  if (peers.length < 2 || message === undefined || payload === undefined) return [envelope];
+  return decodeShares(message, payload, peers.length).map((share, i) => ({ peers: [peers[i]!], ...share }));
 }
 
 /** One worker's connection, over the agent's. */

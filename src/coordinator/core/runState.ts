@@ -124,7 +124,7 @@ export interface Member {
 export type MemberDraft = { -readonly [K in keyof Member]: Member[K] };
 
 /**
- * Field by field: spreading an object with so many fields takes nine times as long, and every member is copied several times a step. @returns a copy
+ * Field by field: spreading an object of this many fields takes nine times as long, and every member is copied several times a step. @returns a copy
  * for the caller to change
  */
 export function draftOf(member: Member): MemberDraft {

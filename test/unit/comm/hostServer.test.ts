@@ -133,6 +133,17 @@ describe('a server of envelopes', () => {
     expect(fake.envelopesTo('two')).toHaveLength(2);
   });
 
+  it('sends the samples of several workers with what waits for them', async () => {
+    const { fake, server } = opened();
+    fake.from('one', about('a', bytes(1)), about('b', bytes(1)));
+    expect([server.agentOf('a'), server.agentOf('c')]).toEqual(['one', undefined]);
+    server.send('a', bytes(9));
+    server.sendShares('one', ['a', 'b'], bytes(8), bytes(7));
+    server.sendShares('gone', ['a', 'b'], bytes(8), bytes(7));
+    await Promise.resolve();
+    expect(fake.envelopesTo('one')).toMatchObject([[{ peers: ['a'] }, { peers: ['a', 'b'], payload: bytes(7) }]]);
+  });
+
   it('loses the workers of a host whose envelope cannot be sent, and no others', async () => {
     const { fake, server, gone } = opened();
     fake.from('one', about('a', bytes(1)), about('b', bytes(1)));

@@ -5,9 +5,10 @@ import type { Clock } from '../../../src/base/clock.ts';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { decodeReports } from '../../../src/comm/hostReports.ts';
 import { HostServer } from '../../../src/comm/hostServer.ts';
+import { encodeShares } from '../../../src/comm/hostShares.ts';
 import type { ControlServer, Transport } from '../../../src/comm/link.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
-import { encodeMessage } from '../../../src/comm/protocol.ts';
+import { decodeCoordinatorMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 import { HostAgent, NoAgent } from '../../../src/worker/hostAgent.ts';
 import {
   type FromHost,
@@ -210,6 +211,37 @@ describe('the agent of a host', () => {
       ['two', 1, undefined],
       ['two', 2, 3],
     ]);
+  });
+
+  it('divides the samples that the coordinator sends to several workers, and is lost with malformed ones', async () => {
+    const transport = memoryTransport();
+    const { server } = await coordinator(transport);
+    const agent = agentOf(transport, server.address, new TestClock());
+    const received = new Map<string, readonly [number, number[]]>();
+    const reasons: string[] = [];
+    for (const peer of ['one', 'two']) {
+      const client = await agent.connect(peer);
+      client.onMessage((message, payload) => {
+        const assign = decodeCoordinatorMessage(message);
+        if (assign.type === 'assign') received.set(peer, [assign.sampleFrom, [...payload!]]);
+      });
+      client.onServerGone((reason) => void reasons.push(reason));
+      client.send(leave);
+    }
+    await settle();
+    const fields = [{ name: 'tokens', dtype: 'int32' as const, shape: [1] }];
+    const place = { term: 1, step: 1, sampleFrom: 4, fields, globalWeight: 3, trace: false };
+    const shares = encodeShares({ ...place, sampleCounts: [2, 1] });
+    const payload = Uint8Array.from({ length: 12 }, (_, i) => i);
+    server.sendShares('agent.1', ['one', 'two'], shares, payload);
+    await settle();
+    expect([...received]).toEqual([
+      ['one', [4, [0, 1, 2, 3, 4, 5, 6, 7]]],
+      ['two', [6, [8, 9, 10, 11]]],
+    ]);
+    server.sendShares('agent.1', ['one', 'two'], shares, payload.subarray(1));
+    await settle();
+    expect(reasons).toEqual(['it sends malformed envelopes', 'it sends malformed envelopes']);
   });
 
   it('tells the coordinator of a worker that closes, and the workers of a coordinator that is gone', async () => {
