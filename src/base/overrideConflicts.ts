@@ -1,5 +1,6 @@
 /** Two overrides of one key: which of the two was meant, nobody can say. Loads no schema, since every command line is checked. */
 import { UserError } from './errors.ts';
+import { overrideText } from './ownCommand.ts';
 
 /**
  * @param overrides each `group.key=value`; the same twice is fine
@@ -8,7 +9,7 @@ import { UserError } from './errors.ts';
  */
 export function refuseConflicts(overrides: readonly string[], others: Readonly<Record<string, string>> = {}): void {
   const seen = new Map<string, { value: string; shown: string }>();
-  const all = [...overrides.map((text) => [`--set ${text}`, text] as const), ...Object.entries(others)];
+  const all = [...overrides.map((text) => [overrideText(text), text] as const), ...Object.entries(others)];
   for (const [given, text] of all) {
     const equals = text.indexOf('=');
     if (equals < 0) continue;

@@ -18,6 +18,21 @@ export function ownCommand(...words: readonly string[]): string {
 }
 
 /**
+ * An option of `launch` as the reader gives it: `--run-dir`, or `runDir` in a program; `--no-encrypt`, or `encrypt: false`.
+ * @param name without dashes at its start
+ */
+export function optionName(name: string): string {
+  if (isTyped) return `--${name}`;
+  if (name.startsWith('no-')) return `${optionName(name.slice(3))}: false`;
+  return name.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** An override as the reader gave it: `--set train.maxSteps=9`, or `overrides: train.maxSteps=9` in a program. */
+export function overrideText(text: string): string {
+  return `${isTyped ? '--set' : 'overrides:'} ${text}`;
+}
+
+/**
  * How the reader gives a setting a value: `--set data.text=PATH`, or `data.text=PATH` in a program; `--data PATH`.
  * @param setting a key of the config, or an option with its dashes
  */

@@ -21,8 +21,11 @@ export function withGuess(message: string, typed: readonly string[], known: Know
   const all = names.split(', ');
   // yargs reports --num-samples twice: as numSamples as well.
   const unknown = all.filter((name) => !all.some((other) => other !== name && camelCase(other) === name));
-  const said = unknown.map((name) => unknownWord(name, typed)).join(', ');
-  const guesses = unknown.flatMap((name) => guessOf(name, typed, known) ?? []);
+  // What follows an unknown command is not known to be wrong.
+  const wrong = unknown.filter((name) => unknownWord(name, typed).startsWith('unknown command'));
+  const reported = wrong.length > 0 ? wrong : unknown;
+  const said = reported.map((name) => unknownWord(name, typed)).join(', ');
+  const guesses = reported.flatMap((name) => guessOf(name, typed, known) ?? []);
   return guesses.length === 0 ? said : `${said}. Did you mean ${[...new Set(guesses)].join(', ')}?`;
 }
 

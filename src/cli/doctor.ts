@@ -1,4 +1,5 @@
 /** `launch doctor`: the engines that work on this machine, each of them tried, and facts about the machine. */
+
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -10,6 +11,7 @@ import {
   instructionSets,
   isInstructionSet,
 } from '../base/instructionSets.ts';
+import { countOf } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import {
   ENGINE_TARGETS,
@@ -104,7 +106,7 @@ export function renderReport({ machine, engines, auto }: DoctorReport): string {
   const { versions } = machine;
   const lines = [
     `lockstep ${versions.lockstep}, node ${versions.node}, zeromq ${versions.zeromq}, tfjs ${versions.tfjs}`,
-    `${machine.cpu}: ${machine.cores} ${machine.cores === 1 ? 'core' : 'cores'}, ${machine.platform}${machine.isa.map((set) => `, ${set}`).join('')}`,
+    `${machine.cpu}: ${countOf(machine.cores, 'core')}, ${machine.platform}${machine.isa.map((set) => `, ${set}`).join('')}`,
     `memory ${(machine.memoryBytes / GIB).toFixed(1)} GiB, ${(machine.memoryFreeBytes / GIB).toFixed(1)} GiB free`,
     '',
     'engines (each started and its matrix product checked):',

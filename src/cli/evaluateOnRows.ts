@@ -1,7 +1,7 @@
 /** `launch eval` on rows: the measures of what the model was trained for, or of another task of a language model. */
 import { hasEncoder, labelsOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
 import { readRows } from '../data/examples/readRows.ts';
 import type { SourceFormat } from '../data/prepare/fileKinds.ts';
@@ -126,21 +126,21 @@ function textOf(evaluation: Measured): string {
 function answersText({ rows, loss, perplexity, targets }: AnswersEvaluation): string {
   return (
     `loss ${loss.toFixed(4)}, perplexity ${perplexity.toPrecision(5)}, ` +
-    `over ${grouped(targets)} tokens of ${grouped(rows)} rows\n`
+    `over ${grouped(targets)} tokens of ${countOf(rows, 'row')}\n`
   );
 }
 
 function preferencesText({ rows, accuracy, chosenLogprob, rejectedLogprob }: PreferencesEvaluation): string {
   const means = [chosenLogprob, rejectedLogprob].map((value) => value.toFixed(4));
   return (
-    `chosen answer more probable ${percent(accuracy)}, over ${grouped(rows)} pairs; ` +
+    `chosen answer more probable ${percent(accuracy)}, over ${countOf(rows, 'pair')}; ` +
     `mean log probability ${means[0]} chosen, ${means[1]} rejected\n`
   );
 }
 
 function exactText({ rows, matches, exactMatch, ended, endedShare }: ExactMatch): string {
   return (
-    `exact match ${percent(exactMatch)} (${grouped(matches)} of ${grouped(rows)} answers), ` +
+    `exact match ${percent(exactMatch)} (${grouped(matches)} of ${countOf(rows, 'answer')}), ` +
     `ended by themselves ${percent(endedShare)} (${grouped(ended)})\n`
   );
 }
@@ -149,7 +149,7 @@ function bleuText({ rows, bleu, precisions, brevityPenalty, ended }: AnswersBleu
   const shares = precisions.map((precision) => precision.toFixed(1)).join('/');
   return (
     `BLEU ${bleu.toFixed(2)}, n-grams ${shares} %, brevity penalty ${brevityPenalty.toFixed(3)}, ` +
-    `over ${grouped(rows)} answers, of which ${grouped(ended)} ended by themselves\n`
+    `over ${countOf(rows, 'answer')}, of which ${grouped(ended)} ended by themselves\n`
   );
 }
 
@@ -157,7 +157,7 @@ function choicesText({ rows, acc, accNorm, chance, shortened }: ChoicesEvaluatio
   const lost = shortened === 0 ? '' : `; ${grouped(shortened)} contexts were too long and lost their beginning`;
   return (
     `accuracy ${percent(acc)}, normalized by bytes ${percent(accNorm)}, ` +
-    `over ${grouped(rows)} rows; guessing has ${percent(chance)}${lost}\n`
+    `over ${countOf(rows, 'row')}; guessing has ${percent(chance)}${lost}\n`
   );
 }
 
@@ -168,7 +168,7 @@ function percent(share: number): string {
 function labelsText(evaluation: ClassesEvaluation | PairsEvaluation): string {
   const { rows, loss, accuracy } = evaluation;
   const head = `loss ${loss.toFixed(4)}, accuracy ${percent(accuracy)}`;
-  if ('margin' in evaluation) return `${head}, margin ${evaluation.margin.toFixed(4)}, over ${grouped(rows)} pairs\n`;
+  if ('margin' in evaluation) return `${head}, margin ${evaluation.margin.toFixed(4)}, over ${countOf(rows, 'pair')}\n`;
   const { macroF1, classes, confusion } = evaluation;
   const measures = classes.map(({ label, precision, recall, f1, support }) => [
     label,
@@ -178,7 +178,7 @@ function labelsText(evaluation: ClassesEvaluation | PairsEvaluation): string {
   const labels = classes.map(({ label }) => label);
   const counts = confusion.map((row, k) => [labels[k]!, ...row.map(grouped)]);
   return (
-    `${head}, macro F1 ${macroF1.toFixed(4)}, over ${grouped(rows)} rows\n\n` +
+    `${head}, macro F1 ${macroF1.toFixed(4)}, over ${countOf(rows, 'row')}\n\n` +
     `${table([['class', 'precision', 'recall', 'F1', 'rows'], ...measures])}\n\n` +
     `${table([['class \\ predicted', ...labels], ...counts])}\n`
   );

@@ -1,9 +1,11 @@
 /** `launch generate`: continues a prompt with a trained model. One text is streamed; several are printed one after another. */
+
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { hasEncoder } from '../architecture/registry.ts';
 import { messageOf, UserError } from '../base/errors.ts';
+import { countOf } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import { continueText, continueTextOften, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
@@ -160,6 +162,5 @@ export function describeSpeed([startMs, ...tokenMs]: readonly number[]): string 
   if (startMs === undefined || first === undefined || last === undefined) return '0 tokens';
   const then =
     tokenMs.length === 1 ? '' : `, then ${((1000 * (tokenMs.length - 1)) / (last - first)).toFixed(1)} per second`;
-  const count = `${tokenMs.length} ${tokenMs.length === 1 ? 'token' : 'tokens'}`;
-  return `${count}: the first after ${((first - startMs) / 1000).toFixed(2)} s${then}`;
+  return `${countOf(tokenMs.length, 'token')}: the first after ${((first - startMs) / 1000).toFixed(2)} s${then}`;
 }

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomKey } from '../base/counterRandom.ts';
 import { UserError } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { userPath } from '../base/userPath.ts';
 import { countTokens, lengthOf, placesOf, type RowTask } from '../data/examples/exampleSamples.ts';
@@ -260,7 +260,7 @@ interface Facts {
 function toText({ kind, tokenizer, examples, end }: Facts, counts: Counts, rows: readonly ShownRow[]): string {
   const isColored = wantsColor(process.stdout);
   const lines = rows.flatMap(({ at, tokens, targets, texts }) => [
-    `${at}: ${grouped(tokens)} tokens, ${grouped(targets)} ${targets === 1 ? 'target' : 'targets'}`,
+    `${at}: ${countOf(tokens, 'token')}, ${countOf(targets, 'target')}`,
     ...texts.map((text) => shownText(text, isColored)),
     '',
   ]);
@@ -269,7 +269,7 @@ function toText({ kind, tokenizer, examples, end }: Facts, counts: Counts, rows:
   }
   const { longest, unended, equal, labels } = counts;
   lines.push(
-    `${grouped(examples)} examples, ${grouped(counts.targets)} of ${grouped(counts.tokens)} tokens are targets${endText(end, unended)}`,
+    `${countOf(examples, 'example')}, ${grouped(counts.targets)} of ${grouped(counts.tokens)} tokens are targets${endText(end, unended)}`,
     `task ${kind}, ${tokenizer} tokenizer; the longest example has ${grouped(longest.tokens)} tokens (${longest.at})`,
   );
   if (equal.length > 0) {

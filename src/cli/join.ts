@@ -6,6 +6,7 @@ import { join as joinPath } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { availableCores } from '../base/cores.ts';
 import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
+import { countOf } from '../base/numberText.ts';
 import { restartsMaxDefault } from '../base/restarts.ts';
 import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
@@ -215,7 +216,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
         coordinator,
         warn,
       });
-      print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
+      print(`${countOf(count, 'worker')} joining ${address}`);
       losses = await joined.ended();
     }
   } catch (error) {

@@ -1,7 +1,7 @@
 /** `--dry-run`: the model and data of a run, and the memory that each worker needs. */
 import { architectureOf, parameterCount } from '../architecture/registry.ts';
 import { trainedCount } from '../architecture/trainable.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { RunData } from '../data/runData.ts';
@@ -43,10 +43,10 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   print(`data         ${data.description}`);
   const [about, what] = kind === 'text' ? ['', 'sequences'] : ['about ', 'examples'];
   print(
-    `step         ${about}${grouped(stepTokens)} tokens: ${train.globalBatchSize} ${what} over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
+    `step         ${about}${grouped(stepTokens)} tokens: ${train.globalBatchSize} ${what} over ${countOf(train.workers, 'worker')}`,
   );
   print(
-    `run          ${grouped(train.maxSteps)} steps, ${about}${grouped(Math.round(samples * data.sampleTokens))} tokens (${(samples / data.epochSamples).toFixed(1)} times the ${kind})`,
+    `run          ${countOf(train.maxSteps, 'step')}, ${about}${grouped(Math.round(samples * data.sampleTokens))} tokens (${(samples / data.epochSamples).toFixed(1)} times the ${kind})`,
   );
   if (policy !== undefined) print(`rollouts     ${policy.description}`);
   const times = isMissing

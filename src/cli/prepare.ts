@@ -4,7 +4,7 @@ import { sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { availableCores } from '../base/cores.ts';
 import { UserError } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { storedPath, userPath } from '../base/userPath.ts';
@@ -138,7 +138,7 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     listener: {
       waiting: print,
       resumed: (documents, tokens) =>
-        print(`resuming after ${grouped(documents)} documents, ${grouped(tokens)} tokens`),
+        print(`resuming after ${countOf(documents, 'document')}, ${grouped(tokens)} tokens`),
       progress: progress.update,
       skipped(what) {
         if (++told <= 10) warn(`skipped ${what}`);
@@ -160,8 +160,8 @@ function summary({ documents, textBytes, skipped, trainTokens, valTokens, shards
     warn('no validation data: training on this folder needs data.validation=TEXT, or eval.everySteps=0');
   }
   return (
-    `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
-    `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
+    `${countOf(documents, 'document')}${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
+    `in ${countOf(shards, 'file')}\n` +
     `train on it: ${ownCommand('--set', `data.shards=${out}`)}\nlook into it: ${ownCommand('inspect', out)}`
   );
 }

@@ -1,6 +1,6 @@
 /** The printed lines of a run: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
 import { basename } from 'node:path';
-import { grouped } from '../base/numberText.ts';
+import { countOf, grouped } from '../base/numberText.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
 import { smoothedSpeed } from '../records/recentSpeed.ts';
@@ -23,7 +23,7 @@ export function progressPrinter(options: ProgressOptions): RunListener {
   return {
     started(members) {
       const engines = new Set(members.map(({ prepared }) => prepared?.engine ?? ''));
-      print(`${members.length} worker${members.length === 1 ? '' : 's'} ready: ${[...engines].join(', ')}`);
+      print(`${countOf(members.length, 'worker')} ready: ${[...engines].join(', ')}`);
     },
     lengthChanged(changed) {
       maxSteps = changed;

@@ -1,5 +1,6 @@
 /** Waits until a coordinator answers: machines that start together do so in any order, and their names may be known later still. */
 import { systemClock } from '../base/clock.ts';
+import { durationOf } from '../base/numberText.ts';
 import type { Transport } from './link.ts';
 import { UnreachableError } from './linkAddress.ts';
 
@@ -39,7 +40,7 @@ export async function awaitCoordinator(options: AwaitOptions): Promise<void> {
       return;
     } catch (error) {
       if (!(error instanceof UnreachableError)) throw error;
-      if (systemClock.monotonic() + pauseMs >= endMs) throw waitMs === 0 ? error : withWait(error, waitMs);
+      if (systemClock.monotonic() + pauseMs >= endMs) throw waitMs <= attemptMs ? error : withWait(error, waitMs);
       onWait(error.why);
     }
     await pause(signal);
@@ -47,7 +48,7 @@ export async function awaitCoordinator(options: AwaitOptions): Promise<void> {
 }
 
 function withWait({ message, why }: UnreachableError, waitMs: number): UnreachableError {
-  return new UnreachableError(`${message} This machine has tried for ${Math.round(waitMs / 1_000)} s.`, why);
+  return new UnreachableError(`${message} This machine has tried for ${durationOf(waitMs)}.`, why);
 }
 
 /** Ends early when the signal aborts. */

@@ -14,8 +14,10 @@
  * What is older than the current term or step is dropped: after a failure the memory that such a frame was sent from may
  * already hold something else.
  */
+
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
+import { durationOf } from '../base/numberText.ts';
 import type { Bucket } from './buckets.ts';
 import { EarlyFrames } from './earlyFrames.ts';
 import { type RingLink, ringHeaderBytes } from './link.ts';
@@ -410,7 +412,7 @@ export class RingAllReduce {
     if (waitingFor === -1 || this.#early.full) this.#ticks = 0;
     else if (++this.#ticks >= ticksMax) {
       this.#failPrevious(
-        `sent nothing for ${this.#options.stepTimeoutMs} ms: ${this.#describe(waitingFor)} is missing`,
+        `sent nothing for ${durationOf(this.#options.stepTimeoutMs)}: ${this.#describe(waitingFor)} is missing`,
       );
     }
   }

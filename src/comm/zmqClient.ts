@@ -1,6 +1,8 @@
 /** A worker's end of the control star: a ZeroMQ DEALER. What its messages look like is in `zmqLink.ts`. */
+
 import * as zmq from 'zeromq';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { durationOf } from '../base/numberText.ts';
 import { type ControlClient, isPeerId, type LinkOptions } from './link.ts';
 import { UnreachableError } from './linkAddress.ts';
 import type { RunKeys } from './runKeys.ts';
@@ -98,7 +100,7 @@ function failureError(failure: ConnectFailure, address: string, timeoutMs: numbe
       return new PeerError(`The server at ${address} is not a coordinator: is this its address?`);
     case 'timeout':
       return new UnreachableError(
-        `Nobody answers at ${address} after ${timeoutMs} ms: is the coordinator running, and is this its address?`,
+        `Nobody answers at ${address} after ${durationOf(timeoutMs)}: is the coordinator running, and is this its address?`,
         'nothing answers',
       );
     default:

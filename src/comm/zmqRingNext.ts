@@ -2,8 +2,10 @@
  * The way to the next rank: a ZeroMQ PUSH, or a local stream (`unixSocketRing.ts`) that the PUSH has offered and the next rank has
  * taken up. One of them, for all frames. A PUSH is made anew for every `connect`, by `zmqDial.ts`.
  */
+
 import * as zmq from 'zeromq';
 import { messageOf } from '../base/errors.ts';
+import { durationOf } from '../base/numberText.ts';
 import type { LinkOptions } from './link.ts';
 import { parseTcpAddress } from './linkAddress.ts';
 import { UnixSocketSender } from './unixSocketRing.ts';
@@ -94,7 +96,7 @@ export class NextRank {
       gone: (reason) => (this.#undecided ? refuse(reason) : this.#options.gone(reason)),
     });
     this.#local = local;
-    this.#offerTimer = setTimeout(() => refuse(`not taken up within ${offerTimeoutMs} ms`), offerTimeoutMs);
+    this.#offerTimer = setTimeout(() => refuse(`not taken up within ${durationOf(offerTimeoutMs)}`), offerTimeoutMs);
   }
 
   #decided(): void {

@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { overrideText } from '../base/ownCommand.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
@@ -109,7 +110,7 @@ function checkConfig(given: unknown, { overrides, originOf }: CheckOptions): Con
   const origin = (path: readonly PropertyKey[]): string => {
     const dotted = path.slice(0, 2).join('.');
     const override = parsedOverrides.findLast(({ key }) => key.path === dotted);
-    if (override) return `--set ${override.text}`;
+    if (override) return overrideText(override.text);
     const written = valueAt(given, path) === undefined ? formerPath(path) : path;
     return valueAt(given, written) === undefined ? 'default' : originOf(written);
   };

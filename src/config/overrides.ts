@@ -1,6 +1,7 @@
 /** Parses `--set group.key=value`. The value is YAML, as in the file, and is checked together with the file's values. */
 import { parseDocument } from 'yaml';
 import { UserError } from '../base/errors.ts';
+import { overrideText, settingText } from '../base/ownCommand.ts';
 import { type ConfigKey, configKey, nearestKey } from './keys.ts';
 import { todaysPath } from './renamedKeys.ts';
 import { guarded, refuseAliases } from './yamlSource.ts';
@@ -19,7 +20,9 @@ export function parseOverride(text: string): Override {
   const equals = text.indexOf('=');
   const shown = text.length > shownMax ? `${text.slice(0, shownMax)}...` : text;
   if (equals < 1) {
-    throw new UserError(`--set ${shown}: expected group.key=value, as in --set train.maxSteps=100.`);
+    throw new UserError(
+      `${overrideText(shown)}: expected group.key=value, as in ${settingText('train.maxSteps', '100')}.`,
+    );
   }
   const written = text.slice(equals + 1);
   const path = todaysPath(text.slice(0, equals).trim(), plainValue(written));
@@ -27,10 +30,10 @@ export function parseOverride(text: string): Override {
   if (!key) {
     const guess = nearestKey(path);
     throw new UserError(
-      `--set ${shown}: unknown key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
+      `${overrideText(shown)}: unknown key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
     );
   }
-  return { text: shown, key, value: parseValue(written, key, `--set ${shown}`) };
+  return { text: shown, key, value: parseValue(written, key, overrideText(shown)) };
 }
 
 /** The value parsed as YAML, or the text itself if it is not YAML. */

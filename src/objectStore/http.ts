@@ -1,4 +1,5 @@
 /** One HTTP request, over kept connections, with bounded time and a bounded response. Retries and meaning are those of client.ts. */
+
 import { readFileSync } from 'node:fs';
 import {
   type ClientRequest,
@@ -10,6 +11,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { durationOf } from '../base/numberText.ts';
 
 export interface HttpRequest {
   readonly method: string;
@@ -82,8 +84,8 @@ export class HttpClient {
       });
       const late = (what: string) => call.destroy(new PeerError(what));
       const { idleMs, totalMs } = this.#times;
-      call.setTimeout(idleMs, () => late(`nothing moved for ${idleMs / 1000} s`));
-      const timer = setTimeout(() => late(`it took longer than ${totalMs / 1000} s`), totalMs);
+      call.setTimeout(idleMs, () => late(`nothing moved for ${durationOf(idleMs)}`));
+      const timer = setTimeout(() => late(`it took longer than ${durationOf(totalMs)}`), totalMs);
       const end = (settle: () => void) => {
         clearTimeout(timer);
         settle();

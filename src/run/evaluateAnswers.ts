@@ -1,6 +1,8 @@
 /** Lets a model answer the questions of rows, as likely as possible, and measures its answers beside those of the rows. */
+
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { optionName } from '../base/ownCommand.ts';
 import type { Answer, Question } from '../task/exactMatch.ts';
 import type { PlacedRow } from '../task/rows.ts';
 import { type BeamOptions, noBeams } from './answers.ts';
@@ -34,7 +36,7 @@ export async function evaluateAnswers<Measured>(
 ): Promise<Measured> {
   const { evaluator = ownEvaluator(loaded), beams = noBeams, onProgress } = options;
   const reader = await questionReader(loaded, options);
-  if (beams.beams > 1) checkEncoder(loaded, '--beams');
+  if (beams.beams > 1) checkEncoder(loaded, optionName('beams'));
   const questions = rows.map(({ row, at }) => reader.read(row, at));
   checkLengths(questions, reader);
   const answers: Answer[] = [];

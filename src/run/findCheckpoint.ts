@@ -4,7 +4,7 @@
  */
 import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
-import { ownCommand } from '../base/ownCommand.ts';
+import { optionName, ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { storedPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -39,7 +39,7 @@ export async function findCheckpoint(
   if (await isCheckpointFolder(folder)) {
     if (!best) return openCheckpoint(folder, { verify });
     throw new UserError(
-      `--best selects one of a run's checkpoints, but ${shortPath(folder, cwd)} is a checkpoint: name a run directory, or omit --best`,
+      `${optionName('best')} selects one of a run's checkpoints, but ${shortPath(folder, cwd)} is a checkpoint: name a run directory, or omit ${optionName('best')}`,
     );
   }
   const directory = (await checkpointsIn(folder)) ?? folder;
@@ -63,7 +63,7 @@ export async function findCheckpoint(
     const least = (await store.measured()).find(({ step }) => !skipped.has(step));
     if (least !== undefined && least.valLoss < valLoss) {
       choice.onNote?.(
-        `step ${least.step} has a lower validation loss, ${least.valLoss.toFixed(4)}: use --best to select it`,
+        `step ${least.step} has a lower validation loss, ${least.valLoss.toFixed(4)}: use ${optionName('best')} to select it`,
       );
     }
     return checkpoint;
@@ -72,7 +72,7 @@ export async function findCheckpoint(
   if (lowest !== undefined) return taken(lowest, choice);
   throw new UserError(
     `no checkpoint in ${shortPath(directory, cwd)} has a validation loss, because the run was never evaluated ` +
-      '(eval.everySteps): omit --best to use the newest',
+      `(eval.everySteps): omit ${optionName('best')} to use the newest`,
   );
 }
 

@@ -19,7 +19,7 @@ import {
 import { declaredTensors, isTrainedBy } from '../architecture/trainable.ts';
 import { invariant, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
-import { ownCommand } from '../base/ownCommand.ts';
+import { optionName, ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { tensorsOf } from '../base/stateParts.ts';
 import { storedPath } from '../base/userPath.ts';
@@ -200,7 +200,7 @@ function checkStart({ model, task, train }: Config, weights: ModelConfig): void 
   throw new UserError(
     `the weights of ${model.from} have adapters, but with task.kind ${task.kind} the model is compared with the one at the start, ` +
       `and while only adapters are trained that is the model without any: merge these first (${ownCommand('merge', model.from, '--out', 'merged')}), ` +
-      'then start from the merged weights (--init-from merged)',
+      `then start from the merged weights (${optionName('init-from')} merged)`,
   );
 }
 

@@ -2,9 +2,11 @@
  * The rewards of a run's completions: from a check, a reward model, or a module of the user. All are computed in the process of the
  * coordinator: no code of the user reaches the machines that join.
  */
+
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
+import { durationOf } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import type { Config } from '../config/configTypes.ts';
 import { describeCompletion, type Judge, type JudgedCompletion } from '../coordinator/rollouts/rollouts.ts';
@@ -97,7 +99,8 @@ class RewardThread {
   }
 
   async ready(): Promise<void> {
-    const late = () => new UserError(`task.reward: the module or model was not ready within ${startLimitMs / 1_000} s`);
+    const late = () =>
+      new UserError(`task.reward: the module or model was not ready within ${durationOf(startLimitMs)}`);
     await this.#within(this.#ready, startLimitMs, late);
   }
 
@@ -117,7 +120,7 @@ class RewardThread {
     for (const completion of completions) {
       const problem = (what: string) =>
         new UserError(`task.reward: ${name} ${what} for ${describeCompletion(completion)}`);
-      const late = () => problem(`did not return within ${timeoutMs} ms (task.rewardTimeoutMs)`);
+      const late = () => problem(`did not return within ${durationOf(timeoutMs)} (task.rewardTimeoutMs)`);
       const answer = this.request([inputOf(completion)]).catch((error: unknown) => {
         throw problem(`threw ${JSON.stringify(fullMessageOf(error).slice(0, shownMax))}`);
       });

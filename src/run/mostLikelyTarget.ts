@@ -1,6 +1,8 @@
 /** The most likely targets of sources: translations, by a model with an encoder. */
+
 import { hasEncoder } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
+import { optionName } from '../base/ownCommand.ts';
 import type { Answer } from '../task/exactMatch.ts';
 import { sequenceEnds } from '../task/seq2seq.ts';
 import { answersTo, type BeamOptions } from './answers.ts';
@@ -18,7 +20,7 @@ export async function mostLikelyTarget(
   { prompt, specialTokens, maxTokens }: Pick<TextOptions, 'prompt' | 'specialTokens' | 'maxTokens'>,
   beams: BeamOptions,
 ): Promise<string> {
-  checkEncoder(loaded, '--beams');
+  checkEncoder(loaded, optionName('beams'));
   const [answer] = await targetsOf(loaded, [promptTokens(loaded.tokenizer, prompt, specialTokens)], {
     maxTokens,
     beams,

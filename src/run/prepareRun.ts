@@ -1,9 +1,11 @@
 /** Everything that a run needs before it starts. It finds errors before a worker starts or anything is written. */
+
 import { loraOf } from '../architecture/lora.ts';
 import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { optionName } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { isTrainedTensor } from '../base/stateParts.ts';
 import { damaged } from '../base/strictJson.ts';
@@ -91,11 +93,13 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const folder = existing ?? known.folder ?? (await newRunFolder(args.runDir, name, cwd));
   const { minWorkers, worldSize } = workersOf(loaded, args);
   if (args.singleProcess && (args.listen !== undefined || worldSize > loaded.train.workers)) {
-    throw new UserError('a --single-process run accepts no other workers: omit --listen and --min-workers');
+    throw new UserError(
+      `a ${optionName('single-process')} run accepts no other workers: omit ${optionName('listen')} and ${optionName('min-workers')}`,
+    );
   }
   if (!args.encrypt && args.listen !== undefined && !(await isLoopback(args.listen))) {
     throw new UserError(
-      `--no-encrypt is allowed on this machine only, but other machines can reach ${args.listen}: omit it, or listen on tcp://127.0.0.1:PORT`,
+      `${optionName('no-encrypt')} is allowed on this machine only, but other machines can reach ${args.listen}: omit it, or listen on tcp://127.0.0.1:PORT`,
     );
   }
   if (args.advertise !== undefined) checkAdvertise(args.advertise, { listen: args.listen, resuming });
@@ -128,7 +132,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     await checkStartOfPolicy(config, data.vocabSize, cwd);
   } else if (weights === undefined && loraOf(config.model) !== undefined) {
     messages.warn(
-      'model.loraRank adds adapters to random weights, which stay random: name the weights to adapt with --init-from (model.from)',
+      `model.loraRank adds adapters to random weights, which stay random: name the weights to adapt with ${optionName('init-from')} (model.from)`,
     );
   }
   if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
@@ -145,11 +149,13 @@ function checkAdvertise(
   { listen, resuming }: { listen: string | undefined; resuming: boolean },
 ): void {
   if (isEveryInterface(parseTcpAddress(advertise).host)) {
-    throw new UserError(`--advertise ${advertise}: expected an address or a name that other machines can connect to`);
+    throw new UserError(
+      `${optionName('advertise')} ${advertise}: expected an address or a name that other machines can connect to`,
+    );
   }
   if (listen === undefined && !resuming) {
     throw new UserError(
-      '--advertise sets the address at which other machines reach --listen: add --listen, for example tcp://0.0.0.0:5555',
+      `${optionName('advertise')} sets the address at which other machines reach ${optionName('listen')}: add ${optionName('listen')}, for example tcp://0.0.0.0:5555`,
     );
   }
 }
@@ -198,7 +204,7 @@ export function workersOf(
 export function checkChanges(now: Config, before: Config, { note }: Pick<RunMessages, 'note'>): void {
   if (now.model.from !== before.model.from) {
     throw new UserError(
-      'a resumed run has its own weights: omit model.from (--init-from), or start a new run without --resume',
+      `a resumed run has its own weights: omit model.from (${optionName('init-from')}), or start a new run without ${optionName('resume')}`,
     );
   }
   const [place, placeBefore] = [now.checkpoint.directory, before.checkpoint.directory];
@@ -238,7 +244,7 @@ function checkIterations(now: Config, before: Config): void {
   if (changed < 0) return;
   const [key, value] = is[changed]!;
   throw new UserError(
-    `${key} was ${was[changed]} and is ${value}: a run that learns from its own answers resumes with its own iterations. Omit ${key}, or start a new run from its weights (--init-from)`,
+    `${key} was ${was[changed]} and is ${value}: a run that learns from its own answers resumes with its own iterations. Omit ${key}, or start a new run from its weights (${optionName('init-from')})`,
   );
 }
 
@@ -349,7 +355,7 @@ async function checkRoom(
   const problem = await store.roomProblem(declaredTensors(modelOf(model, vocabSize), train.trainable, optimizer));
   if (problem === undefined) return;
   const message = `a checkpoint of this model ${problem}: make room`;
-  if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (--run-dir)`);
+  if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (${optionName('run-dir')})`);
   warn(`${message} before the next one is due`);
 }
 
@@ -363,7 +369,7 @@ function checkOptimizer(checkpoint: Checkpoint, { train, optimizer: { ema, kind 
   }
   throw new UserError(
     `${path} was written by a run with optimizer.kind ${was}, but the config says ${kind}: a run resumes with its own optimizer. ` +
-      `Omit optimizer.kind, or start a new run from its weights (--init-from)`,
+      `Omit optimizer.kind, or start a new run from its weights (${optionName('init-from')})`,
   );
 }
 

@@ -1,6 +1,8 @@
 /** The questions of rows for a model: conversations up to the last answer, or sources. */
+
 import { decodingProblem, hasEncoder } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
+import { optionName } from '../base/ownCommand.ts';
 import { openTemplate, templateOf } from '../data/tokenizers/chatTemplate.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
 import { parseQuestion, type Question } from '../task/exactMatch.ts';
@@ -39,7 +41,7 @@ export async function questionReader(
   if (hasEncoder(model.config)) {
     if (options.template !== undefined) {
       throw new UserError(
-        '--template is for conversations, but this model reads a source and writes its target: omit it',
+        `${optionName('template')} is for conversations, but this model reads a source and writes its target: omit it`,
       );
     }
     const read = (row: Row, at: string) => parseSourceQuestion(tokenizer, row, at);
@@ -59,9 +61,11 @@ async function formatOf(
   { template, cwd }: QuestionOptions,
 ): Promise<ChatFormat> {
   const chosen =
-    template === undefined ? templateOf(tokenizer) : await openTemplate(template, tokenizer, cwd, '--template');
+    template === undefined
+      ? templateOf(tokenizer)
+      : await openTemplate(template, tokenizer, cwd, optionName('template'));
   if (chosen !== undefined) return new ChatFormat(chosen, tokenizer);
   throw new UserError(
-    `${checkpoint.path} has no chat template: name the one that the model was trained with, such as --template alpaca`,
+    `${checkpoint.path} has no chat template: name the one that the model was trained with, such as ${optionName('template')} alpaca`,
   );
 }

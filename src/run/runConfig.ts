@@ -1,6 +1,8 @@
 /** The config of a run: a file or a shipped config, or the `config.yaml` of a run to resume, with the options of the command line. */
+
 import { UserError } from '../base/errors.ts';
 import { refuseConflicts } from '../base/overrideConflicts.ts';
+import { optionName } from '../base/ownCommand.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
 import { type LoadedConfig, loadConfig } from '../config/load.ts';
 import { readConfigFile } from '../config/locate.ts';
@@ -42,8 +44,8 @@ export function loadRunConfig(
   cwd: string,
 ): LoadedConfig & { readonly before: Config | undefined } {
   refuseConflicts(set, {
-    ...(workers === undefined ? {} : { [`--workers ${workers}`]: `train.workers=${workers}` }),
-    ...(initFrom === undefined ? {} : { [`--init-from ${initFrom}`]: `model.from=${initFrom}` }),
+    ...(workers === undefined ? {} : { [`${optionName('workers')} ${workers}`]: `train.workers=${workers}` }),
+    ...(initFrom === undefined ? {} : { [`${optionName('init-from')} ${initFrom}`]: `model.from=${initFrom}` }),
   });
   const overrides = [
     ...set,

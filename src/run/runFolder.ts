@@ -2,12 +2,14 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
  * encrypted run (`runKeyFiles.ts`), the reference of preferences (`reference.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
+
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { claimLock, type HeldLock, isLocked } from '../base/lockFile.ts';
 import { nearestWord } from '../base/nearest.ts';
+import { optionName } from '../base/ownCommand.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
@@ -120,11 +122,14 @@ export class RunFolder {
    * @param advice what to do, or what follows, when another living process has it
    * @throws UserError if one has it, or it cannot be made
    */
-  async claim(note: (message: string) => void, advice = 'wait for it, or choose another --run-dir'): Promise<void> {
+  async claim(
+    note: (message: string) => void,
+    advice = `wait for it, or choose another ${optionName('run-dir')}`,
+  ): Promise<void> {
     const made = this.isNew ? makeFolder(this.path) : Promise.resolve();
     await made.catch((error: unknown) => {
       throw new UserError(
-        `cannot make the run directory ${this.path}: ${messageOf(error)}; choose another with --run-dir`,
+        `cannot make the run directory ${this.path}: ${messageOf(error)}; choose another with ${optionName('run-dir')}`,
       );
     });
     const shown = shortPath(this.path);
@@ -148,7 +153,7 @@ export class RunFolder {
     if (this.isNew && (await exists(this.configPath))) {
       await this.release();
       throw new UserError(
-        `another run started in ${this.path} at the same time: start again, or choose another --run-dir`,
+        `another run started in ${this.path} at the same time: start again, or choose another ${optionName('run-dir')}`,
       );
     }
   }
@@ -191,7 +196,7 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
     const folder = new RunFolder(userPath(cwd, runDir), { isNew: true });
     if (await exists(folder.configPath)) {
       throw new UserError(
-        `${shortPath(folder.path, cwd)} already holds a run: continue it with --resume ${shellWord(runDir)}, or choose another --run-dir`,
+        `${shortPath(folder.path, cwd)} already holds a run: continue it with ${optionName('resume')} ${shellWord(runDir)}, or choose another ${optionName('run-dir')}`,
       );
     }
     return folder;
@@ -212,13 +217,13 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     const hint =
       around === undefined
         ? await runsHint(folder.path, cwd)
-        : `. It is inside a run: use --resume ${shellWord(around)}`;
+        : `. It is inside a run: use ${optionName('resume')} ${shellWord(around)}`;
     throw new UserError(`${shortPath(folder.path, cwd)} is not a run directory: config.yaml not found${hint}`);
   }
   const [newest] = await runFolders(cwd);
   if (newest !== undefined) return newest;
   const runs = shortPath(join(cwd, 'runs'), cwd);
-  throw new UserError(`no run to resume in ${runs}: name its directory with --resume DIR`);
+  throw new UserError(`no run to resume in ${runs}: name its directory with ${optionName('resume')} DIR`);
 }
 
 /** Ends a message about a folder that does not exist: the existing runs, and the one that the user probably meant. */

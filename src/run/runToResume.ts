@@ -2,10 +2,12 @@
  * Finds the run to resume: a directory of this machine or, by the prefix of its checkpoints in an object store, its newest checkpoint, which has
  * its config.
  */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath, parseObjectPath } from '../base/objectPath.ts';
+import { optionName } from '../base/ownCommand.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { stepOfFolderName } from '../checkpoint/folderNames.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -47,7 +49,7 @@ export async function runToResume(
   const inStore = isObjectPath(resume);
   if ((config ?? (inStore ? undefined : runDir) ?? initFrom) !== undefined) {
     throw new UserError(
-      '--resume uses the config, directory and weights of the run: omit --config, --run-dir and --init-from',
+      `${optionName('resume')} uses the config, directory and weights of the run: omit ${optionName('config')}, ${optionName('run-dir')} and ${optionName('init-from')}`,
     );
   }
   if (!inStore) return { existing: await existingRunFolder(resume || undefined, cwd) };
@@ -62,7 +64,7 @@ async function storedRun(
   const name = key.split('/').at(-1) || bucket;
   if (stepOfFolderName(name) !== undefined) {
     throw new UserError(
-      `${directory} is one checkpoint, and a run resumes from the newest: name the prefix, ${directory.slice(0, directory.lastIndexOf('/'))}, or begin a new run from its weights (--init-from)`,
+      `${directory} is one checkpoint, and a run resumes from the newest: name the prefix, ${directory.slice(0, directory.lastIndexOf('/'))}, or begin a new run from its weights (${optionName('init-from')})`,
     );
   }
   const known = new RunFolder(join(cwd, 'runs', name));
@@ -72,17 +74,18 @@ async function storedRun(
   const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole();
   if (newest === undefined) {
     throw new UserError(
-      `${directory} has no checkpoint to resume from: check the path, the endpoint and the keys; without --resume a new run begins`,
+      `${directory} has no checkpoint to resume from: check the path, the endpoint and the keys; without ${optionName('resume')} a new run begins`,
     );
   }
   for (const { step, reason } of newest.skipped) warn(`skipped the checkpoint of step ${step}: ${reason}`);
   const { checkpoint } = newest;
   const { config } = checkpoint.trainer ?? {};
-  if (config === undefined) throw new UserError(`${checkpoint.path} was not written by a run: use it with --init-from`);
+  if (config === undefined)
+    throw new UserError(`${checkpoint.path} was not written by a run: use it with ${optionName('init-from')}`);
   const { checkpoint: group, task } = config as { checkpoint?: object; task?: { kind?: Config['task']['kind'] } };
   if (isPolicyKind(task?.kind ?? 'lm')) {
     throw new UserError(
-      `${directory}: a run that learns from its own answers keeps them in its run directory, without which it cannot resume. Begin a new run from its weights (--init-from)`,
+      `${directory}: a run that learns from its own answers keeps them in its run directory, without which it cannot resume. Begin a new run from its weights (${optionName('init-from')})`,
     );
   }
   return {

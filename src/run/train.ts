@@ -22,7 +22,7 @@ export interface TrainListener extends Partial<RunListener> {
   warning?(line: string): void;
 }
 
-/** Options of a run. Each has the name of an option of `launch`, which error messages use. */
+/** Options of a run. Each has the name of an option of `launch`; error messages use the name here. */
 export interface TrainOptions {
   /** A YAML file, the name of a shipped config (`shakespeare-char`), or a config, whose keys docs/config.md lists. Default `quickstart`. */
   readonly config?: string | ConfigInput;

@@ -1,3 +1,4 @@
+import { durationOf } from '../base/numberText.ts';
 /** Why a request is refused: a status, a code for programs and a message for people. */
 
 export interface HttpErrorOptions {
@@ -43,7 +44,7 @@ const parserErrors: Readonly<Record<string, readonly [status: number, code: stri
  */
 export function protocolError(code: string, limits: { headerBytesMax: number; timeoutMs: number }): HttpError {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    const message = `the request did not arrive within ${limits.timeoutMs / 1000} s`;
+    const message = `the request did not arrive within ${durationOf(limits.timeoutMs)}`;
     return new HttpError(message, { status: 408, code: 'request_timeout' });
   }
   const known = Object.hasOwn(parserErrors, code) ? parserErrors[code] : undefined;

@@ -2,8 +2,10 @@
  * A worker's connection to its coordinator: it joins, sends heartbeats, and joins again when the connection is lost or the
  * coordinator says that the worker no longer belongs to the run. The worker's computation continues undisturbed.
  */
+
 import type { Clock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { durationOf } from '../base/numberText.ts';
 import { version } from '../base/version.ts';
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
@@ -134,7 +136,7 @@ export class CoordinatorLink {
     });
     this.#answered();
     this.#answered = clock.after(joinAnswerMs, () => {
-      const error = new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`);
+      const error = new PeerError(`no answer within ${durationOf(joinAnswerMs)}: is it a coordinator's address?`);
       this.#options.onLost(error);
     });
   }
@@ -176,7 +178,7 @@ export class CoordinatorLink {
       this.send({ type: 'heartbeat', ...this.#options.pulse() });
       const silentMs = this.#options.clock.monotonic() - this.#lastHeardMs;
       if (this.#control !== undefined && silentMs > heartbeatTimeoutMs) {
-        void this.#comeBack(`the coordinator has been silent for ${(silentMs / 1_000).toFixed(1)} s`);
+        void this.#comeBack(`the coordinator has been silent for ${durationOf(silentMs)}`);
       }
     });
   }

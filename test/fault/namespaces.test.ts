@@ -224,7 +224,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     const run = await Run.ofFour('isolated', 'comm.stepTimeoutMs=1500');
     for (const machine of ['b', 'c']) await network.isolate(machine, 'on');
     const { reason } = await run.event('warning', () => true);
-    expect(reason).toMatch(/sent nothing for 1500 ms/);
+    expect(reason).toMatch(/sent nothing for 1\.5 s/);
     await run.event('lost', () => true);
     // One end of the cut stays away for a while: the others get on.
     await run.ranks(3);

@@ -1,5 +1,5 @@
 /** Conclusions from all evaluations of a run: which was the best, whether to stop, and whether one is missing. Pure. */
-import { grouped } from '../../base/numberText.ts';
+import { countOf, grouped } from '../../base/numberText.ts';
 
 /** The mean validation loss, in nats, after `step` updates. */
 export interface EvaluatedLoss {
@@ -30,7 +30,7 @@ export function describeTurn(evaluations: readonly EvaluatedLoss[]): string {
   const now = `is ${last?.loss.toFixed(4)}`;
   const lowest =
     best === undefined ? now : `was lowest, ${best.loss.toFixed(4)}, at step ${grouped(best.step)}, and ${now}`;
-  return `the validation loss has not fallen in ${since} evaluation${since === 1 ? '' : 's'}: it ${lowest}`;
+  return `the validation loss has not fallen in ${countOf(since, 'evaluation')}: it ${lowest}`;
 }
 
 /**

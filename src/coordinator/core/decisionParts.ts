@@ -2,7 +2,9 @@
  * Building blocks of decide.ts: the possible answers to an event (nothing, a refusal, the end, a failure), a state with one member
  * changed, and the totals of all members' reports. Pure, like decide.ts itself.
  */
+
 import { InvariantError } from '../../base/errors.ts';
+import { countOf } from '../../base/numberText.ts';
 import { addSums, noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
@@ -200,7 +202,7 @@ export function namesOf(workers: readonly { readonly worker: string }[]): string
 }
 
 export function workersOf(count: number): string {
-  return `${count} worker${count === 1 ? '' : 's'}`;
+  return countOf(count, 'worker');
 }
 
 /** Learning rate of the update that makes `step` updates; the schedule counts them from 0. */

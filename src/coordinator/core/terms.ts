@@ -178,7 +178,7 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   }
   const possible = joiners.length + starting.length + missing.length;
   if (possible < plan.minWorkers && !plan.open) {
-    const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers} (--min-workers)`;
+    const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs at least ${plan.minWorkers}`;
     const message = state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`;
     const end = endGathering(givingUp(state, message), nowMs, why);
     return { ...end, ...because(why, `${left}; ${end.action ?? end.reason}`) };
@@ -240,11 +240,11 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
   if (waitedMs <= plan.joinTimeoutMs) return nothing(state);
   const there = joiners.filter(({ prepared }) => prepared !== undefined).length;
   if (there >= plan.minWorkers) {
-    const enough = `${there} of ${needed} workers are ready after ${seconds(plan.joinTimeoutMs)}, which is enough (--min-workers)`;
+    const enough = `${there} of ${needed} workers are ready after ${seconds(plan.joinTimeoutMs)}, which is enough: the run needs at least ${plan.minWorkers}`;
     return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
   }
   const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
-  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with the join command, or lower --min-workers`;
+  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with the join command, or lower the minimum number of workers (${plan.minWorkers})`;
   return endGathering(givingUp(state, message), nowMs, `${there} of ${needed} workers joined`);
 }
 

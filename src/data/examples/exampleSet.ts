@@ -161,8 +161,8 @@ async function encode(rows: SplitRows, options: ExampleSetOptions): Promise<Exam
     train,
     validation,
     description:
-      `${names.join(', ')}: ${grouped(train.length)} examples, ${grouped(targets)} of ${grouped(tokens)} tokens are targets, ` +
-      `${grouped(validation.length)} examples to validate, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens`,
+      `${names.join(', ')}: ${countOf(train.length, 'example')}, ${grouped(targets)} of ${grouped(tokens)} tokens are targets, ` +
+      `${countOf(validation.length, 'example')} to validate, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens`,
     sha256: createHash('sha256')
       .update(JSON.stringify([form.objective, ...hashes]))
       .digest('hex'),

@@ -2,9 +2,11 @@
  * The data of a run that writes its own samples: prompts. There is nothing to train on until the model has answered them
  * (coordinator/rollouts).
  */
+
 import { createHash } from 'node:crypto';
 import { InvariantError, UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
+import { optionName } from '../../base/ownCommand.ts';
 import type { PolicyKind } from '../../task/kinds.ts';
 import type { Prompt, PromptReader } from '../../task/prompts.ts';
 import type { PlacedRow } from '../../task/rows.ts';
@@ -79,7 +81,7 @@ function fitting(
     // Without weights the context and the template are defaults, which nobody chose for these prompts.
     const cure = hasWeights
       ? 'Shorten them, or set task.tooLong=drop to leave them out'
-      : `task.kind: ${kind} is for trained weights, which have a context and a template of their own: name them, such as --init-from runs/sft`;
+      : `task.kind: ${kind} is for trained weights, which have a context and a template of their own: name them, such as ${optionName('init-from')} runs/sft`;
     throw new UserError(`data.examples: found ${found}. ${cure}`);
   }
   onNotice(`left out ${found} (task.tooLong)`);

@@ -3,9 +3,11 @@
  * returns when its kernel has run, so nothing is ever pending; several engines may live in one process, one per JavaScript thread
  * or more.
  */
+
 import { availableCores } from '../../base/cores.ts';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
+import { countOf } from '../../base/numberText.ts';
 import { lastExtent } from '../../base/shape.ts';
 import { attentionShape, decodeShape, expectSequences, gradientRows } from '../attentionOptions.ts';
 import type { Engine } from '../engine.ts';
@@ -84,7 +86,7 @@ export class NativeEngine extends NativeTensors implements Engine {
     this.isa = isa;
     this.unit = isa;
     this.threads = threads;
-    this.description = `native (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`;
+    this.description = `native (${isa}, ${countOf(threads, 'thread')})`;
     this.#addon = addon;
     this.#handle = addon.createEngine(threads, isa);
   }

@@ -3,7 +3,10 @@ import { UserError } from '../../../src/base/errors.ts';
 import { runCommandLine } from '../../../src/cli/commandLine.ts';
 import { withGuess } from '../../../src/cli/didYouMean.ts';
 
-const known = { commands: ['train', 'join', 'bench', 'eval'], options: ['workers', 'set', 'run-dir', 'resume'] };
+const known = {
+  commands: ['train', 'finetune', 'join', 'bench', 'eval'],
+  options: ['workers', 'set', 'run-dir', 'resume'],
+};
 
 it.each([
   ['Unknown argument: trian', ['trian'], 'unknown command trian', 'train'],
@@ -23,6 +26,12 @@ it.each([
     ['--run-dir', 'x', 'sample.maxToken=0'],
     'unexpected argument sample.maxToken=0',
     '--set sample.maxTokens=0',
+  ],
+  [
+    'Unknown arguments: fine-tune, runs/base, rows.jsonl',
+    ['fine-tune', 'runs/base', 'rows.jsonl'],
+    'unknown command fine-tune',
+    'finetune',
   ],
 ])('%s of %o: %s, %s', (message, typed, said, guess) => {
   expect(withGuess(message, typed, known)).toBe(`${said}. Did you mean ${guess}?`);

@@ -40,7 +40,7 @@ it('takes a key by the name that it had before in a file and on the command line
     'unknown key train.leases. Did you mean train.batchSplit?',
   );
   expect(parse('train:\n  leases: equal\n', ['train.leases=proportional']).train.batchSplit).toBe('proportional');
-  expect(refused('', ['train.leases=fair'])).toMatch(/^--set train.leases=fair: train.batchSplit: expected/);
+  expect(refused('', ['train.leases=fair'])).toMatch(/^overrides: train.leases=fair: train.batchSplit: expected/);
   writeFileSync(join(cwd, 'old.yaml'), 'train:\n  leases: equal\nengine:\n  name: tfjs\n');
   expect(loadConfig({ file: 'old.yaml', overrides: ['engine.device=wasm'], cwd }).chosen).toEqual([
     'train.batchSplit',
@@ -105,7 +105,7 @@ it('takes a kind of device where it was written before there were indices', () =
   expect(set('1')).toMatchObject({ deviceKind: 'cpu', device: 1 });
   expect(set('auto')).toMatchObject({ deviceKind: 'cpu', device: 'auto' });
   expect(refused('', ['engine.device=toaster'])).toMatch(
-    /^--set engine.device=toaster: engine.deviceKind: expected one of .*, got "toaster"/,
+    /^overrides: engine.device=toaster: engine.deviceKind: expected one of .*, got "toaster"/,
   );
   expect(refused('', ['engine.device=-1'])).toContain('engine.device: expected auto or a whole number from 0 to 1023');
 });
@@ -183,7 +183,7 @@ describe('what is wrong, and where', () => {
       'my.yaml:3: model.nLayer needs model.architecture: gpt2 or transformer or encoderDecoder, but it is "bigram" (my.yaml:2).',
     );
     expect(refused('model:\n  nHead: 2\n', ['model.architecture=bigram'])).toBe(
-      'my.yaml:2: model.nHead needs model.architecture: gpt2 or transformer or encoderDecoder, but it is "bigram" (--set model.architecture=bigram).',
+      'my.yaml:2: model.nHead needs model.architecture: gpt2 or transformer or encoderDecoder, but it is "bigram" (overrides: model.architecture=bigram).',
     );
     expect(refused('model:\n  architecture: bigrams\n')).toBe(
       'my.yaml:2: model.architecture: expected one of gpt2, bigram, transformer, encoderDecoder, got "bigrams".',
@@ -272,7 +272,7 @@ describe('what is wrong, and where', () => {
       'my.yaml:2: model.nEmbd = 100 must be divisible by model.nHead = 3 (my.yaml:3).',
     );
     expect(refused('model:\n  nEmbd: 100\n', ['model.nHead=3'])).toBe(
-      'my.yaml:2: model.nEmbd = 100 must be divisible by model.nHead = 3 (--set model.nHead=3).',
+      'my.yaml:2: model.nEmbd = 100 must be divisible by model.nHead = 3 (overrides: model.nHead=3).',
     );
     expect(refused('model:\n  nHead: 3\n')).toContain('default: model.nEmbd = 128 must be divisible');
     expect(refused('train:\n  trainable: [transformer.h.3.*, h.4.*]\n')).toBe(
@@ -296,7 +296,7 @@ describe('what is wrong, and where', () => {
       'must be divisible by train.microBatchSize = 4',
     );
     expect(refused('train:\n  globalBatchSize: 3\n  microBatchSize: 1\n', ['train.workers=4'])).toContain(
-      '--set train.workers=4',
+      'overrides: train.workers=4',
     );
     expect(refused('schedule:\n  minLearningRate: 1\n')).toContain(
       'must not be above schedule.learningRate = 0.001 (default)',
@@ -331,7 +331,7 @@ describe('what is wrong, and where', () => {
     expect(refused('task:\n  pack: true\n')).toContain('needs rows to pack, but there is data.examples');
     const rows = 'data:\n  examples: rows.jsonl\n';
     expect(refused(rows, ['data.shards=tokens'])).toBe(
-      'my.yaml:2: data.examples = "rows.jsonl" replaces text and shards, but there is data.shards = "tokens" (--set data.shards=tokens).',
+      'my.yaml:2: data.examples = "rows.jsonl" replaces text and shards, but there is data.shards = "tokens" (overrides: data.shards=tokens).',
     );
     expect(refused(rows, ['data.field=body'])).toContain('is for text only, but there is data.examples');
     expect(refused(rows, ['data.format=text'])).toContain('has no rows, but there is data.examples');
@@ -390,10 +390,10 @@ describe('--set', () => {
       'transformer.ln_f.*',
     ]);
     expect(refused('', [trainable('[*.attn.*, x]')])).toBe(
-      '--set train.trainable=[*.attn.*, x]: YAML aliases are not supported, got *.attn.*. Write the value out; a string that starts with * needs quotes.',
+      'overrides: train.trainable=[*.attn.*, x]: YAML aliases are not supported, got *.attn.*. Write the value out; a string that starts with * needs quotes.',
     );
     expect(refused('', ['data.text=[a.txt, b.txt'])).toMatch(
-      /^--set data.text=\[a.txt, b.txt: not a list: .*\. A text that begins with \[ needs quotes\.$/,
+      /^overrides: data.text=\[a.txt, b.txt: not a list: .*\. A text that begins with \[ needs quotes\.$/,
     );
     expect(refused('', ['data.text=[a, 3]'])).toContain('data.text: expected builtin, or a path, folder or glob, or a');
     expect(refused('', ['data.weights=[1, x'])).toContain('not a list');
@@ -404,18 +404,18 @@ describe('--set', () => {
 
   it('is named instead of a line when it is wrong', () => {
     expect(refused('', ['model.nLayers=4'])).toBe(
-      '--set model.nLayers=4: unknown key model.nLayers. Did you mean model.nLayer?',
+      'overrides: model.nLayers=4: unknown key model.nLayers. Did you mean model.nLayer?',
     );
     expect(refused('', ['nlayer=4'])).toContain('Did you mean model.nLayer?');
     expect(refused('', ['model=4'])).toContain('unknown key model');
     expect(refused('', ['model.nLayer'])).toContain('expected group.key=value');
     expect(refused('model:\n  nLayer: 3\n', ['model.nLayer=x'])).toBe(
-      '--set model.nLayer=x: model.nLayer: expected a whole number from 1 to 512, got "x".',
+      'overrides: model.nLayer=x: model.nLayer: expected a whole number from 1 to 512, got "x".',
     );
     const long = refused('', [`model.nLayer=${'['.repeat(60_000)}`]);
     expect(long).toContain('expected a whole number');
     expect(long.length).toBeLessThan(500);
-    expect(refused('', ['model.nLayer='])).toContain('--set model.nLayer=: model.nLayer: expected a whole number');
+    expect(refused('', ['model.nLayer='])).toContain('overrides: model.nLayer=: model.nLayer: expected a whole number');
     expect(refused('', ['sample.prompt='])).toContain('sample.prompt: expected a string of 1 to 100000 characters');
     expect(refused('', ['model.nLayer={a: 1}'])).toContain('got a group of keys');
     expect(refused('', ['__proto__.x=1'])).toContain('unknown key __proto__.x');

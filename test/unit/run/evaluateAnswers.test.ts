@@ -89,9 +89,7 @@ it('refuses a question that is longer than the context, and a checkpoint without
   await expect(evaluated(loaded, rows)).rejects.toThrow(
     `rows.jsonl:2: the question has 40 tokens, but the model reads at most ${chatBlockSize}. Shorten or remove it.`,
   );
-  await expect(evaluated(loaded, rows.slice(0, 1), 'missing.jinja')).rejects.toThrow(
-    '--template: expected auto, alpaca',
-  );
+  await expect(evaluated(loaded, rows.slice(0, 1), 'missing.jinja')).rejects.toThrow('template: expected auto, alpaca');
   const files = (): Record<string, string> => ({});
   const bare = { ...endingWith(' '), tokenizer: { ...endingWith(' ').tokenizer, files } };
   await expect(evaluated(bare, rows.slice(0, 1))).rejects.toThrow('has no chat template: name the one');

@@ -255,7 +255,7 @@ it.each<[string, string[], string]>([
 
 it('cannot be used to resume a run', async () => {
   writeFileSync(join(cwd, 'chars/config.yaml'), 'model:\n  nLayer: 2\n');
-  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow('omit --config, --run-dir and --init-from');
+  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow('omit config, runDir and initFrom');
 });
 
 it.each<[string, (index: { weight_map: Record<string, string> }) => void, string]>([

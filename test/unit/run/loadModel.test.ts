@@ -90,7 +90,7 @@ describe('a checkpoint is found', () => {
     const onNote = (message: string) => notes.push(message);
     const newest = await findCheckpoint({ path: 'measured', cwd: folder, onWarning: onNote, onNote, verify: 'model' });
     expect(newest.step).toBe(5);
-    expect(notes).toEqual(['step 3 has a lower validation loss, 2.0000: use --best to select it']);
+    expect(notes).toEqual(['step 3 has a lower validation loss, 2.0000: use best to select it']);
     const worse = join(measured, 'checkpoints', 'step-00000003', 'model.safetensors');
     appendFileSync(worse, ' ');
     const next = await load('measured', { best: true });

@@ -39,21 +39,21 @@ it('says that the precision changes', () => {
 });
 
 it.each([
-  ['--resume beside --init-from', { resume: '', initFrom: 'gpt2' }, /omit --config, --run-dir and --init-from/],
+  ['resume beside initFrom', { resume: '', initFrom: 'gpt2' }, /omit config, runDir and initFrom/],
   [
     'two values of one key',
     { set: ['train.maxSteps=5', 'train.maxSteps=6'] },
-    /--set train.maxSteps=5 and --set train.maxSteps=6 give/,
+    /overrides: train.maxSteps=5 and overrides: train.maxSteps=6 give/,
   ],
   [
     'a key beside its option',
     { set: ['train.workers=2'], workers: 3 },
-    /--set train.workers=2 and --workers 3 give train.workers two values/,
+    /overrides: train.workers=2 and workers 3 give train.workers two values/,
   ],
   [
     'a policy without weights, whose prompts do not fit into the context by default',
     { config: 'grpo', set: ['engine.name=native'] },
-    /task\.kind: grpo is for trained weights, .* --init-from runs\/sft/,
+    /task\.kind: grpo is for trained weights, .* initFrom runs\/sft/,
   ],
   ['a text beside shards', { set: ['data.text=a.txt', 'data.shards=b'] }, /trains on one of them/],
 ])('refuses %s', async (_, args, message) => {

@@ -31,7 +31,7 @@ it('names a run after its config, and counts further ones', async () => {
 
 it('refuses a directory that holds a run', async () => {
   const path = await makeRun('mine', 1);
-  await expect(newRunFolder(path, 'x', cwd)).rejects.toThrow(/already holds a run: continue it with --resume/);
+  await expect(newRunFolder(path, 'x', cwd)).rejects.toThrow(/already holds a run: continue it with resume/);
 });
 
 it('resumes the run that was written to last', async () => {
@@ -73,7 +73,7 @@ it('resumes no run that ended before its first step', async () => {
 
 it('tells who names a checkpoint which directory to resume', async () => {
   const run = await makeRun('mine', 1);
-  const message = `It is inside a run: use --resume ${run}`;
+  const message = `It is inside a run: use resume ${run}`;
   await expect(existingRunFolder('runs/mine/checkpoints/step-00000001', cwd)).rejects.toThrow(message);
   await expect(existingRunFolder('runs/mine/checkpoints', cwd)).rejects.toThrow(message);
 });

@@ -170,7 +170,7 @@ it('refuses what it cannot do', async () => {
   const choice = [{ row: { context: 'a', endings: ['b', 'c'], label: 0 }, at: 'rows.jsonl:1' }];
   await expect(evaluateChoices(loaded, choice, () => undefined)).rejects.toThrow('the model needs a source');
   const options = { template: 'plain', cwd, measure: exactMatch, onProgress: () => undefined };
-  await expect(evaluateAnswers(loaded, placed(['a']), options)).rejects.toThrow('--template is for conversations');
+  await expect(evaluateAnswers(loaded, placed(['a']), options)).rejects.toThrow('template is for conversations');
   const long = placed(['abcdabcd']);
   await expect(evaluateAnswers(loaded, long, { ...options, template: undefined })).rejects.toThrow(
     'rows.jsonl:1: the source has 8 tokens, but the model reads at most 7.',
