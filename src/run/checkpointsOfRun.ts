@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
+import { optionName } from '../base/ownCommand.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
@@ -38,6 +39,6 @@ export async function checkUnused(store: CheckpointStore): Promise<void> {
   if (newest === undefined) return;
   throw new UserError(
     `${store.directory} already has checkpoints of a run, the newest of step ${newest.step}. ` +
-      `Resume that run (--resume ${store.directory}), or choose another checkpoint.directory`,
+      `Resume that run (${optionName('resume')} ${store.directory}), or choose another checkpoint.directory`,
   );
 }

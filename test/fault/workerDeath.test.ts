@@ -55,7 +55,7 @@ const faults: Record<string, Fault> = {
     signal: 'SIGTERM',
     rank: 1,
     moment: /step +10\//,
-    message: /launch: 2 workers are left, and the run needs at least 3/,
+    message: /launch: 2 workers are left, and the run needs 3/,
   },
   'frozen while it trains': {
     signal: 'SIGSTOP',

@@ -178,7 +178,7 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   }
   const possible = joiners.length + starting.length + missing.length;
   if (possible < plan.minWorkers && !plan.open) {
-    const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs at least ${plan.minWorkers}`;
+    const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers}`;
     const message = state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`;
     const end = endGathering(givingUp(state, message), nowMs, why);
     return { ...end, ...because(why, `${left}; ${end.action ?? end.reason}`) };

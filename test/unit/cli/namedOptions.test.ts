@@ -8,14 +8,17 @@ import { commandLine, commands } from '../../../src/cli/commandLine.ts';
 
 /** Folders that no program calls, or whose options are those of other programs, such as Slurm. */
 const notForPrograms = /^src\/(cli|bench|cluster|dashboard|report|comm|objectStore|engine)\//;
-/** What only a command does. */
-const ofCommands = /^src\/(data\/prepare\/|run\/(exportModel|runKeyFiles|rowsToEvaluate)\.ts$)/;
+/** What only a command does, and the documentation of the config. */
+const ofCommands =
+  /^src\/(config\/(describe|groups)|data\/prepare\/|run\/(exportModel|runKeyFiles|rowsToEvaluate)\.ts$)/;
 /** Options of npm and other programs, and of `launch prepare`, which a message names with its command. */
 const ofPrograms = new Set(
   ...[
     [
       'no-save',
+      'save',
       'save-dev',
+      'get-yargs-completions',
       'omit',
       'include',
       'foreground-scripts',
@@ -45,13 +48,13 @@ const files = globSync('src/**/*.ts', {
   ignore: ['src/**/page/**', 'src/report/page.ts', 'src/cluster/scripts/**'],
 }).sort();
 
-/** Each option that a line of code names in a text, without comments. */
+/** Each option that a line of code names in a text, without comments and commands. */
 function namedIn(file: string): string[] {
   return readFileSync(file, 'utf8')
     .split('\n')
-    .filter((line) => !/^\s*(\/\/|\*|\/\*)/.test(line))
+    .filter((line) => !/^\s*(\/\/|\*|\/\*)|ownCommand\('/.test(line))
     .flatMap((line) =>
-      [...line.matchAll(/(?<=[\s('"`(])--([a-z][a-z-]+)(?=[\s'"`:,.)=]|$)/g)].map(([, name]) => name!),
+      [...line.matchAll(/(?<=[\s('"`(])--([a-z][a-z-]+)(?=[\s'"`:,.)=]|$)(?!\.#)/g)].map(([, name]) => name!),
     );
 }
 

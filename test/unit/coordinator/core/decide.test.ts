@@ -707,7 +707,7 @@ describe('the decision core: losses', () => {
     const few = { ...quiet, checkpointEverySteps: 2, minWorkers: 2, restartsMax: 0 };
     const script = new Script(few).start().step(1).step(2).snapshotTaken(2).exited('w1');
     expect(script.events('lost')).toMatchObject([
-      { action: '1 worker is left, and the run needs at least 2; a checkpoint is still being written' },
+      { action: '1 worker is left, and the run needs 2; a checkpoint is still being written' },
     ]);
   });
 
