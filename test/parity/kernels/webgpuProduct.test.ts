@@ -183,6 +183,7 @@ describe.runIf(unavailable === undefined)('programs of products', () => {
       for (const continues of [false, true]) {
         const variant = { ...(plan as Extract<ProductPlan, { program: 'matrix' }>), ...layout, continues, ...epilogue };
         const code = wgslOf(matrixProgram({ ...variant, vector: !continues }));
+        // A pipeline would take a software driver minutes; test/unit/engine/matrixUnits.test.ts compares it with the limits of a device.
         const { messages } = await gpu.device.createShaderModule({ code }).getCompilationInfo();
         expect(messages.filter(({ type }) => type === 'error').map(({ message }) => message)).toEqual([]);
       }

@@ -3,7 +3,7 @@
  * matrix units also on the GPU. The tiles for GPUs follow the literature: none has been measured on one yet.
  */
 import type { Gpu } from '../gpu.ts';
-import { MATRIX_DEPTH, MATRIX_SUBGROUP, type MatrixUnit } from '../matrixUnits.ts';
+import { MATRIX_GROUP, MATRIX_SUBGROUP, type MatrixUnit, matrixDepth } from '../matrixUnits.ts';
 import { softwareLanes } from '../softwareLanes.ts';
 import type { LanesTile } from './productLanes.ts';
 import type { MatrixTile } from './productMatrix.ts';
@@ -58,13 +58,16 @@ interface ProductShape {
   readonly half?: boolean;
 }
 
-/** Rows and columns of a workgroup of matrix units. */
-const MATRIX_GROUP = 64;
-
 /** The plan for a matrix unit. */
 export function matrixPlan(unit: MatrixUnit): ProductPlan {
   const [group, subgroup] = [MATRIX_GROUP, MATRIX_SUBGROUP];
-  const sizes = { rows: group, columns: group, depth: MATRIX_DEPTH, subgroupRows: subgroup, subgroupColumns: subgroup };
+  const sizes = {
+    rows: group,
+    columns: group,
+    depth: matrixDepth(unit.element),
+    subgroupRows: subgroup,
+    subgroupColumns: subgroup,
+  };
   return { program: 'matrix', ...unit, ...sizes };
 }
 
