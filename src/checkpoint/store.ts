@@ -89,6 +89,13 @@ export class CheckpointStore {
     return this.#summaries();
   }
 
+  /** The newest step that has a checkpoint, which may be damaged; undefined if there is none. */
+  async newestStep(): Promise<number | undefined> {
+    await this.#recoverOnce();
+    const [newest] = await this.#place.list();
+    return newest?.step;
+  }
+
   /**
    * Opens the newest checkpoint that passes every check.
    * @returns undefined when there is no checkpoint at all

@@ -120,7 +120,7 @@ export async function executeRun(given: ExecuteRunOptions): Promise<RunOutcome> 
     await tellEnd(outcome);
     return outcome;
   } catch (error) {
-    const failure = await failureOf(error, run, messages);
+    const failure = await failureOf(error, options);
     await tellEnd(failure);
     throw failure;
   } finally {
@@ -130,11 +130,11 @@ export async function executeRun(given: ExecuteRunOptions): Promise<RunOutcome> 
 }
 
 /** What to throw: the error, and what the user can do about it. */
-async function failureOf(thrown: unknown, run: Run, messages: RunMessages): Promise<Error> {
+async function failureOf(thrown: unknown, { run, stored, messages }: Execution): Promise<Error> {
   const { folder } = run;
   const error = thrown instanceof Error ? thrown : new InvariantError(messageOf(thrown));
-  // A hint to resume would take the directory back from the other process.
-  if (error instanceof UserError || folder.isLost) return error;
+  // A hint to resume would take the directory or the prefix back from the other process.
+  if (error instanceof UserError || folder.isLost || stored?.isHeld === false) return error;
   const flight = existsSync(folder.flightPath)
     ? `\nthe last actions of every process are in ${shortPath(folder.flightPath)}`
     : '';
@@ -249,12 +249,12 @@ async function beginWithReference(
 }
 
 async function claimFolder({ run, stored, messages, claimed }: Execution, keys: RunKeys | undefined): Promise<void> {
-  const { folder, config, restoresRecords: restores = false } = run;
+  const { folder, config, resume, restoresRecords: restores = false } = run;
   if (folder.isNew) {
     await folder.claim(messages.warn);
     await claimed?.();
   }
-  await stored?.claim({ restores, config: renderConfig(config) });
+  await stored?.claim({ resumed: resume?.trainer?.step, restores, config: renderConfig(config) });
   // Its records are of an earlier failure.
   await rm(folder.flightPath, { recursive: true, force: true });
   await folder.writeConfig(renderConfig(config));

@@ -23,10 +23,25 @@ export interface RunLogs {
   readonly events: { readonly flush: () => Promise<void> };
 }
 
+/** Where a run finds its newest checkpoint. */
+export type ResumedStore = Pick<CheckpointStore, 'directory' | 'newestStep'> & {
+  readonly newestWhole: () => Promise<{ readonly checkpoint: { readonly step: number | undefined } } | undefined>;
+};
+
+export interface StoredClaim {
+  /** The step of the checkpoint that the run was prepared from; undefined if there was none. */
+  readonly resumed: number | undefined;
+  /** Whether the records in the store are newer than those of the run directory. */
+  readonly restores: boolean;
+  /** Of the run, as YAML. */
+  readonly config: string;
+}
+
 const noteSchema = z.object({ directory: z.string(), step: z.int().nonnegative() });
 
 export class StoredRun {
   readonly #directory: string;
+  readonly #store: ResumedStore;
   readonly #folder: RunFolder;
   readonly #messages: RunMessages;
   readonly #records: StoredRecords;
@@ -38,29 +53,48 @@ export class StoredRun {
 
   /** Undefined for a run with its checkpoints on a disk. */
   static of(
-    {
-      store: { directory },
-      folder,
-    }: { readonly store: Pick<CheckpointStore, 'directory'>; readonly folder: RunFolder },
+    { store, folder }: { readonly store: ResumedStore; readonly folder: RunFolder },
     messages: RunMessages,
   ): StoredRun | undefined {
-    return isObjectPath(directory) ? new StoredRun(directory, folder, messages) : undefined;
+    return isObjectPath(store.directory) ? new StoredRun(store, folder, messages) : undefined;
   }
 
-  private constructor(directory: string, folder: RunFolder, messages: RunMessages) {
+  private constructor(store: ResumedStore, folder: RunFolder, messages: RunMessages) {
+    const { directory } = store;
     this.#directory = directory;
+    this.#store = store;
     this.#folder = folder;
     this.#messages = messages;
     this.#records = new StoredRecords(directory, folder);
   }
 
+  /** Whether this process has claimed the prefix, and no other has taken it. */
+  get isHeld(): boolean {
+    return this.#lease !== undefined && this.#lost === undefined;
+  }
+
   /**
    * Claims the prefix, and brings the records of an earlier run directory back.
-   * @throws UserError if another coordinator writes there; PeerError if the store cannot be reached
+   * @throws UserError if another coordinator writes there; PeerError if one has written since this run was prepared, or the store cannot be reached
    */
-  async claim({ restores, config }: { readonly restores: boolean; readonly config: string }): Promise<void> {
+  async claim({ resumed, restores, config }: StoredClaim): Promise<void> {
+    this.#lease = await this.#claim();
+    try {
+      await this.#checkNewest(resumed);
+      if (restores && !(await this.#records.restore())) {
+        this.#messages.note(`${this.#directory} has no records of the run: its metrics begin here`);
+      }
+      await this.#records.keepConfig(config);
+    } catch (error) {
+      await this.#lease.release();
+      this.#lease = undefined;
+      throw error;
+    }
+  }
+
+  async #claim(): Promise<ObjectLease> {
     const { client, key } = openBucket(inFolder(this.#directory, RECORDS_FOLDER, 'coordinator.json'));
-    this.#lease = await ObjectLease.claim(client, key, {
+    return await ObjectLease.claim(client, key, {
       refusal: (who) =>
         `${who} is training with its checkpoints in ${this.#directory}: wait for it, or choose another checkpoint.directory`,
       onWait: this.#messages.warn,
@@ -71,10 +105,18 @@ export class StoredRun {
         for (const tell of this.#onLost.splice(0)) tell(this.#lost);
       },
     });
-    if (restores && !(await this.#records.restore())) {
-      this.#messages.note(`${this.#directory} has no records of the run: its metrics begin here`);
-    }
-    await this.#records.keepConfig(config);
+  }
+
+  /** The run was prepared before the claim, which takes minutes with much data: an earlier coordinator may have written until then. */
+  async #checkNewest(resumed: number | undefined): Promise<void> {
+    const newest = await this.#store.newestStep();
+    if (newest === resumed) return;
+    // Damaged ones were skipped before.
+    if (resumed !== undefined && (await this.#store.newestWhole())?.checkpoint.step === resumed) return;
+    const [is, was] = [newest, resumed].map((step) => (step === undefined ? 'none' : `that of step ${step}`));
+    throw new PeerError(
+      `the newest checkpoint in ${this.#directory} is ${is}, but it was ${was} when this run was prepared: another coordinator has changed them since. Start again`,
+    );
   }
 
   /** Called when another coordinator has taken the prefix. */
