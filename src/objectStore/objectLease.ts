@@ -15,11 +15,13 @@ export interface LeaseTimes {
   readonly renewEveryMs: number;
   /** An owner on another machine that has not renewed it for this time counts as dead. */
   readonly leaseMs: number;
+  /** A renewal or a release that takes longer is given up: one that arrives late could overwrite the name of the next owner. */
+  readonly requestMs: number;
   /** Two that claim it at the same time see each other within this time. */
   readonly settleMs: number;
 }
 
-const usualTimes: LeaseTimes = { renewEveryMs: 10_000, leaseMs: 45_000, settleMs: 200 };
+const usualTimes: LeaseTimes = { renewEveryMs: 10_000, leaseMs: 45_000, requestMs: 8_000, settleMs: 200 };
 const bytesMax = 4_096;
 
 const ownerSchema = z.object({
@@ -53,7 +55,8 @@ export class ObjectLease {
   readonly #claim = randomBytes(8).toString('hex');
   #beat = 0;
   #timer: NodeJS.Timeout | undefined;
-  #renewing: Promise<void> = Promise.resolve();
+  #renewing: Promise<void> | undefined;
+  readonly #ending = new AbortController();
   #isLost = false;
 
   private constructor(client: BucketClient, key: string, options: LeaseOptions) {
@@ -76,8 +79,8 @@ export class ObjectLease {
   }
 
   /** @throws PeerError if another process has taken it, or that is unknown */
-  async check(): Promise<void> {
-    const found = await this.#read();
+  async check(signal?: AbortSignal): Promise<void> {
+    const found = await this.#read(signal);
     if (found === undefined || found.claim === this.#claim) return;
     if (!this.#isLost) this.#options.onLost(nameOf(found));
     this.#isLost = true;
@@ -85,15 +88,16 @@ export class ObjectLease {
     throw new PeerError(`${nameOf(found)} has taken ${this.#client.pathOf(this.#key)}`);
   }
 
-  /** Lets others have it. Never throws: they can wait until it is old. */
+  /** Lets others have it. Never throws, and takes seconds at most: if the store does not answer, they wait until it is old. */
   async release(): Promise<void> {
     clearInterval(this.#timer);
+    this.#ending.abort();
     await this.#renewing;
-    if (this.#isLost) return;
     try {
-      if ((await this.#read(this.#client.once()))?.claim === this.#claim) {
-        await deleteObject(this.#client.once(), this.#key);
-      }
+      if (this.#isLost) return;
+      const signal = AbortSignal.timeout(this.#times.requestMs);
+      if ((await this.#read(signal))?.claim !== this.#claim) return;
+      await deleteObject(this.#client, this.#key, signal);
     } catch {
       // The store cannot be reached.
     }
@@ -121,25 +125,31 @@ export class ObjectLease {
     }
   }
 
+  /** One at a time: those of an outage would only wait for each other. */
   #renewSoon(): void {
-    this.#renewing = this.#renewing.then(async () => {
-      try {
-        await this.check();
-        await this.#put();
-      } catch {
-        // Lost, which was said, or the store cannot be reached now.
-      }
+    this.#renewing ??= this.#renew().finally(() => {
+      this.#renewing = undefined;
     });
   }
 
-  async #put(): Promise<void> {
+  async #renew(): Promise<void> {
+    try {
+      const signal = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(this.#times.requestMs)]);
+      await this.check(signal);
+      await this.#put(signal);
+    } catch {
+      // Lost, which was said, or the store cannot be reached now.
+    }
+  }
+
+  async #put(signal?: AbortSignal): Promise<void> {
     const owner: Owner = { ...processOf(), claim: this.#claim, beat: this.#beat++ };
-    await putObject(this.#client, this.#key, Buffer.from(`${JSON.stringify(owner)}\n`));
+    await putObject(this.#client, this.#key, Buffer.from(`${JSON.stringify(owner)}\n`), { signal });
   }
 
   /** Undefined if it is free, or says nothing that this version understands. */
-  async #read(client = this.#client): Promise<Owner | undefined> {
-    const content = await getObject(client, this.#key, bytesMax);
+  async #read(signal?: AbortSignal): Promise<Owner | undefined> {
+    const content = await getObject(this.#client, this.#key, bytesMax, signal);
     return content && ownerOf(content.toString());
   }
 }

@@ -95,8 +95,13 @@ export async function getRange(
 }
 
 /** A small object as it is at one moment; undefined if there is none. @throws PeerError if it is larger than `bytesMax` */
-export async function getObject(client: BucketClient, key: string, bytesMax: number): Promise<Buffer | undefined> {
-  const { body, refusal } = await client.send({ action: 'GET', key, bytesMax, expected: missing });
+export async function getObject(
+  client: BucketClient,
+  key: string,
+  bytesMax: number,
+  signal?: AbortSignal,
+): Promise<Buffer | undefined> {
+  const { body, refusal } = await client.send({ action: 'GET', key, bytesMax, expected: missing, signal });
   return refusal === undefined ? body : undefined;
 }
 
@@ -165,8 +170,8 @@ function keyIn(element: string, page: string, name: string): string {
 }
 
 /** Does nothing if there is no such object. */
-export async function deleteObject(client: BucketClient, key: string): Promise<void> {
-  await client.send({ action: 'DELETE', key, expected: missing });
+export async function deleteObject(client: BucketClient, key: string, signal?: AbortSignal): Promise<void> {
+  await client.send({ action: 'DELETE', key, expected: missing, signal });
 }
 
 /** Begins an upload in parts. @returns its id, and the mark of its object */
