@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { PeerError, UserError } from '../base/errors.ts';
+import { PeerError } from '../base/errors.ts';
 import { fateOf, processOf } from '../base/processes.ts';
 import type { BucketClient } from './client.ts';
 import { deleteObject, getObject, putObject } from './objects.ts';
@@ -37,6 +37,13 @@ const ownerSchema = z.object({
 });
 type Owner = z.infer<typeof ownerSchema>;
 
+/** What the object says. */
+interface Found {
+  /** Undefined for one that this version does not understand: a later version may have written it. */
+  readonly owner: Owner | undefined;
+  readonly text: string;
+}
+
 export interface LeaseOptions {
   /** The error message if a living process has it; `who` is `process 12 on host a`. */
   readonly refusal: (who: string) => string;
@@ -66,14 +73,14 @@ export class ObjectLease {
     this.#times = { ...usualTimes, ...options.times };
   }
 
-  /** @throws UserError with the refusal; as {@link BucketClient.send} if the store cannot be used */
+  /** @throws PeerError with the refusal, since the owner may end soon; as {@link BucketClient.send} if the store cannot be used */
   static async claim(client: BucketClient, key: string, options: LeaseOptions): Promise<ObjectLease> {
     const lease = new ObjectLease(client, key, options);
     await lease.#awaitFree();
     await lease.#put();
     await sleep(lease.#times.settleMs);
     const found = await lease.#read();
-    if (found !== undefined && found.claim !== lease.#claim) throw new UserError(options.refusal(nameOf(found)));
+    if (found !== undefined && !lease.#isOwn(found)) throw new PeerError(options.refusal(nameOf(found)));
     lease.#timer = setInterval(() => lease.#renewSoon(), lease.#times.renewEveryMs).unref();
     return lease;
   }
@@ -81,7 +88,7 @@ export class ObjectLease {
   /** @throws PeerError if another process has taken it, or that is unknown */
   async check(signal?: AbortSignal): Promise<void> {
     const found = await this.#read(signal);
-    if (found === undefined || found.claim === this.#claim) return;
+    if (found === undefined || this.#isOwn(found)) return;
     if (!this.#isLost) this.#options.onLost(nameOf(found));
     this.#isLost = true;
     clearInterval(this.#timer);
@@ -96,7 +103,8 @@ export class ObjectLease {
     try {
       if (this.#isLost) return;
       const signal = AbortSignal.timeout(this.#times.requestMs);
-      if ((await this.#read(signal))?.claim !== this.#claim) return;
+      const found = await this.#read(signal);
+      if (found === undefined || !this.#isOwn(found)) return;
       await deleteObject(this.#client, this.#key, signal);
     } catch {
       // The store cannot be reached.
@@ -106,18 +114,19 @@ export class ObjectLease {
   async #awaitFree(): Promise<void> {
     const { refusal, onWait } = this.#options;
     const { leaseMs, renewEveryMs } = this.#times;
-    let watched: { readonly owner: Owner; readonly sinceMs: number } | undefined;
+    let watched: { readonly found: Found; readonly sinceMs: number } | undefined;
     for (;;) {
-      const owner = await this.#read();
-      if (owner === undefined) return;
-      const fate = fateOf(owner);
+      const found = await this.#read();
+      if (found === undefined) return;
+      const fate = found.owner === undefined ? 'unknown' : fateOf(found.owner);
       if (fate === 'gone') return;
-      const isRenewed = watched?.owner.claim === owner.claim && watched.owner.beat !== owner.beat;
-      if (fate === 'alive' || isRenewed) throw new UserError(refusal(nameOf(owner)));
-      if (watched?.owner.claim !== owner.claim) {
-        watched = { owner, sinceMs: performance.now() };
+      const isSame = watched !== undefined && watched.found.owner?.claim === found.owner?.claim;
+      const isRenewed = isSame && watched?.found.text !== found.text;
+      if (fate === 'alive' || isRenewed) throw new PeerError(refusal(nameOf(found)));
+      if (watched === undefined || !isSame) {
+        watched = { found, sinceMs: performance.now() };
         onWait(
-          `${nameOf(owner)} wrote to ${this.#client.pathOf(this.#key)}: waiting up to ${Math.ceil(leaseMs / 1_000)} s to see whether it still does`,
+          `${nameOf(found)} wrote to ${this.#client.pathOf(this.#key)}: waiting up to ${Math.ceil(leaseMs / 1_000)} s to see whether it still does`,
         );
       }
       if (performance.now() - watched.sinceMs > leaseMs) return;
@@ -147,10 +156,16 @@ export class ObjectLease {
     await putObject(this.#client, this.#key, Buffer.from(`${JSON.stringify(owner)}\n`), { signal });
   }
 
-  /** Undefined if it is free, or says nothing that this version understands. */
-  async #read(signal?: AbortSignal): Promise<Owner | undefined> {
+  #isOwn({ owner }: Found): boolean {
+    return owner?.claim === this.#claim;
+  }
+
+  /** Undefined if it is free. */
+  async #read(signal?: AbortSignal): Promise<Found | undefined> {
     const content = await getObject(this.#client, this.#key, bytesMax, signal);
-    return content && ownerOf(content.toString());
+    if (content === undefined) return undefined;
+    const text = content.toString();
+    return { owner: ownerOf(text), text };
   }
 }
 
@@ -162,6 +177,6 @@ function ownerOf(text: string): Owner | undefined {
   }
 }
 
-function nameOf({ pid, host }: Owner): string {
-  return `process ${pid} on ${host}`;
+function nameOf({ owner }: Found): string {
+  return owner === undefined ? 'another process' : `process ${owner.pid} on ${owner.host}`;
 }

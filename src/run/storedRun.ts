@@ -75,7 +75,7 @@ export class StoredRun {
 
   /**
    * Claims the prefix, and brings the records of an earlier run directory back.
-   * @throws UserError if another coordinator writes there; PeerError if one has written since this run was prepared, or the store cannot be reached
+   * @throws PeerError if another coordinator writes there or has done so since this run was prepared, or the store cannot be reached
    */
   async claim({ resumed, restores, config }: StoredClaim): Promise<void> {
     this.#lease = await this.#claim();
@@ -100,7 +100,7 @@ export class StoredRun {
       onWait: this.#messages.warn,
       onLost: (who) => {
         this.#lost = new PeerError(
-          `${who} has taken ${this.#directory}, since this process did not renew its claim in time; only one of them can write there`,
+          `${who} has taken ${this.#directory}: both began at once, or this process did not renew its claim in time. Only one of them can write there`,
         );
         for (const tell of this.#onLost.splice(0)) tell(this.#lost);
       },

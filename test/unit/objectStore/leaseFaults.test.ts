@@ -1,6 +1,7 @@
-/** A lease on an object of a store that does not answer. */
+/** A lease on an object of a store that does not answer, that another process claims in the same second, or whose owner has another version. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import { PeerError } from '../../../src/base/errors.ts';
 import { openBucket } from '../../../src/objectStore/buckets.ts';
 import { type LeaseTimes, ObjectLease } from '../../../src/objectStore/objectLease.ts';
 import { FakeStore } from './fakeStore.ts';
@@ -48,4 +49,36 @@ it('gives a renewal up that takes too long, and renews when the store answers ag
   store.fault = () => undefined;
   await expect.poll(() => store.objects.get(key)!.tag !== tag, { timeout: 10_000 }).toBe(true);
   await lease.release();
+});
+
+it('leaves the lease to the process that claimed it in the same moment and was later', async () => {
+  const { store, key, claim } = await openLease();
+  store.fault = (_, request) => {
+    if (request !== `PUT ${key}`) return undefined;
+    setImmediate(() => {
+      const owner = JSON.parse(store.objects.get(key)!.body.toString());
+      store.put(key, Buffer.from(JSON.stringify({ ...owner, host: 'other', claim: 'theirs' })));
+    });
+    return undefined;
+  };
+  const refused = claim({ settleMs: 100 });
+  await expect(refused).rejects.toThrow('on other has it');
+  // A process that lives now may have ended soon, so a scheduler may start this one again.
+  await expect(refused).rejects.toBeInstanceOf(PeerError);
+});
+
+it('counts an owner that it cannot read as one that may live', async () => {
+  const { store, key, claim, lost } = await openLease();
+  store.put(key, Buffer.from('{"version":2}'));
+  let beat = 0;
+  const renewing = setInterval(() => store.put(key, Buffer.from(`{"version":2,"beat":${++beat}}`)), 10);
+  await expect(claim({ leaseMs: 10_000 })).rejects.toThrow('another process has it');
+  clearInterval(renewing);
+  // It was silent for long.
+  const lease = await claim({ renewEveryMs: 60_000 });
+  store.put(key, Buffer.from('{"version":2}'));
+  await expect(lease.check()).rejects.toThrow('another process has taken');
+  expect(lost).toEqual(['another process']);
+  await lease.release();
+  expect(store.objects.has(key)).toBe(true);
 });

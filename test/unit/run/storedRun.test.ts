@@ -61,3 +61,12 @@ it('continues only from the newest checkpoint that the store has once nobody els
     await run.release();
   }
 });
+
+it('says that a claim which is still renewed may pass, so that a scheduler starts it again', async () => {
+  const first = openRun([]);
+  await first.claim({ resumed: undefined, restores: false, config: '' });
+  const refused = openRun([]).claim({ resumed: undefined, restores: false, config: '' });
+  await expect(refused).rejects.toThrow(/^process \d+ on \S+ is training with its checkpoints in s3:/);
+  await expect(refused).rejects.toBeInstanceOf(PeerError);
+  await first.release();
+});
