@@ -115,7 +115,8 @@ export async function executeRun(given: ExecuteRunOptions): Promise<RunOutcome> 
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
     if (point !== undefined) checkWaiting(run, point);
-    const isDone = await isComplete(atPoint(run, point));
+    // Without the records in the object store, which only the claim brings, that is not known.
+    const isDone = !run.restoresRecords && (await isComplete(atPoint(run, point)));
     const outcome = isDone ? await nothingLeft(run) : await trainFrom(options, point);
     await tellEnd(outcome);
     return outcome;
@@ -146,12 +147,10 @@ async function failureOf(thrown: unknown, { run, stored, messages }: Execution):
 }
 
 /** Whether neither a step nor the evaluation of the last one is left. */
-async function isComplete({ resume, config, folder, restoresRecords }: Run): Promise<boolean> {
+async function isComplete({ resume, config, folder }: Run): Promise<boolean> {
   const step = resume?.trainer?.step ?? 0;
   const { maxSteps } = config.train;
   if (step < maxSteps) return false;
-  // Its evaluations are in the object store.
-  if (restoresRecords) return true;
   const evaluations = await MetricsLog.readEvaluations(folder.metricsPath, step);
   return !lacksEvaluation({ evalEverySteps: config.eval.everySteps, maxSteps }, step, evaluations);
 }

@@ -120,6 +120,15 @@ it('refuses a prefix without checkpoints, one that has lost those of the run, an
   expect(said.join('\n')).toContain('the run starts from the beginning');
 });
 
+it('makes the evaluation of the last step that the store does not have, and only once', async () => {
+  const unevaluated = tiny.map((each) => each.replace('eval.everySteps=4', 'eval.everySteps=0'));
+  await train({ set: [...unevaluated, 'checkpoint.directory=s3://bucket/g'], runDir: 'g' });
+  const resume = (runDir: string) => train({ resume: 's3://bucket/g', runDir, set: ['eval.everySteps=8'] });
+  const made = await resume('g2');
+  expect(made).toMatchObject({ end: 'trained', step: 8, evaluations: [{ step: 8 }] });
+  expect(await resume('g3')).toEqual({ ...made, end: 'nothingLeft' });
+});
+
 it('ends when another coordinator takes its prefix, and makes no checkpoint visible after that', async () => {
   const key = 'runs/f/run/coordinator.json';
   const run = begin('f', (step) => {
