@@ -16,7 +16,7 @@ import { isPolicyKind } from '../task/kinds.ts';
 import { checkpointsIn } from './checkpointsOfRun.ts';
 import type { RunMessages } from './messages.ts';
 import { existingRunFolder, newRunFolder, RunFolder } from './runFolder.ts';
-import { checkStored } from './storedRun.ts';
+import { checkStored } from './storedNote.ts';
 
 /** What a caller of {@link runToResume} was told. */
 interface ResumeArguments {

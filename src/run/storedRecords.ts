@@ -47,6 +47,8 @@ export class StoredRecords {
   readonly #editions = new Map<Kind, Edition>();
   /** The highest edition of each that was begun by anyone. */
   readonly #newest = new Map<Kind, number>();
+  /** How often the metrics were rewound. */
+  #rewinds = 0;
   #keeping: Promise<void> = Promise.resolve();
 
   /** @param directory `s3://BUCKET/PREFIX` of the checkpoints */
@@ -72,6 +74,7 @@ export class StoredRecords {
 
   /** Lines were dropped from the metrics: the next part begins a new edition. */
   rewound(): void {
+    this.#rewinds += 1;
     this.#editions.delete('metrics');
   }
 
@@ -115,6 +118,7 @@ export class StoredRecords {
       throw error;
     });
     if (file === undefined) return;
+    const rewinds = this.#rewinds;
     try {
       const { size } = await file.stat();
       let edition = this.#editions.get(kind);
@@ -131,7 +135,8 @@ export class StoredRecords {
       edition.parts += 1;
       edition.bytes = end;
       if (!isNew) return;
-      this.#editions.set(kind, edition);
+      // Rewound meanwhile: the next lines of the file do not continue this edition.
+      if (kind !== 'metrics' || rewinds === this.#rewinds) this.#editions.set(kind, edition);
       for (const part of await this.#parts()) {
         if (part.kind === kind && part.edition < edition.edition) await deleteObject(this.#client, part.key);
       }

@@ -2,12 +2,9 @@
  * A run whose checkpoints are in an object store (`checkpoint.directory`): one coordinator at a time writes below its prefix, its records are kept
  * beside the checkpoints, and it can resume there without its run directory.
  */
-import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
-import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { messageOf, PeerError } from '../base/errors.ts';
 import { inFolder, isObjectPath } from '../base/objectPath.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { writeWhole } from '../base/writeWhole.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { StateStore } from '../coordinator/checkpointer.ts';
 import { openBucket } from '../objectStore/buckets.ts';
@@ -15,6 +12,7 @@ import { ObjectLease } from '../objectStore/objectLease.ts';
 import type { MetricsLog } from '../records/metricsLog.ts';
 import type { RunMessages } from './messages.ts';
 import type { RunFolder } from './runFolder.ts';
+import { readNote, type StoredNote, writeNote } from './storedNote.ts';
 import { RECORDS_FOLDER, StoredRecords } from './storedRecords.ts';
 
 /** The logs of a run that is in progress. */
@@ -33,11 +31,12 @@ export interface StoredClaim {
   readonly resumed: number | undefined;
   /** Whether the records in the store are newer than those of the run directory. */
   readonly restores: boolean;
-  /** Of the run, as YAML. */
+  /** The config of the run, as YAML. */
   readonly config: string;
 }
 
-const noteSchema = z.object({ directory: z.string(), step: z.int().nonnegative() });
+/** At the end of a run, which must not wait for a store that is down. */
+const lastCheckMs = 8_000;
 
 export class StoredRun {
   readonly #directory: string;
@@ -50,6 +49,8 @@ export class StoredRun {
   #lost: PeerError | undefined;
   #logs: RunLogs | undefined;
   #hasWarned = false;
+  #note: StoredNote;
+  #hasWarnedOfNote = false;
 
   /** Undefined for a run with its checkpoints on a disk. */
   static of(
@@ -62,6 +63,7 @@ export class StoredRun {
   private constructor(store: ResumedStore, folder: RunFolder, messages: RunMessages) {
     const { directory } = store;
     this.#directory = directory;
+    this.#note = { directory };
     this.#store = store;
     this.#folder = folder;
     this.#messages = messages;
@@ -80,6 +82,8 @@ export class StoredRun {
   async claim({ resumed, restores, config }: StoredClaim): Promise<void> {
     this.#lease = await this.#claim();
     try {
+      const note = await readNote(this.#folder);
+      if (note?.directory === this.#directory) this.#note = note;
       await this.#checkNewest(resumed);
       if (restores && !(await this.#records.restore())) {
         this.#messages.note(`${this.#directory} has no records of the run: its metrics begin here`);
@@ -135,11 +139,16 @@ export class StoredRun {
       rewind: (step) => {
         metrics.rewind(step);
         this.#records.rewound();
+        // The lines are dropped later than this, and an edition that was begun until then has them.
+        void metrics.flush().then(() => this.#records.rewound());
       },
     };
   }
 
-  /** The store, in which no checkpoint appears before its records, or once another coordinator has the prefix. */
+  /**
+   * The store, in which no checkpoint appears once another coordinator has the prefix. Its records are kept before it; if that fails, a warning says
+   * so, and the checkpoint appears without them.
+   */
   guarded(store: StateStore): StateStore {
     return {
       newestWhole: () => store.newestWhole(),
@@ -147,9 +156,13 @@ export class StoredRun {
         const writer = await store.beginWrite(contents, keepsOlder);
         const commit = async () => {
           await this.#lease?.check();
-          await this.#keep();
+          await this.#keep('the next checkpoint tries again');
+          const { step } = contents.trainer;
+          // A process that is killed after the manifest and before the second note still knows the checkpoint as its own.
+          const { directory } = this.#note;
+          await this.#noteStored({ ...this.#note, writing: step });
           const path = await writer.commit();
-          await noteStored(this.#folder, { directory: this.#directory, step: contents.trainer.step });
+          await this.#noteStored({ directory, step });
           return path;
         };
         return { write: (bytes) => writer.write(bytes), abort: () => writer.abort(), commit };
@@ -159,14 +172,27 @@ export class StoredRun {
 
   /** Keeps the last records, and lets another coordinator have the prefix. Never throws. */
   async release(): Promise<void> {
-    if (this.#lease === undefined) return;
-    if (this.#lost === undefined && !this.#folder.isLost) await this.#keep();
-    await this.#lease.release();
+    const lease = this.#lease;
+    if (lease === undefined) return;
+    if (!this.#folder.isLost && (await this.#mayStillWrite(lease))) await this.#keep('a resume lacks the last of them');
+    await lease.release();
     this.#lease = undefined;
   }
 
-  /** A checkpoint is worth more than its records. */
-  async #keep(): Promise<void> {
+  /** A process that was frozen for long may have lost the prefix without knowing it. */
+  async #mayStillWrite(lease: ObjectLease): Promise<boolean> {
+    if (this.#lost !== undefined) return false;
+    try {
+      await lease.check(AbortSignal.timeout(lastCheckMs));
+      return true;
+    } catch (error) {
+      if (this.#lost === undefined) this.#warnOfRecords(error, 'a resume lacks the last of them');
+      return false;
+    }
+  }
+
+  /** A checkpoint is worth more than its records. @param effect of a failure, for the warning */
+  async #keep(effect: string): Promise<void> {
     if (this.#logs === undefined) return;
     try {
       await this.#logs.metrics.flush();
@@ -174,60 +200,30 @@ export class StoredRun {
       await this.#records.keep();
       this.#hasWarned = false;
     } catch (error) {
-      if (!this.#hasWarned) {
-        this.#messages.warn(
-          `metrics and events could not be kept in ${this.#directory}: ${messageOf(error)}; the next checkpoint tries again`,
-        );
-      }
-      this.#hasWarned = true;
+      this.#warnOfRecords(error, effect);
     }
   }
-}
 
-/** The newest checkpoint that this run directory has written to a store. */
-interface StoredNote {
-  readonly directory: string;
-  readonly step: number;
-}
-
-async function noteStored(folder: RunFolder, note: StoredNote): Promise<void> {
-  await writeWhole(folder.storedNotePath, `${JSON.stringify(note)}\n`);
-}
-
-async function storedNote(folder: RunFolder): Promise<StoredNote | undefined> {
-  try {
-    return noteSchema.safeParse(JSON.parse(await readFile(folder.storedNotePath, 'utf8'))).data;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
-    throw new PeerError(`cannot read ${folder.storedNotePath}: ${messageOf(error)}`);
+  #warnOfRecords(error: unknown, effect: string): void {
+    if (!this.#hasWarned) {
+      this.#messages.warn(`metrics and events could not be kept in ${this.#directory}: ${messageOf(error)}; ${effect}`);
+    }
+    this.#hasWarned = true;
   }
-}
 
-/**
- * Compares what the run directory knows of its checkpoints with what the store has.
- * @param found the newest step in the store
- * @returns whether another run directory has written checkpoints since, so that the records of the store are newer
- * @throws UserError if the store has none of the run's checkpoints
- */
-export async function checkStored(
-  folder: RunFolder,
-  { directory, found }: { readonly directory: string; readonly found: number | undefined },
-  { warn }: Pick<RunMessages, 'warn'>,
-): Promise<boolean> {
-  if (!isObjectPath(directory)) return false;
-  const note = await storedNote(folder);
-  if (note === undefined || note.directory !== directory) return false;
-  if (found === undefined) {
-    const { client } = openBucket(directory);
-    throw new UserError(
-      `${shortPath(folder.path)} wrote the checkpoint of step ${note.step} to ${directory}, but ${client.endpoint} has none there: check the endpoint, the bucket and the keys. ` +
-        `If they were removed, and the run is to begin again, remove ${shortPath(folder.storedNotePath)}`,
-    );
+  /** The checkpoint is complete without it: a full disk here does not make it a failed one. */
+  async #noteStored(note: StoredNote): Promise<void> {
+    try {
+      await writeNote(this.#folder, note);
+      this.#hasWarnedOfNote = false;
+    } catch (error) {
+      if (!this.#hasWarnedOfNote) {
+        this.#messages.warn(
+          `${shortPath(this.#folder.storedNotePath)} could not be written: ${messageOf(error)}; checkpoints are complete without it`,
+        );
+      }
+      this.#hasWarnedOfNote = true;
+    }
+    this.#note = note;
   }
-  if (found < note.step) {
-    warn(
-      `${directory} lacks the checkpoint of step ${note.step}, which this run wrote: the run resumes from step ${found}`,
-    );
-  }
-  return found > note.step;
 }

@@ -1,11 +1,14 @@
 /** What a coordinator looks at before it writes below a prefix of an object store, and what it leaves there. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { PeerError } from '../../../src/base/errors.ts';
+import type { CheckpointContents } from '../../../src/checkpoint/writer.ts';
 import type { RunMessages } from '../../../src/run/messages.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
+import { checkStored } from '../../../src/run/storedNote.ts';
+import { StoredRecords } from '../../../src/run/storedRecords.ts';
 import { StoredRun } from '../../../src/run/storedRun.ts';
 import { FakeStore } from '../objectStore/fakeStore.ts';
 
@@ -48,7 +51,7 @@ it('continues only from the newest checkpoint that the store has once nobody els
   expect(late.isHeld).toBe(false);
   await expect(claim(openRun([50]))).rejects.toThrow(/is that of step 50, but it was none/);
   await expect(claim(openRun([]), 100)).rejects.toThrow(/is none, but it was that of step 100/);
-  // Whoever starts again need not wait.
+  // Another start need not wait.
   expect(objects.objects.has(claimKey)).toBe(false);
 
   for (const [run, resumed] of [
@@ -69,4 +72,82 @@ it('says that a claim which is still renewed may pass, so that a scheduler start
   await expect(refused).rejects.toThrow(/^process \d+ on \S+ is training with its checkpoints in s3:/);
   await expect(refused).rejects.toBeInstanceOf(PeerError);
   await first.release();
+});
+
+const logs = {
+  metrics: { append: () => {}, rewind: () => {}, flush: async () => {} },
+  events: { flush: async () => {} },
+};
+
+async function claimed(): Promise<StoredRun> {
+  const run = openRun([]);
+  await run.claim({ resumed: undefined, restores: false, config: '' });
+  run.follow(logs);
+  return run;
+}
+
+it('writes no records once it has lost the prefix, which it may not know until its end', async () => {
+  await writeFile(folder.metricsPath, '{"step":1}\n');
+  const run = await claimed();
+  const lost: string[] = [];
+  run.onLost(({ message }) => void lost.push(message));
+  const owner = JSON.parse(objects.objects.get(claimKey)!.body.toString());
+  objects.put(claimKey, Buffer.from(JSON.stringify({ ...owner, claim: 'theirs' })));
+  await run.release();
+  expect([...objects.objects.keys()].filter((key) => key.includes('metrics'))).toEqual([]);
+  expect(lost.join()).toMatch(/both began at once, or this process did not renew/);
+  expect(run.isHeld).toBe(false);
+});
+
+/** Saves the checkpoint of a step. @param visible called when it has become visible */
+async function save(run: StoredRun, step: number, visible: () => void = () => {}): Promise<string> {
+  const commit = async () => {
+    visible();
+    return `step ${step}`;
+  };
+  const store = {
+    newestWhole: async () => undefined,
+    beginWrite: async () => ({ write: async () => {}, abort: async () => {}, commit }),
+  };
+  const writer = await run.guarded(store).beginWrite({ trainer: { step } } as CheckpointContents, () => false);
+  return await writer.commit();
+}
+
+it('knows a checkpoint as its own if it was killed before it could note that, and those of others as theirs', async () => {
+  const run = await claimed();
+  await save(run, 4);
+  const killed = () => {
+    throw new Error('killed');
+  };
+  await expect(save(run, 8, killed)).rejects.toThrow('killed');
+  await run.release();
+  const isNewer = (found: number) => checkStored(folder, { directory, found }, messages);
+  expect(await isNewer(4)).toBe(false);
+  expect(await isNewer(8)).toBe(false);
+  expect(await isNewer(12)).toBe(true);
+});
+
+it('calls a checkpoint complete although the run directory has no room for its note', async () => {
+  const run = await claimed();
+  // A folder cannot be replaced by a file.
+  await mkdir(folder.storedNotePath);
+  expect(await save(run, 4)).toBe('step 4');
+  expect(await save(run, 8)).toBe('step 8');
+  await run.release();
+  expect(said.filter((line) => line.includes('stored-checkpoint.json could not be written'))).toHaveLength(1);
+});
+
+it('begins a new edition of metrics that were rewound while their first one was written', async () => {
+  const records = new StoredRecords(directory, folder);
+  await writeFile(folder.metricsPath, '{"step":1}\n{"step":2}\n');
+  objects.fault = (_, request) => {
+    if (request.startsWith('PUT runs/a/run/metrics-000001')) records.rewound();
+    return undefined;
+  };
+  await records.keep();
+  await writeFile(folder.metricsPath, '{"step":1}\n{"step":2,"again":true}\n{"step":3}\n');
+  await records.keep();
+  const parts = [...objects.objects].filter(([key]) => key.includes('metrics'));
+  expect(parts.map(([key]) => key)).toEqual(['runs/a/run/metrics-000002-000000.jsonl']);
+  expect(parts[0]![1].body.toString()).toContain('"again":true');
 });
