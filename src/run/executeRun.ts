@@ -193,7 +193,10 @@ async function trainWith(
   if (hasReference) {
     // An address where nothing can listen is reported before the long computation.
     if (run.folder.isNew) await (await transport.listen(address)).close();
-    begun = await beginWithReference(options, { keys, point });
+    await claimFolder(options, keys);
+    // The claim has brought the records that show it.
+    if (await isComplete(atPoint(run, point))) return await nothingLeft(run);
+    begun = await beginWithReference(options, point);
     policy = await openPolicy(begun.run, { judge, messages });
   }
   const server = await transport.listen(address);
@@ -237,12 +240,7 @@ interface Begun {
  * Computes the reference log probabilities before workers can connect. A worker that joins expects an answer within seconds, and only the
  * coordinator, which starts later, can give it.
  */
-async function beginWithReference(
-  options: Execution,
-  { keys, point }: { keys: RunKeys | undefined; point: ResumePoint | undefined },
-): Promise<Begun> {
-  const { run, messages } = options;
-  await claimFolder(options, keys);
+async function beginWithReference({ run, messages }: Execution, point: ResumePoint | undefined): Promise<Begun> {
   const begun: Begun = point === undefined ? await beginWithWeights(run) : { run };
   return { ...begun, run: await withReference(begun.run, messages) };
 }

@@ -1,6 +1,6 @@
 /** A run that keeps its checkpoints in an object store resumes there without its directory, and never beside another coordinator. */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -127,6 +127,27 @@ it('makes the evaluation of the last step that the store does not have, and only
   const made = await resume('g2');
   expect(made).toMatchObject({ end: 'trained', step: 8, evaluations: [{ step: 8 }] });
   expect(await resume('g3')).toEqual({ ...made, end: 'nothingLeft' });
+});
+
+it('computes no reference of preferences for a run that has come to its end', async () => {
+  const rows = Array.from({ length: 40 }, (_, i) => ({ prompt: `say ${i % 9}`, chosen: 'yes', rejected: 'no' }));
+  await writeFile(join(cwd, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const dpo = [
+    ...tiny.filter((each) => !/^(data.text|model.blockSize|train.maxSteps|eval.everySteps)=/.test(each)),
+    ...[
+      'task.kind=dpo',
+      'task.template=plain',
+      'data.examples=rows.jsonl',
+      'data.valFraction=0.2',
+      'model.blockSize=32',
+    ],
+    ...['train.maxSteps=1', 'eval.everySteps=1', 'checkpoint.directory=s3://bucket/h'],
+  ];
+  const made = await train({ set: dpo, runDir: 'h' });
+  expect(said.join('\n')).toContain('reference');
+  said.length = 0;
+  expect(await train({ resume: 's3://bucket/h', runDir: 'h2' })).toEqual({ ...made, end: 'nothingLeft' });
+  expect(said.join('\n')).not.toContain('reference');
 });
 
 it('ends when another coordinator takes its prefix, and makes no checkpoint visible after that', async () => {

@@ -151,3 +151,23 @@ it('begins a new edition of metrics that were rewound while their first one was 
   expect(parts.map(([key]) => key)).toEqual(['runs/a/run/metrics-000002-000000.jsonl']);
   expect(parts[0]![1].body.toString()).toContain('"again":true');
 });
+
+it('forgets an edition of metrics that was begun before the log had dropped their lines', async () => {
+  await writeFile(folder.metricsPath, '{"step":1}\n{"step":2}\n');
+  const run = await claimed();
+  const flushed: (() => void)[] = [];
+  let isQueued = false;
+  const flush = () => (isQueued ? new Promise<void>((done) => void flushed.push(done)) : Promise.resolve());
+  const metrics = run.follow({ ...logs, metrics: { ...logs.metrics, flush } });
+  isQueued = true;
+  metrics.rewind(1);
+  isQueued = false;
+  // As of a checkpoint that was being written: the file has the old lines.
+  await save(run, 2);
+  await writeFile(folder.metricsPath, '{"step":1}\n{"step":2,"again":true}\n{"step":3}\n');
+  for (const done of flushed) done();
+  await save(run, 3);
+  const parts = [...objects.objects.keys()].filter((key) => key.includes('metrics'));
+  expect(parts).toEqual(['runs/a/run/metrics-000002-000000.jsonl']);
+  await run.release();
+});
