@@ -1,5 +1,6 @@
 /** Everything that a run needs before it starts. It finds errors before a worker starts or anything is written. */
 
+import { basename, extname } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
 import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
@@ -89,7 +90,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     return await prepareRun({ ...args, resume: directory, config: undefined, initFrom: undefined }, cwd, messages);
   }
   if (before) checkChanges(loaded, before, messages);
-  const name = typeof args.config === 'object' ? 'run' : source;
+  const name = typeof args.config === 'object' ? 'run' : basename(source, extname(source));
   const folder = existing ?? known.folder ?? (await newRunFolder(args.runDir, name, cwd));
   const { minWorkers, worldSize } = workersOf(loaded, args);
   if (args.singleProcess && (args.listen !== undefined || worldSize > loaded.train.workers)) {

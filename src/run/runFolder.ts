@@ -4,7 +4,7 @@
  */
 
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { claimLock, type HeldLock, isLocked } from '../base/lockFile.ts';
@@ -191,7 +191,7 @@ export class RunFolder {
 }
 
 /** The directory of a new run: the requested one, which must not hold a run yet, or the next free one of its name in `runs/`. */
-export async function newRunFolder(runDir: string | undefined, source: string, cwd: string): Promise<RunFolder> {
+export async function newRunFolder(runDir: string | undefined, name: string, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
     const folder = new RunFolder(userPath(cwd, runDir), { isNew: true });
     if (await exists(folder.configPath)) {
@@ -201,11 +201,15 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
     }
     return folder;
   }
-  const name = basename(source, extname(source));
   for (let attempt = 1; ; attempt++) {
-    const folder = new RunFolder(join(cwd, 'runs', attempt === 1 ? name : `${name}-${attempt}`), { isNew: true });
+    const folder = newFolderNamed(name, attempt, cwd);
     if (!(await exists(folder.path))) return folder;
   }
+}
+
+/** `runs/NAME`, `runs/NAME-2` and so on. */
+export function newFolderNamed(name: string, attempt: number, cwd: string): RunFolder {
+  return new RunFolder(join(cwd, 'runs', attempt === 1 ? name : `${name}-${attempt}`), { isNew: true });
 }
 
 /** The run to resume: the given directory, or the newest in `runs/`. @throws UserError if it does not exist */

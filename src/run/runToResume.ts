@@ -4,7 +4,6 @@
  */
 
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath, parseObjectPath } from '../base/objectPath.ts';
 import { optionName } from '../base/ownCommand.ts';
@@ -15,7 +14,7 @@ import type { Config, ConfigInput } from '../config/configTypes.ts';
 import { isPolicyKind } from '../task/kinds.ts';
 import { checkpointsIn } from './checkpointsOfRun.ts';
 import type { RunMessages } from './messages.ts';
-import { existingRunFolder, newRunFolder, RunFolder } from './runFolder.ts';
+import { existingRunFolder, newFolderNamed, newRunFolder, RunFolder } from './runFolder.ts';
 import { checkStored } from './storedNote.ts';
 
 /** What a caller of {@link runToResume} was told. */
@@ -67,10 +66,8 @@ async function storedRun(
       `${directory} is one checkpoint, and a run resumes from the newest: name the prefix, ${directory.slice(0, directory.lastIndexOf('/'))}, or begin a new run from its weights (${optionName('init-from')})`,
     );
   }
-  const known = new RunFolder(join(cwd, 'runs', name));
-  if (runDir === undefined && existsSync(known.configPath) && (await checkpointsIn(known.path)) === directory) {
-    return { existing: known };
-  }
+  const folder = runDir === undefined ? await folderOf(directory, name, cwd) : await newRunFolder(runDir, name, cwd);
+  if (!folder.isNew) return { existing: folder };
   const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole();
   if (newest === undefined) {
     throw new UserError(
@@ -89,11 +86,20 @@ async function storedRun(
     );
   }
   return {
-    folder: await newRunFolder(runDir, name, cwd),
+    folder,
     checkpoint,
     // The prefix may have been copied from elsewhere.
     config: { ...config, checkpoint: { ...group, directory } } as ConfigInput,
   };
+}
+
+/** The directory in `runs/` of the run with these checkpoints, or a new one. One without a config is left from an attempt that failed. */
+async function folderOf(directory: string, name: string, cwd: string): Promise<RunFolder> {
+  for (let attempt = 1; ; attempt++) {
+    const folder = newFolderNamed(name, attempt, cwd);
+    if (!existsSync(folder.configPath)) return folder;
+    if ((await checkpointsIn(folder.path)) === directory) return new RunFolder(folder.path);
+  }
 }
 
 /** Whether the checkpoints of a run with this config are in an object store, and there are some. */

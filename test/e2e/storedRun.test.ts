@@ -1,6 +1,6 @@
 /** A run that keeps its checkpoints in an object store resumes there without its directory, and never beside another coordinator. */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -65,35 +65,39 @@ const facts = (path: string) =>
 it('continues without its directory with the same bits, and with every line of its metrics once', async () => {
   await begin('a');
   // A machine that is lost after step 6: the checkpoint of its end never came to be, but lines of later steps did.
-  await begin('b', (step, run) => step === 6 && run.stop());
-  for (const key of objects('runs/b/step-').filter((each) => !each.includes('00000004'))) store.objects.delete(key);
-  await rm(join(cwd, 'first/b'), { recursive: true });
-  expect(objects('runs/b/run/').map((key) => key.split('/').at(-1))).toEqual(
+  await begin('b1.5/', (step, run) => step === 6 && run.stop());
+  for (const key of objects('runs/b1.5/step-').filter((each) => !each.includes('00000004'))) store.objects.delete(key);
+  await rm(join(cwd, 'first/b1.5'), { recursive: true });
+  expect(objects('runs/b1.5/run/').map((key) => key.split('/').at(-1))).toEqual(
     expect.arrayContaining(['config.yaml', 'metrics-000001-000000.jsonl', 'events-000001-000000.jsonl']),
   );
 
-  expect(await train({ resume: 's3://bucket/runs/b/' })).toMatchObject({ end: 'trained', step: 8 });
+  // Left from an attempt that failed before it had a config.
+  await mkdir(join(cwd, 'runs/b1.5'), { recursive: true });
+  await writeFile(join(cwd, 'runs/b1.5/metrics.jsonl'), 'half a li');
+
+  expect(await train({ resume: 's3://bucket/runs/b1.5/' })).toMatchObject({ end: 'trained', step: 8 });
   for (const file of ['model.safetensors', 'optimizer.safetensors']) {
-    expect(body(`runs/b/step-00000008/${file}`)).toBe(body(`runs/a/step-00000008/${file}`));
+    expect(body(`runs/b1.5/step-00000008/${file}`)).toBe(body(`runs/a/step-00000008/${file}`));
   }
-  expect(facts('runs/b/metrics.jsonl')).toEqual(facts('first/a/metrics.jsonl'));
-  expect(lines('runs/b/events.jsonl').map(({ event }) => event)).toEqual(
+  expect(facts('runs/b1.5/metrics.jsonl')).toEqual(facts('first/a/metrics.jsonl'));
+  expect(lines('runs/b1.5/events.jsonl').map(({ event }) => event)).toEqual(
     expect.arrayContaining(['stopping', 'resumed', 'finished']),
   );
-  expect(readFileSync(join(cwd, 'runs/b/config.yaml'), 'utf8')).toContain('s3://bucket/runs/b');
+  expect(readFileSync(join(cwd, 'runs/b1.5/config.yaml'), 'utf8')).toContain('s3://bucket/runs/b1.5');
   // The store has the same, and nothing of earlier editions or of the claim.
-  expect(objects('runs/b/run/metrics-').every((key) => key.includes('-000002-'))).toBe(true);
-  const kept = objects('runs/b/run/metrics-').map((key) => store.objects.get(key)!.body.toString());
-  expect(kept.join('')).toBe(readFileSync(join(cwd, 'runs/b/metrics.jsonl'), 'utf8'));
-  expect(store.objects.has('runs/b/run/coordinator.json')).toBe(false);
+  expect(objects('runs/b1.5/run/metrics-').every((key) => key.includes('-000002-'))).toBe(true);
+  const kept = objects('runs/b1.5/run/metrics-').map((key) => store.objects.get(key)!.body.toString());
+  expect(kept.join('')).toBe(readFileSync(join(cwd, 'runs/b1.5/metrics.jsonl'), 'utf8'));
+  expect(store.objects.has('runs/b1.5/run/coordinator.json')).toBe(false);
 
   // The directory is found again, and one that has missed steps takes the records of the store.
-  await train({ resume: 's3://bucket/runs/b', runDir: 'elsewhere', set: ['train.maxSteps=12'] });
-  await train({ resume: 's3://bucket/runs/b', set: ['train.maxSteps=16'] });
-  expect(lines('runs/b/metrics.jsonl').flatMap(({ step, loss }) => (loss === undefined ? [] : [step]))).toEqual(
+  await train({ resume: 's3://bucket/runs/b1.5', runDir: 'elsewhere', set: ['train.maxSteps=12'] });
+  await train({ resume: 's3://bucket/runs/b1.5', set: ['train.maxSteps=16'] });
+  expect(lines('runs/b1.5/metrics.jsonl').flatMap(({ step, loss }) => (loss === undefined ? [] : [step]))).toEqual(
     Array.from({ length: 16 }, (_, i) => i + 1),
   );
-  expect(existsSync(join(cwd, 'runs/b-2'))).toBe(false);
+  expect(existsSync(join(cwd, 'runs/b1.5-2'))).toBe(false);
 });
 
 it('is continued by the words that began it, where a node lost its disk', async () => {
@@ -102,7 +106,7 @@ it('is continued by the words that began it, where a node lost its disk', async 
   await rm(join(cwd, 'c'), { recursive: true });
   expect(await train(args)).toMatchObject({ end: 'trained', step: 8 });
   expect(said.join('\n')).toContain('s3://bucket/c has a run, which continues');
-  await expect(train({ ...args, runDir: 'd', continuesStored: false })).rejects.toThrow(/--resume s3:\/\/bucket\/c/);
+  await expect(train({ ...args, runDir: 'd', continuesStored: false })).rejects.toThrow(/resume s3:\/\/bucket\/c/);
 });
 
 it('refuses a prefix without checkpoints, one that has lost those of the run, and a single checkpoint', async () => {

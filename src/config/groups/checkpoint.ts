@@ -23,6 +23,7 @@ export const checkpoint = z
     directory: z
       .string()
       .max(pathMax)
+      .overwrite((path) => (isObjectPath(path) ? path.replace(/(?<=[^/:])\/+$/, '') : path))
       .refine((path) => path === '' || isObjectPath(path) || isAbsolute(path), 'neither absolute nor s3://')
       .default('')
       .meta({

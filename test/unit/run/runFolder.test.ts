@@ -24,9 +24,9 @@ async function makeRun(name: string, changed: number, metrics = '{"step":1}\n'):
 }
 
 it('names a run after its config, and counts further ones', async () => {
-  expect((await newRunFolder(undefined, '/x/gpt-small.yaml', cwd)).path).toBe(join(cwd, 'runs/gpt-small'));
-  await makeRun('gpt-small', 1);
-  expect((await newRunFolder(undefined, '/x/gpt-small.yaml', cwd)).path).toBe(join(cwd, 'runs/gpt-small-2'));
+  expect((await newRunFolder(undefined, 'v1.5', cwd)).path).toBe(join(cwd, 'runs/v1.5'));
+  await makeRun('v1.5', 1);
+  expect((await newRunFolder(undefined, 'v1.5', cwd)).path).toBe(join(cwd, 'runs/v1.5-2'));
 });
 
 it('refuses a directory that holds a run', async () => {
