@@ -4,7 +4,7 @@
  * second checkpoint of a step gets a folder of its own, `step-00000100.2`, and then the first is removed.
  */
 import type { OutputFile } from '../base/diskOperations.ts';
-import { messageOf } from '../base/errors.ts';
+import { messageOf, PeerError } from '../base/errors.ts';
 import { inFolder, objectPath } from '../base/objectPath.ts';
 import { fateOfWord, placeWord, processWord } from '../base/processes.ts';
 import { openBucket } from '../objectStore/buckets.ts';
@@ -111,10 +111,26 @@ class ObjectDraft implements CheckpointDraft {
 
   async createFile(name: string, bytes: number): Promise<OutputFile> {
     const { client, partBytes } = this.#place;
-    const metadata = { [WRITER]: `${placeWord()} ${process.pid} ${processWord()}` };
     const key = keyIn(this.#place, this.#name, name);
-    this.#last = new ObjectUpload(client, key, metadata, partBytesFor(bytes, partBytes), this.#buffers);
-    return this.#last;
+    const upload = new ObjectUpload(
+      client,
+      key,
+      { [WRITER]: ownWord() },
+      partBytesFor(bytes, partBytes),
+      this.#buffers,
+    );
+    this.#last = upload;
+    const sync = async () => {
+      await this.#checkUnpublished();
+      await upload.sync();
+    };
+    return { write: (part) => upload.write(part), sync, close: () => upload.close() };
+  }
+
+  /** A process that was frozen for long may wake when another has taken over, and has written the checkpoint. */
+  async #checkUnpublished(): Promise<void> {
+    const manifest = await headObject(this.#place.client, keyIn(this.#place, this.#name, MANIFEST_FILE));
+    if (manifest !== undefined) throw new PeerError(`another process has written ${this.path} meanwhile`);
   }
 
   /** The manifest has made it visible. */
@@ -129,6 +145,7 @@ class ObjectDraft implements CheckpointDraft {
       // A manifest whose writing failed may be there all the same.
       await this.#last?.close();
       const place = { ...this.#place, client: this.#place.client.once() };
+      if (!(await isOwnFolder(place, this.#name))) return;
       await abortUploads(place, this.#name);
       await removeFolder(place, this.#name);
     } catch {
@@ -137,6 +154,19 @@ class ObjectDraft implements CheckpointDraft {
       ownFolders.delete(this.path);
     }
   }
+}
+
+/** The name of this process in the metadata of what it writes. */
+function ownWord(): string {
+  return `${placeWord()} ${process.pid} ${processWord()}`;
+}
+
+/** Whether no other process has written an object there. */
+async function isOwnFolder(place: Place, name: string): Promise<boolean> {
+  for await (const { key } of listObjects(place.client, keyIn(place, name, ''))) {
+    if ((await headObject(place.client, key))?.metadata[WRITER] !== ownWord()) return false;
+  }
+  return true;
 }
 
 function keyIn({ prefix }: Place, ...names: readonly string[]): string {

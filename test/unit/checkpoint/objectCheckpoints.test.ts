@@ -97,6 +97,22 @@ test('a store that cannot be reached is an error: no older checkpoint replaces t
   await expect(new CheckpointStore(directory).newestWhole()).rejects.toThrow('answered 501 Fault');
 });
 
+test('a process that wakes after another has written the checkpoint changes and removes nothing of it', async () => {
+  const store = await openStore();
+  const frozen = objectCheckpoints(directory, () => {}).draft(7);
+  await frozen.begin(0);
+  await writeTiny(new CheckpointStore(directory), contentsAt(7));
+  const metadata = { 'lockstep-writer': 'elsewhere 1 another' };
+  for (const [key, object] of store.objects) store.objects.set(key, { ...object, metadata });
+  const before = new Map(store.objects);
+  const file = await frozen.createFile('model.safetensors', 4);
+  await file.write(new Uint8Array(4));
+  await expect(file.sync()).rejects.toThrow('another process has written s3://bucket/runs/tiny/step-00000007');
+  await frozen.discard();
+  expect(store.objects).toEqual(before);
+  expect(store.uploads.size).toBe(0);
+});
+
 interface Scenario {
   readonly name: string;
   readonly keep: number;
