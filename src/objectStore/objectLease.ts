@@ -80,7 +80,9 @@ export class ObjectLease {
     await lease.#put();
     await sleep(lease.#times.settleMs);
     const found = await lease.#read();
-    if (found !== undefined && !lease.#isOwn(found)) throw new PeerError(options.refusal(nameOf(found)));
+    if (found === undefined || !lease.#isOwn(found)) {
+      throw new PeerError(options.refusal(found === undefined ? 'another process' : nameOf(found)));
+    }
     lease.#timer = setInterval(() => lease.#renewSoon(), lease.#times.renewEveryMs).unref();
     return lease;
   }
@@ -88,11 +90,13 @@ export class ObjectLease {
   /** @throws PeerError if another process has taken it, or that is unknown */
   async check(signal?: AbortSignal): Promise<void> {
     const found = await this.#read(signal);
-    if (found === undefined || this.#isOwn(found)) return;
-    if (!this.#isLost) this.#options.onLost(nameOf(found));
+    if (found !== undefined && this.#isOwn(found)) return;
+    // Only an owner removes it.
+    const who = found === undefined ? 'a process that has ended since' : nameOf(found);
+    if (!this.#isLost) this.#options.onLost(who);
     this.#isLost = true;
     clearInterval(this.#timer);
-    throw new PeerError(`${nameOf(found)} has taken ${this.#client.pathOf(this.#key)}`);
+    throw new PeerError(`${who} has taken ${this.#client.pathOf(this.#key)}`);
   }
 
   /** Lets others have it. Never throws, and takes seconds at most: if the store does not answer, they wait until it is old. */

@@ -36,4 +36,13 @@ it('lets one process write below a prefix, and another when that has ended or wa
   expect(lost).toEqual([`process ${process.pid} on other`]);
   await second.release();
   expect(body()).toContain('theirs');
+
+  // Frozen while another process took it, wrote and ended.
+  store.objects.delete(key);
+  const third = await claim();
+  store.objects.delete(key);
+  await expect(third.check()).rejects.toThrow('a process that has ended since has taken s3://bucket/lease');
+  await third.release();
+  expect(lost).toHaveLength(2);
+  expect(store.objects.has(key)).toBe(false);
 });
