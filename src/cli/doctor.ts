@@ -1,5 +1,4 @@
 /** `launch doctor`: the engines that work on this machine, each of them tried, and facts about the machine. */
-
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';

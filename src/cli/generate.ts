@@ -1,5 +1,4 @@
 /** `launch generate`: continues a prompt with a trained model. One text is streamed; several are printed one after another. */
-
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';

@@ -14,7 +14,6 @@
  * What is older than the current term or step is dropped: after a failure the memory that such a frame was sent from may
  * already hold something else.
  */
-
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
 import { durationOf } from '../base/numberText.ts';

@@ -1,5 +1,4 @@
 /** A worker's end of the control star: a ZeroMQ DEALER. What its messages look like is in `zmqLink.ts`. */
-
 import * as zmq from 'zeromq';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { durationOf } from '../base/numberText.ts';

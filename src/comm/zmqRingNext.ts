@@ -2,7 +2,6 @@
  * The way to the next rank: a ZeroMQ PUSH, or a local stream (`unixSocketRing.ts`) that the PUSH has offered and the next rank has
  * taken up. One of them, for all frames. A PUSH is made anew for every `connect`, by `zmqDial.ts`.
  */
-
 import * as zmq from 'zeromq';
 import { messageOf } from '../base/errors.ts';
 import { durationOf } from '../base/numberText.ts';

@@ -1,5 +1,4 @@
 /** One HTTP request, over kept connections, with bounded time and a bounded response. Retries and meaning are those of client.ts. */
-
 import { readFileSync } from 'node:fs';
 import {
   type ClientRequest,

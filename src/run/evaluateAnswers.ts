@@ -1,5 +1,4 @@
 /** Lets a model answer the questions of rows, as likely as possible, and measures its answers beside those of the rows. */
-
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { optionName } from '../base/ownCommand.ts';

@@ -2,7 +2,6 @@
  * The rewards of a run's completions: from a check, a reward model, or a module of the user. All are computed in the process of the
  * coordinator: no code of the user reaches the machines that join.
  */
-
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';

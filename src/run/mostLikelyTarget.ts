@@ -1,5 +1,4 @@
 /** The most likely targets of sources: translations, by a model with an encoder. */
-
 import { hasEncoder } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { optionName } from '../base/ownCommand.ts';

@@ -1,5 +1,4 @@
 /** Everything that a run needs before it starts. It finds errors before a worker starts or anything is written. */
-
 import { basename, extname } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
 import { modelDifference } from '../architecture/registry.ts';

@@ -1,5 +1,4 @@
 /** The questions of rows for a model: conversations up to the last answer, or sources. */
-
 import { decodingProblem, hasEncoder } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { optionName } from '../base/ownCommand.ts';

@@ -1,5 +1,4 @@
 /** The config of a run: a file or a shipped config, or the `config.yaml` of a run to resume, with the options of the command line. */
-
 import { UserError } from '../base/errors.ts';
 import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { optionName } from '../base/ownCommand.ts';

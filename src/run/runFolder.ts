@@ -2,7 +2,6 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
  * encrypted run (`runKeyFiles.ts`), the reference of preferences (`reference.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
-
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';

@@ -2,7 +2,6 @@
  * Finds the run to resume: a directory of this machine or, by the prefix of its checkpoints in an object store, its newest checkpoint, which has
  * its config.
  */
-
 import { existsSync } from 'node:fs';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath, parseObjectPath } from '../base/objectPath.ts';

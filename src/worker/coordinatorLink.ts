@@ -2,7 +2,6 @@
  * A worker's connection to its coordinator: it joins, sends heartbeats, and joins again when the connection is lost or the
  * coordinator says that the worker no longer belongs to the run. The worker's computation continues undisturbed.
  */
-
 import type { Clock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { durationOf } from '../base/numberText.ts';

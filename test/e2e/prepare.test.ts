@@ -21,7 +21,7 @@ beforeAll(async () => {
   const made = await launch(['prepare', 'text.txt', '--tokenizer', 'char', '--out', 'data/chars'], folder());
   expect({ ...made, stderr: withoutProgress(made.stderr) }).toMatchObject({ code: 0, stderr: '', orphans: [] });
   expect(made.stdout).toMatch(
-    /^1 documents, [\d,]+ bytes of text: [\d,]+ tokens to train on, [\d,]+ to validate, in 1 file\n/,
+    /^1 document, [\d,]+ bytes of text: [\d,]+ tokens to train on, [\d,]+ to validate, in 1 file\n/,
   );
 });
 

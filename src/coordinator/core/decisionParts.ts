@@ -2,7 +2,6 @@
  * Building blocks of decide.ts: the possible answers to an event (nothing, a refusal, the end, a failure), a state with one member
  * changed, and the totals of all members' reports. Pure, like decide.ts itself.
  */
-
 import { InvariantError } from '../../base/errors.ts';
 import { countOf } from '../../base/numberText.ts';
 import { addSums, noSums, type Sums } from '../../base/sums.ts';

@@ -2,7 +2,6 @@
  * The data of a run that writes its own samples: prompts. There is nothing to train on until the model has answered them
  * (coordinator/rollouts).
  */
-
 import { createHash } from 'node:crypto';
 import { InvariantError, UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';

@@ -3,7 +3,6 @@
  * returns when its kernel has run, so nothing is ever pending; several engines may live in one process, one per JavaScript thread
  * or more.
  */
-
 import { availableCores } from '../../base/cores.ts';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';

@@ -40,11 +40,30 @@ export function* textsIn(tree: unknown): Generator<string> {
 function textOf(node: Node): string | undefined {
   if (node.type === 'Literal') return typeof node['value'] === 'string' ? node['value'] : undefined;
   if (node.type === 'TemplateLiteral') {
-    return (node['quasis'] as { value: { cooked: string } }[]).map(({ value }) => value.cooked).join(hole);
+    const named = (node['expressions'] as Node[]).map(settingOf);
+    return (node['quasis'] as { value: { cooked: string } }[])
+      .map(({ value }, i) => `${value.cooked}${named[i] ?? (i < named.length ? hole : '')}`)
+      .join('');
   }
   if (node.type !== 'BinaryExpression' || node['operator'] !== '+') return undefined;
   const [left, right] = [node['left'] as Node, node['right'] as Node].map(textOf);
   return left === undefined && right === undefined ? undefined : `${left ?? hole}${right ?? hole}`;
+}
+
+/** What a call in a text names at a command line: `--run-dir` for `optionName('run-dir')`. */
+function settingOf(node: Node): string | undefined {
+  if (node.type !== 'CallExpression') return undefined;
+  const words = (node['arguments'] as Node[]).map(textOf);
+  switch ((node['callee'] as Node)['name']) {
+    case 'optionName':
+      return `--${words[0]}`;
+    case 'overrideText':
+      return `--set ${words[0] ?? hole}`;
+    case 'settingText':
+      return words[0]?.includes('.') === true ? `--set ${words[0]}=${words[1] ?? hole}` : undefined;
+    default:
+      return undefined;
+  }
 }
 
 /** What a text is put together from and is not written in it. */
