@@ -22,12 +22,16 @@ const outputs = [join(root, 'dist', 'cli', 'main.js'), join(root, 'build', 'exam
 if (isCurrent(outputs, stamp, hash)) await finish();
 else {
   await makeStamped(stamp, hash, async () => {
-    const declared = isTyped ? declare() : 0;
+    // Installed first: where that fails, no compiler may run on.
     const { transform } = requireOf('oxc-transform', root)('oxc-transform');
-    const errors = [
-      ...(await transpile(transform, join(root, 'src'), join(root, 'dist'))),
-      ...(await transpile(transform, join(root, 'examples'), join(root, 'build', 'examples'))),
-    ];
+    const declared = isTyped ? declare() : 0;
+    const errors = [];
+    try {
+      errors.push(...(await transpile(transform, join(root, 'src'), join(root, 'dist'))));
+      errors.push(...(await transpile(transform, join(root, 'examples'), join(root, 'build', 'examples'))));
+    } finally {
+      await declared;
+    }
     for (const error of errors) process.stderr.write(`${error}\n`);
     process.exitCode = errors.length > 0 ? 1 : await declared;
     if (process.exitCode === 0) await finish();

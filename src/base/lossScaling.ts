@@ -1,6 +1,6 @@
 /**
  * Dynamic loss scaling (Micikevicius et al., "Mixed Precision Training", 2018, https://arxiv.org/abs/1710.03740), for products of float16 numbers:
- * many gradients of a model are so small that float16 would round them to 0. So losses are multiplied by a scale before they are derived, and
+ * many gradients of a model are so small that float16 would round them to 0. So losses are multiplied by a scale before their gradients are computed, and
  * gradients are divided by it before the update. If a gradient is too large for float16, the norm of all gradients is not finite: the step is
  * skipped, and the scale halved. The scale is a power of two, so it changes no bit of a gradient that neither overflows nor underflows. Pure.
  */

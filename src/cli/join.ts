@@ -172,7 +172,6 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
   let joined: JoinedWorkers | undefined;
   const left = new AbortController();
   let leaving: EndCause | undefined;
-  let runEnd: RunEnd | undefined;
   const ignoreRequests = endInOrder({
     isIgnored: (cause) => {
       const isIgnored = staysForScheduler && joined !== undefined && isSchedulers(cause);
@@ -208,10 +207,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
             flightFolder,
             leavesOnSignal: !staysForScheduler,
             node: nodeRank === undefined ? undefined : { rank: nodeRank, start: own },
-            onExit: (exit) => {
-              runEnd ??= exit.runEnd;
-              onExit(exit);
-            },
+            onExit,
           }),
         coordinator,
         warn,
@@ -229,7 +225,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     return { kind: 'left', cause: leaving };
   }
   if (losses.length > 0) throw failureOf(losses);
-  const kind = runEnd ?? 'complete';
+  const kind = joined?.runEnd ?? 'complete';
   print(linesOfEnd[kind]);
   return { kind };
 }

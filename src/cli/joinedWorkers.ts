@@ -4,6 +4,7 @@
  */
 import { messageOf } from '../base/errors.ts';
 import { isWorthRestart, nextRestart } from '../base/restarts.ts';
+import { graver, type RunEnd } from '../worker/runEnd.ts';
 import type { LocalWorkers, WorkerExit } from '../worker/spawn.ts';
 
 export interface JoinedWorkersOptions {
@@ -34,6 +35,7 @@ export class JoinedWorkers {
   /** Aborted when none is started again any more. */
   readonly #end = new AbortController();
   #restarts = 0;
+  #runEnd: RunEnd | undefined;
   #settle: () => void = () => {};
   readonly #ended = new Promise<void>((resolve) => {
     this.#settle = resolve;
@@ -69,6 +71,11 @@ export class JoinedWorkers {
     return [...this.#lost.values()];
   }
 
+  /** The gravest end of the run that a worker told; undefined if none did. */
+  get runEnd(): RunEnd | undefined {
+    return this.#runEnd;
+  }
+
   #start(name: string): void {
     this.#alive.add(name);
     this.#lost.delete(name);
@@ -77,6 +84,7 @@ export class JoinedWorkers {
 
   #exited(exit: WorkerExit): void {
     const { worker, clean, failure, description } = exit;
+    this.#runEnd = graver(this.#runEnd, exit.runEnd);
     // The run has ended, for the others too.
     if (clean) this.startNoMore();
     const restart =

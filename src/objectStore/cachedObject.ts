@@ -21,6 +21,14 @@ export interface ExpectedContent {
   readonly kind: string;
 }
 
+/** An object that is read through the cache. */
+export interface CachedSource extends Pick<ObjectFacts, 'bytes' | 'tag'> {
+  readonly key: string;
+  readonly expected: ExpectedContent;
+  /** The tag of the object with the hashes of its pieces; undefined if there is none. */
+  readonly piecesTag: string | undefined;
+}
+
 /** How often a content that is not as expected is fetched. */
 const fetchesMost = 2;
 const helper = fileURLToPath(new URL('./fetchRangeMain.js', import.meta.url));
@@ -45,27 +53,27 @@ export class CachedObject {
   readonly #expected: ExpectedContent;
   readonly #id: string;
   #problem: Error | undefined;
+  readonly #piecesTag: string | undefined;
+  /** If each range is verified, the object need not be. */
   #checked: Promise<void> | undefined;
-  #hashes: Promise<PieceHashes | undefined> | undefined;
   #fetches = 1;
   /** The cache had all ranges before it. */
   #firstMissing = 0;
 
-  constructor(
-    cache: RangeCache,
-    client: BucketClient,
-    { key, bytes, tag, expected }: Pick<ObjectFacts, 'bytes' | 'tag'> & { key: string; expected: ExpectedContent },
-  ) {
+  constructor(cache: RangeCache, client: BucketClient, { key, bytes, tag, expected, piecesTag }: CachedSource) {
     this.#cache = cache;
     this.#client = client;
     this.#key = key;
     this.#tag = tag;
     this.#expected = expected;
+    this.#piecesTag = piecesTag;
+    if (piecesTag !== undefined) this.#checked = Promise.resolve();
     this.path = client.pathOf(key);
     this.bytes = bytes;
     const { sha256, kind } = expected;
     this.#id = createHash('sha256')
-      .update(JSON.stringify([sha256, kind, bytes]))
+      // A range that was cached without hashes of pieces is not used where there are some: it may never have been verified.
+      .update(JSON.stringify([sha256, kind, bytes, ...(piecesTag === undefined ? [] : ['by piece'])]))
       .digest('hex');
   }
 
@@ -126,7 +134,7 @@ export class CachedObject {
     const path = this.#cache.pathOf(this.#id, index);
     if (this.#cache.has(path)) return;
     const fetch = async () => {
-      const pieces = await this.#piecesOnce();
+      const pieces = await this.#pieceHashes();
       return await getVerified(this.#client, this.#identity, { ...this.#limits(index), pieces });
     };
     const filled = this.#cache.fill(path, fetch, isUrgent);
@@ -138,7 +146,8 @@ export class CachedObject {
     const { start, end } = this.#limits(index);
     try {
       const { key: _, ...identity } = this.#identity;
-      const request = JSON.stringify({ from: this.path, start, end, to: path, ...identity });
+      const hasPieces = this.#piecesTag !== undefined;
+      const request = JSON.stringify({ from: this.path, start, end, to: path, hasPieces, ...identity });
       execFileSync(process.execPath, [helper, request], { stdio: ['ignore', 'ignore', 'pipe'], timeout: helperMs });
     } catch (error) {
       const { stderr } = error as { stderr?: Buffer };
@@ -153,20 +162,11 @@ export class CachedObject {
     return { key: this.#key, bytes: this.bytes, tag: this.#tag, id: this.#expected.sha256 };
   }
 
-  /** Its hashes are fetched before its first range. */
-  #piecesOnce(): Promise<PieceHashes | undefined> {
-    this.#hashes ??= piecesOf(this.#client, this.#identity).then(
-      (found) => {
-        // Each range is verified, so the object need not be.
-        if (found !== undefined) this.#checked = Promise.resolve();
-        return found;
-      },
-      (error: unknown) => {
-        this.#hashes = undefined;
-        throw error;
-      },
-    );
-    return this.#hashes;
+  /** They are fetched before its first range. */
+  async #pieceHashes(): Promise<PieceHashes | undefined> {
+    if (this.#piecesTag === undefined) return undefined;
+    const id = `${this.path} ${this.#piecesTag} ${this.#id}`;
+    return await this.#cache.pieces.get(id, this.bytes, () => piecesOf(this.#client, this.#identity));
   }
 
   #use(path: string): void {

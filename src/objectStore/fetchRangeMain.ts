@@ -7,13 +7,13 @@ import { writeRange } from './rangeCache.ts';
 
 const request = z.strictObject({
   ...{ from: z.string(), start: z.int(), end: z.int(), to: z.string() },
-  ...{ tag: z.string(), bytes: z.int(), id: z.string() },
+  ...{ tag: z.string(), bytes: z.int(), id: z.string(), hasPieces: z.boolean() },
 });
 
 try {
-  const { from, start, end, to, ...object } = request.parse(JSON.parse(process.argv[2] ?? ''));
+  const { from, start, end, to, hasPieces, ...object } = request.parse(JSON.parse(process.argv[2] ?? ''));
   const { client, key } = openBucket(from);
-  const pieces = await piecesOf(client, { key, ...object });
+  const pieces = hasPieces ? await piecesOf(client, { key, ...object }) : undefined;
   const bytes = await getVerified(client, { key, ...object }, { start, end, pieces });
   await writeRange(to, bytes);
   process.exit(0);

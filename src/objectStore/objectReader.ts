@@ -68,16 +68,22 @@ export class ObjectReader {
     const whole = createHash('sha256');
     const parts: string[] = [];
     let copy = this.bytes >= copiedBytesLeast && expected !== undefined ? await ReadCopy.begin(this.bytes) : undefined;
-    for (let index = 0; index * rangeBytes < this.bytes; index++) {
-      const range = await this.#range(index, true);
-      whole.update(range);
-      parts.push(sha256Of(range));
-      if (copy !== undefined && !(await copy.add(range))) copy = undefined;
+    try {
+      for (let index = 0; index * rangeBytes < this.bytes; index++) {
+        const range = await this.#range(index, true);
+        whole.update(range);
+        parts.push(sha256Of(range));
+        if (copy !== undefined && !(await copy.add(range))) copy = undefined;
+      }
+      const found = whole.digest('hex');
+      if (found === expected) {
+        remember(this.#identity, { hashes: parts, copy });
+        copy = undefined;
+      }
+      return found;
+    } finally {
+      await copy?.close();
     }
-    const found = whole.digest('hex');
-    if (found === expected) remember(this.#identity, { hashes: parts, copy });
-    else await copy?.close();
-    return found;
   }
 
   async close(): Promise<void> {

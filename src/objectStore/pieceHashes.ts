@@ -67,19 +67,24 @@ export function decodePieces(
   content: Buffer,
   { id, bytes, path }: { readonly id: string; readonly bytes: number; readonly path: string },
 ): PieceHashes {
-  const count = Math.ceil(bytes / pieceBytes);
+  const hashed = hashBytesOf(bytes);
   const end = content.length - hashBytes;
   const isOurs = content.length >= headBytes && content.toString('latin1', 0, 8) === MAGIC;
   if (!isOurs) throw damaged(path, 'it does not have the hashes of pieces');
   if (content.readUInt32LE(8) !== FORMAT_VERSION || content.readUInt32LE(12) !== pieceBytes) {
     throw new UserError(`${path} has another format version than ${FORMAT_VERSION}, which this Lockstep reads`);
   }
-  const isComplete = end === headBytes + count * hashBytes;
+  const isComplete = end === headBytes + hashed;
   if (!isComplete || !createHash('sha256').update(content.subarray(0, end)).digest().equals(content.subarray(end))) {
     throw damaged(path, 'its own hash does not match');
   }
   if (content.toString('hex', 16, headBytes) !== id) throw damaged(path, 'it is about another file');
   return content.subarray(headBytes, end);
+}
+
+/** Bytes of the hashes of an object of `bytes` bytes. */
+export function hashBytesOf(bytes: number): number {
+  return hashBytes * Math.ceil(bytes / pieceBytes);
 }
 
 export interface ObjectIdentity {
@@ -90,15 +95,12 @@ export interface ObjectIdentity {
   readonly id: string;
 }
 
-/** The hashes of an object; undefined if it has none. @throws as {@link decodePieces}, and if the store cannot be reached */
-export async function piecesOf(
-  client: BucketClient,
-  { key, bytes, id }: ObjectIdentity,
-): Promise<PieceHashes | undefined> {
+/** The hashes of an object that has some. @throws as {@link decodePieces}, and if they are gone or the store cannot be reached */
+export async function piecesOf(client: BucketClient, { key, bytes, id }: ObjectIdentity): Promise<PieceHashes> {
   const name = `${key}${PIECES_SUFFIX}`;
-  const most = headBytes + hashBytes * (1 + Math.ceil(bytes / pieceBytes));
-  const content = await getObject(client, name, most);
-  return content && decodePieces(content, { id, bytes, path: client.pathOf(name) });
+  const content = await getObject(client, name, headBytes + hashBytes + hashBytesOf(bytes));
+  if (content === undefined) throw damaged(client.pathOf(name), 'it was removed while its file was read');
+  return decodePieces(content, { id, bytes, path: client.pathOf(name) });
 }
 
 /**

@@ -9,6 +9,7 @@ import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { errorCode, fullMessageOf, PeerError } from '../base/errors.ts';
+import { RecentPieces } from './recentPieces.ts';
 
 export interface RangeCacheOptions {
   readonly folder: string;
@@ -17,6 +18,8 @@ export interface RangeCacheOptions {
   readonly rangeBytes: number;
 }
 
+/** Those of 256 GiB of data. */
+const hashBytesMax = 128 * 2 ** 20;
 /** Fetches that run at the same time. */
 const fetchesMost = 8;
 /** A file that was being written so long ago belongs to a process that has ended. */
@@ -31,6 +34,8 @@ type Fetch = () => Promise<Buffer>;
 
 export class RangeCache {
   readonly rangeBytes: number;
+  /** The hashes of the pieces of its objects. */
+  readonly pieces = new RecentPieces(hashBytesMax);
   readonly #options: RangeCacheOptions;
   /** Bytes of each range file, by its path; the least recently used first. */
   readonly #files = new Map<string, number>();

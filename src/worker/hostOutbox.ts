@@ -135,7 +135,7 @@ function toEnvelope({ peers, message, payload, reports }: Waiting): EnvelopeMess
   return { peers, message: peers.length > 1 ? encodeReports(reports) : message, payload };
 }
 
-/** What decides how long a message may wait, and with what. The coordinator is who refuses what is malformed. */
+/** What decides how long a message may wait, and with what. The coordinator refuses what is malformed. */
 function read(message: Uint8Array): { readonly type: string; readonly report?: ReportMessage } {
   try {
     const type = String((unpack(message) as { type?: unknown } | null)?.type);

@@ -16,6 +16,15 @@ const exitCodes: Readonly<Record<RunEnd, number>> = {
   failed: 86,
 };
 
+/** The gravest last. */
+const byGravity: readonly RunEnd[] = ['complete', 'unfinished', 'interrupted', 'failed'];
+
+/** The end of a run for workers that ended so: one of them may have left before, for which its run is complete. */
+export function graver(one: RunEnd | undefined, other: RunEnd | undefined): RunEnd | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return byGravity.indexOf(one) > byGravity.indexOf(other) ? one : other;
+}
+
 /** What the coordinator said. */
 export function runEndOf({ failed, unfinished, interrupted }: CoordinatorMessageOf<'stop'>): RunEnd {
   if (failed) return 'failed';

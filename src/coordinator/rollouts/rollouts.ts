@@ -19,7 +19,6 @@ import type { Rollout, RolloutPrompt } from '../../task/rollouts.ts';
 import type { Sample } from '../../task/task.ts';
 import { iterationAfter } from '../core/iterations.ts';
 import type { KnownIteration, RolloutPlan } from '../core/runPlan.ts';
-
 import { decodeRollouts, encodeRollouts, type IterationRollouts } from './rolloutFile.ts';
 import { RolloutSamples } from './rolloutSamples.ts';
 import type { RolloutStore } from './rolloutStore.ts';

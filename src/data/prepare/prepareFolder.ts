@@ -13,7 +13,14 @@ import { grouped } from '../../base/numberText.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 import { writeWhole } from '../../base/writeWhole.ts';
-import { FAILED_FILE, PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
+import {
+  encodeShardManifest,
+  FAILED_FILE,
+  type ManifestContent,
+  PLAN_FILE,
+  PROGRESS_FILE,
+  SHARD_MANIFEST_FILE,
+} from '../shards/shardManifest.ts';
 
 export const LOCK_FILE = 'prepare.lock';
 /** A plan or progress lists every source or shard. */
@@ -38,8 +45,15 @@ export type Progress = z.infer<typeof progressSchema>;
 /** The request, as plain JSON. The same plan gives the same bytes. */
 export type Plan = Readonly<Record<string, unknown>>;
 
+/** Whether `prepare` makes files with this name for the tokens. */
+export function isShardFile(name: string): boolean {
+  return /^(tokens|train|val)-\d{5,}\.bin(\.pieces)?$/.test(name);
+}
+
 export class PrepareFolder {
   readonly path: string;
+  /** The permissions with which it creates the folder. */
+  protected readonly mode: number = 0o777;
   #lock: HeldLock | undefined;
   /** The process that has the folder, if this process has lost it. */
   #takenBy: string | undefined;
@@ -55,7 +69,7 @@ export class PrepareFolder {
    */
   async claim(note: (message: string) => void): Promise<void> {
     try {
-      await mkdir(this.path, { recursive: true });
+      await mkdir(this.path, { recursive: true, mode: this.mode });
       const names = await readdir(this.path);
       if (names.length > 0 && !names.includes(PLAN_FILE) && !names.includes(LOCK_FILE)) {
         throw new UserError(`${this.path} has other files in it: name a new folder with --out`);
@@ -71,6 +85,11 @@ export class PrepareFolder {
       if (error instanceof UserError) throw error;
       throw new UserError(`cannot write to ${this.path}: ${messageOf(error)}`);
     }
+  }
+
+  /** Whether another process has it now. */
+  protected get isTaken(): boolean {
+    return this.#takenBy !== undefined;
   }
 
   async release(): Promise<void> {
@@ -108,9 +127,7 @@ export class PrepareFolder {
   /** Removes the progress first, because it belongs to another plan, which may have more shards than the new one. */
   async #begin(plan: Plan): Promise<void> {
     await this.writing(async () => {
-      const shards = (await readdir(this.path)).filter((name) =>
-        /^(tokens|train|val)-\d{5,}\.bin(\.pieces)?$/.test(name),
-      );
+      const shards = (await readdir(this.path)).filter(isShardFile);
       for (const name of [PROGRESS_FILE, FAILED_FILE, ...shards]) await rm(join(this.path, name), { force: true });
       await writeWhole(join(this.path, PLAN_FILE), `${JSON.stringify(plan, undefined, 2)}\n`);
     });
@@ -158,8 +175,8 @@ export class PrepareFolder {
   }
 
   /** From here on the folder is complete. */
-  async complete(manifest: string): Promise<void> {
-    await writeWhole(join(this.path, SHARD_MANIFEST_FILE), manifest);
+  async complete(manifest: ManifestContent): Promise<void> {
+    await writeWhole(join(this.path, SHARD_MANIFEST_FILE), encodeShardManifest(manifest));
     for (const name of [PROGRESS_FILE, FAILED_FILE]) await rm(join(this.path, name), { force: true });
   }
 

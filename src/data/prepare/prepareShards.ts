@@ -8,7 +8,7 @@ import { isObjectPath } from '../../base/objectPath.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import type { LineEndings } from '../lineEndings.ts';
-import { encodeShardManifest, type ShardRange } from '../shards/shardManifest.ts';
+import type { ManifestContent, ShardRange } from '../shards/shardManifest.ts';
 import { createTokenizer, tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { type KnownTokenizer, withFacts } from '../tokenizers/tokenizerFacts.ts';
@@ -140,7 +140,7 @@ async function fill(
       throw new UserError(`${sources.map(({ name }) => name).join(', ')}: there is no text in it${more}`);
     }
     const { shards, splits } = await folder.writing(() => writer.finish());
-    const manifest = encodeShardManifest({
+    const manifest: ManifestContent = {
       tokenizer: {
         kind: tokenizer.kind,
         vocabSize,
@@ -154,7 +154,7 @@ async function fill(
       skipped,
       shards,
       splits,
-    });
+    };
     await folder.writing(() => folder.complete(manifest));
     return {
       documents,

@@ -111,16 +111,14 @@ export async function openShardObjects(
   const { shards, tokenBytes, tokenizer } = manifest;
   const total = shards.reduce((sum, { tokens }) => sum + SHARD_HEADER_BYTES + tokens * tokenBytes, 0);
   const cache = cacheGiB === undefined ? undefined : cacheFor(total, cacheGiB);
-  const piecesOfFirst = `${prefix === '' ? '' : `${prefix}/`}${shards[0]?.name}${PIECES_SUFFIX}`;
-  if (cache?.rangeBytes === smallRangeBytes && (await headObject(client, piecesOfFirst)) === undefined) {
-    note(
-      `${folder} is larger than data.cacheGiB: ${cacheGiB} and has no hashes of pieces, so its samples are not verified: prepare it with this version, or raise data.cacheGiB`,
-    );
-  }
+  let isVerified = true;
   const found = new Map<string, { file: ShardFile; header: Buffer }>();
   const openOne = async ({ name, sha256 }: ShardEntry) => {
     const key = prefix === '' ? name : `${prefix}/${name}`;
-    const facts = await headObject(client, key);
+    const [facts, pieces] = await Promise.all([
+      headObject(client, key),
+      cache && headObject(client, `${key}${PIECES_SUFFIX}`),
+    ]);
     if (facts === undefined) throw new UserError(`${inFolder(folder, name)} is missing`);
     const { bytes, tag } = facts;
     const end = Math.min(bytes, SHARD_HEADER_BYTES);
@@ -129,11 +127,17 @@ export async function openShardObjects(
     const file =
       cache === undefined
         ? uncachedFile(client, { key, bytes, tag })
-        : cachedFile(new CachedObject(cache, client, { key, bytes, tag, expected }));
+        : cachedFile(new CachedObject(cache, client, { key, bytes, tag, expected, piecesTag: pieces?.tag }));
+    isVerified &&= cache?.rangeBytes !== smallRangeBytes || pieces !== undefined;
     found.set(name, { file, header });
   };
   for (let from = 0; from < shards.length; from += lookupsMost) {
     await Promise.all(shards.slice(from, from + lookupsMost).map(openOne));
+  }
+  if (!isVerified) {
+    note(
+      `${folder} is larger than data.cacheGiB: ${cacheGiB} and has no hashes of pieces, so its samples are not verified: prepare it with this version, or raise data.cacheGiB`,
+    );
   }
   return found;
 }

@@ -54,7 +54,10 @@ export type ShardManifest = z.infer<typeof manifestSchema>;
 export type ShardEntry = z.infer<typeof shard>;
 export type ShardRange = z.infer<typeof range>;
 
-export function encodeShardManifest(manifest: Omit<ShardManifest, 'format' | 'version'>): string {
+/** What differs between manifests of one version. */
+export type ManifestContent = Omit<ShardManifest, 'format' | 'version'>;
+
+export function encodeShardManifest(manifest: ManifestContent): string {
   const value: ShardManifest = { format: FORMAT, version: FORMAT_VERSION, ...manifest };
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }

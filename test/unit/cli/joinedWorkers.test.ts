@@ -113,3 +113,16 @@ it('starts it again when the coordinator answers, and gives it up if that takes 
   await vi.advanceTimersByTimeAsync(500);
   expect(losses()).toEqual([{ exit: { worker: 'a', pid: 1, ...killed }, reason: 'nobody answers' }]);
 });
+
+it('tells the gravest end of the run: a worker that left before says only that nothing is left for it', () => {
+  const { joined, exit } = joinedWorkers();
+  expect(joined.runEnd).toBeUndefined();
+  exit('a', { ...done, runEnd: 'complete' });
+  expect(joined.runEnd).toBe('complete');
+  exit('b', { ...done, runEnd: 'unfinished' });
+  expect(joined.runEnd).toBe('unfinished');
+  const other = joinedWorkers();
+  other.exit('a', { ...done, runEnd: 'failed' });
+  other.exit('b', { ...done, runEnd: 'unfinished' });
+  expect(other.joined.runEnd).toBe('failed');
+});

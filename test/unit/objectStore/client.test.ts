@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { openBucket } from '../../../src/objectStore/buckets.ts';
 import { BucketClient } from '../../../src/objectStore/client.ts';
@@ -18,6 +18,7 @@ import {
   listUploads,
   putObject,
 } from '../../../src/objectStore/objects.ts';
+import { ReadCopy } from '../../../src/objectStore/readCopy.ts';
 import { sha256Of } from '../../../src/objectStore/signature.ts';
 import { ObjectUpload, partBytesFor } from '../../../src/objectStore/upload.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
@@ -190,6 +191,19 @@ test('an object that was verified is read again from a copy on the disk', async 
   await second.close();
   expect(all.equals(content)).toBe(true);
   expect(gets()).toBe(2);
+});
+
+test('a copy on the disk ends with a read that fails', async () => {
+  const { store, client } = await open();
+  const content = randomBytes(9 * 2 ** 20);
+  await putObject(client, 'a', content);
+  const close = vi.spyOn(ReadCopy.prototype, 'close');
+  onTestFinished(() => close.mockRestore());
+  store.fault = (_, request) => (request === 'GET a' ? 403 : undefined);
+  const reader = await openObject(client, 'a');
+  await expect(reader.hash(sha256Of(content))).rejects.toThrow('access denied');
+  await reader.close();
+  expect(close).toHaveBeenCalledTimes(1);
 });
 
 test('a reader without a copy on the disk finds damage in a range that it has verified, and fetches it again', async () => {

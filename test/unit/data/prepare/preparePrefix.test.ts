@@ -1,5 +1,5 @@
 /** `launch prepare --out s3://…` has the bytes of a folder on a disk, keeps little on it, and resumes. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
@@ -68,6 +68,81 @@ it('moves shards as they are complete, resumes after a failure, and writes the m
   await expect(prepare(prefix, 2_048)).rejects.toThrow('with other options');
   store.put('other/thing', Buffer.from('x'));
   await expect(prepare('s3://bucket/other')).rejects.toThrow('has other objects');
+});
+
+const stored = () => [...store.objects.keys()].map((key) => key.slice('data/corpus/'.length)).sort();
+const refuse = (name: string) => {
+  store.fault = (_, request) => (request.startsWith(`PUT data/corpus/${name}`) ? 403 : undefined);
+};
+
+it('starts over where the store lacks what the progress counts: it was emptied, another machine began, or a shard was removed', async () => {
+  await prepare(join(folder, 'disk'));
+  const names = readdirSync(join(folder, 'disk')).sort();
+  refuse('tokens-00002.bin');
+  await expect(prepare(prefix)).rejects.toThrow('tokens-00002.bin');
+  expect(statSync(join(folder, 'cache/lockstep/prepare', work()[0]!)).mode & 0o777).toBe(0o700);
+  store.objects.clear();
+  store.fault = () => undefined;
+  expect(await prepare(prefix)).toMatchObject({ documents: 4 });
+  expect(stored()).toEqual(names);
+
+  // The store has the plan, but lacks a shard.
+  store.objects.clear();
+  refuse('tokens-00002.bin');
+  await expect(prepare(prefix)).rejects.toThrow('tokens-00002.bin');
+  store.objects.delete('data/corpus/tokens-00001.bin');
+  store.fault = () => undefined;
+  await prepare(prefix);
+  expect(stored()).toEqual(names);
+
+  // The same path at another endpoint.
+  refuse('tokens-00002.bin');
+  store.objects.clear();
+  await expect(prepare(prefix)).rejects.toThrow('tokens-00002.bin');
+  store = await FakeStore.open();
+  store.use();
+  await prepare(prefix);
+  expect(stored()).toEqual(names);
+});
+
+it('writes no manifest for a shard that was removed or replaced meanwhile', async () => {
+  for (const change of [
+    () => store.objects.delete('data/corpus/tokens-00000.bin'),
+    () => store.put('data/corpus/tokens-00000.bin', Buffer.from('x')),
+  ]) {
+    store.objects.clear();
+    store.fault = (_, request) => {
+      if (request === 'PUT data/corpus/tokens-00003.bin') change();
+      return undefined;
+    };
+    await expect(prepare(prefix)).rejects.toThrow(
+      /tokens-00000.bin (was removed|has 1 bytes, not the \d+).*starts over/,
+    );
+    expect(stored()).not.toContain('manifest.json');
+    store.fault = () => undefined;
+    expect(await prepare(prefix)).toMatchObject({ documents: 4 });
+    expect(stored()).toContain('tokens-00000.bin');
+  }
+});
+
+it('leaves no shards of an input that was refused, and does not count a refusal of the store as one', async () => {
+  refuse('tokens-00002.bin');
+  await expect(prepare(prefix)).rejects.toThrow('tokens-00002.bin');
+  store.fault = () => undefined;
+  await expect(prepare(prefix, 4_096)).rejects.toThrow('with other options');
+
+  writeFileSync(join(folder, 'text-3.txt'), Buffer.concat([Buffer.from('x'.repeat(1350)), Buffer.from([0xff, 0xfe])]));
+  utimesSync(join(folder, 'text-3.txt'), 1, 1);
+  store.objects.clear();
+  await expect(prepare(prefix)).rejects.toThrow('text-3.txt');
+  // Shards that have moved before, as those of a longer input.
+  for (const name of ['tokens-00000.bin', 'tokens-00007.bin', 'tokens-00007.bin.pieces']) {
+    store.put(`data/corpus/${name}`, Buffer.from('old'));
+  }
+  writeFileSync(join(folder, 'text-3.txt'), 'good');
+  await prepare(join(folder, 'disk'), 4_096);
+  await prepare(prefix, 4_096);
+  expect(stored()).toEqual(readdirSync(join(folder, 'disk')).sort());
 });
 
 it('is surveyed with the counts of the folder on the disk', async () => {

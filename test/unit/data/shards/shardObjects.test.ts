@@ -10,7 +10,9 @@ import { createTokenizer } from '../../../../src/data/tokenizers/openTokenizer.t
 import { openBucket } from '../../../../src/objectStore/buckets.ts';
 import { CachedObject } from '../../../../src/objectStore/cachedObject.ts';
 import { headObject } from '../../../../src/objectStore/objects.ts';
+import { encodePieces } from '../../../../src/objectStore/pieceHashes.ts';
 import { RangeCache } from '../../../../src/objectStore/rangeCache.ts';
+import { RecentPieces } from '../../../../src/objectStore/recentPieces.ts';
 import { sha256Of } from '../../../../src/objectStore/signature.ts';
 import { temporaryFolder } from '../../checkpoint/tinyCheckpoint.ts';
 import { FakeStore } from '../../objectStore/fakeStore.ts';
@@ -34,7 +36,12 @@ async function cached(folder: string, options: { bytesMax?: number; expected?: s
   const cache = new RangeCache({ folder, bytesMax: options.bytesMax ?? 1e6, rangeBytes });
   const { client, key } = openBucket('s3://bucket/data/shard');
   const expected = { sha256: options.expected ?? sha256, skip, kind: 'test' };
-  return new CachedObject(cache, client, { key, ...(await headObject(client, key))!, expected });
+  return new CachedObject(cache, client, {
+    key,
+    ...(await headObject(client, key))!,
+    expected,
+    piecesTag: undefined,
+  });
 }
 
 async function read(object: CachedObject, from: number, to: number): Promise<Buffer> {
@@ -97,10 +104,50 @@ describe('a cached object', () => {
   test('cannot be fetched: the read says why', async () => {
     const object = await cached(temporaryFolder());
     store.fault = () => 403;
-    await expect(read(object, 0, 10)).rejects.toThrow('s3://bucket/data/shard.pieces: access denied');
+    await expect(read(object, 0, 10)).rejects.toThrow('s3://bucket/data/shard: access denied');
     store.fault = () => undefined;
     expect(await read(object, 0, 10)).toEqual(content.subarray(0, 10));
   });
+
+  test('was cached in part before it had hashes of pieces: these ranges are fetched again', async () => {
+    const folder = temporaryFolder();
+    const content = Buffer.from(Array.from({ length: 2 ** 16 + 500 }, (_, i) => (i * 31) % 251));
+    const sha256 = sha256Of(content);
+    store.put('data/large', content);
+    const { client, key } = openBucket('s3://bucket/data/large');
+    const facts = (await headObject(client, key))!;
+    const open = (piecesTag?: string, into = folder) => {
+      const cache = new RangeCache({ folder: into, bytesMax: 1e6, rangeBytes: 2 ** 16 });
+      return new CachedObject(cache, client, { key, ...facts, expected: { sha256, skip: 0, kind: '' }, piecesTag });
+    };
+    store.damage = (_, bytes) => Buffer.alloc(bytes.length, 7);
+    expect(await read(open(), 0, 10)).toEqual(Buffer.alloc(10, 7));
+    store.damage = (_, bytes) => bytes;
+    const path = join(folder, 'large');
+    writeFileSync(path, content);
+    store.put('data/large.pieces', await encodePieces(path, sha256));
+    const { tag } = (await headObject(client, 'data/large.pieces'))!;
+    expect(await read(open(tag), 0, 10)).toEqual(content.subarray(0, 10));
+    store.objects.delete('data/large.pieces');
+    await expect(read(open(tag, temporaryFolder()), 0, 10)).rejects.toThrow('large.pieces is damaged: it was removed');
+  });
+});
+
+test('the hashes of pieces that were used last stay in memory', async () => {
+  const fetched: string[] = [];
+  const recent = new RecentPieces(2 * 32);
+  const get = async (id: string) =>
+    await recent.get(id, 10, async () => {
+      fetched.push(id);
+      if (fetched.length === 6) throw new Error('refused');
+      return Buffer.alloc(32);
+    });
+  for (const id of ['a', 'b', 'a', 'c', 'a', 'b']) await get(id);
+  expect(fetched).toEqual(['a', 'b', 'c', 'b']);
+  await get('c');
+  await expect(get('a')).rejects.toThrow('refused');
+  await get('a');
+  expect(fetched).toEqual(['a', 'b', 'c', 'b', 'c', 'a', 'a']);
 });
 
 test('prepared data in a store is the dataset that it is on a disk, and its tokenizer is found there', async () => {
