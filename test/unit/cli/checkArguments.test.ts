@@ -1,7 +1,10 @@
 import { expect, it } from 'vitest';
 import yargs from 'yargs';
 import { UserError } from '../../../src/base/errors.ts';
+import { setProgram } from '../../../src/base/ownCommand.ts';
 import { checkArguments } from '../../../src/cli/checkArguments.ts';
+
+setProgram('launch');
 
 /** As main.ts does it, over options of every kind. */
 function check(...typed: string[]): true {

@@ -3,8 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import yargs from 'yargs';
+import { setProgram } from '../../../src/base/ownCommand.ts';
 import { checkConfigToPrint, optionWords, type PrintArguments, scriptOf } from '../../../src/cli/clusterPrint.ts';
 import { trainOptions } from '../../../src/cli/trainOptions.ts';
+
+setProgram('launch');
 
 const args: PrintArguments = {
   print: 'job',
