@@ -119,6 +119,6 @@ it('eval --task answers questions in the template of the checkpoint, and multipl
   const choices = ['eval', '--checkpoint', 'base', '--task', 'choices', '--data', 'choices.jsonl'];
   const chosen = await launch(choices, folder());
   expect(chosen.stdout).toMatch(
-    /^accuracy \d+\.00 %, normalized by bytes \d+\.00 %, over 1 rows; guessing has 50\.00 %\n$/,
+    /^accuracy \d+\.00 %, normalized by bytes \d+\.00 %, over 1 row; guessing has 50\.00 %\n$/,
   );
 });
