@@ -3,7 +3,7 @@
  * they are.
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { nodeDisk } from '../base/diskOperations.ts';
+import { nodeDisk, type OutputFile } from '../base/diskOperations.ts';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { readBoundedFile, readFailure } from '../base/strictJson.ts';
@@ -14,7 +14,7 @@ import { getRange, hasObjects, headObject, putObject } from './objects.ts';
 import { ObjectUpload, partBytesFor } from './upload.ts';
 
 /** Bytes of a file that are read and written at a time. */
-const pieceBytes = 2 ** 20;
+const usualPieceBytes = 2 ** 20;
 
 /** A file or object that is open for reading. */
 export interface StoredFile {
@@ -109,18 +109,35 @@ export async function writeObject(path: string, content: string): Promise<void> 
   await putObject(client, key, Buffer.from(content));
 }
 
+/** Which bytes are copied: those before `to`, from the first on unless `from` says otherwise. */
+interface CopiedBytes {
+  readonly from?: number;
+  readonly to: number;
+  /** Bytes that are read and written at a time; default 1 MiB. */
+  readonly pieceBytes?: number;
+}
+
+/** Copies bytes of a file or object, piece by piece. */
+export async function copyBytes(
+  source: Pick<StoredFile, 'read'>,
+  target: Pick<OutputFile, 'write'>,
+  { from = 0, to, pieceBytes = usualPieceBytes }: CopiedBytes,
+): Promise<void> {
+  const piece = new Uint8Array(Math.min(pieceBytes, to - from));
+  for (let at = from; at < to; at += piece.length) {
+    const part = piece.subarray(0, Math.min(piece.length, to - at));
+    await source.read(part, at);
+    await target.write(part);
+  }
+}
+
 /** Writes a file to a new object, piece by piece. */
 export async function uploadStored(from: string, to: string): Promise<void> {
   const { client, key } = openBucket(to);
   const file = await openStored(from);
   const object = new ObjectUpload(client, key, {}, partBytesFor(file.bytes));
   try {
-    const piece = new Uint8Array(Math.min(pieceBytes, file.bytes));
-    for (let at = 0; at < file.bytes; at += piece.length) {
-      const part = piece.subarray(0, Math.min(piece.length, file.bytes - at));
-      await file.read(part, at);
-      await object.write(part);
-    }
+    await copyBytes(file, object, { to: file.bytes });
     await object.sync();
   } finally {
     await Promise.all([object.close(), file.close()]);
@@ -132,12 +149,7 @@ export async function downloadStored(from: string, to: string): Promise<void> {
   const object = await openStored(from);
   const file = await nodeDisk.createFile(to);
   try {
-    const piece = new Uint8Array(Math.min(rangeBytes, object.bytes));
-    for (let at = 0; at < object.bytes; at += piece.length) {
-      const part = piece.subarray(0, Math.min(piece.length, object.bytes - at));
-      await object.read(part, at);
-      await file.write(part);
-    }
+    await copyBytes(object, file, { to: object.bytes, pieceBytes: rangeBytes });
     await file.sync();
   } finally {
     await Promise.all([object.close(), file.close()]);

@@ -11,7 +11,7 @@ import { readFully } from '../base/wholeFiles.ts';
 import { openBucket } from '../objectStore/buckets.ts';
 import type { BucketClient } from '../objectStore/client.ts';
 import { deleteObject, listObjects, putObject } from '../objectStore/objects.ts';
-import { openStored } from '../objectStore/storedFiles.ts';
+import { copyBytes, openStored } from '../objectStore/storedFiles.ts';
 import { ObjectUpload, partBytesFor } from '../objectStore/upload.ts';
 import type { RunFolder } from './runFolder.ts';
 
@@ -95,12 +95,7 @@ export class StoredRecords {
       for (const { key } of parts) {
         const object = await openStored(this.#client.pathOf(key));
         try {
-          const piece = new Uint8Array(Math.min(pieceBytes, object.bytes));
-          for (let at = 0; at < object.bytes; at += piece.length) {
-            const part = piece.subarray(0, Math.min(piece.length, object.bytes - at));
-            await object.read(part, at);
-            await file.write(part);
-          }
+          await copyBytes(object, file, { to: object.bytes });
         } finally {
           await object.close();
         }
@@ -148,11 +143,7 @@ export class StoredRecords {
   async #upload(key: string, read: Read, { from, to }: { from: number; to: number }): Promise<void> {
     const object = new ObjectUpload(this.#client, key, {}, partBytesFor(to - from));
     try {
-      for (let at = from; at < to; at += pieceBytes) {
-        const piece = new Uint8Array(Math.min(pieceBytes, to - at));
-        await read(piece, at);
-        await object.write(piece);
-      }
+      await copyBytes({ read }, object, { from, to });
       await object.sync();
     } finally {
       await object.close();
