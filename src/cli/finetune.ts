@@ -142,7 +142,7 @@ export async function checkPaths({ model, rows }: Pick<Positionals, 'model' | 'r
   }
   if (!hasRows) {
     throw new UserError(
-      `finetune: there is no file or folder ${rows} in ${cwd}. Name your rows after the weights: ${ownCommand('finetune', model, 'PATH')} (a file, folder or glob)`,
+      `finetune: there is no file or folder ${rows} in ${cwd}. Put the path of your rows after the weights: ${ownCommand('finetune', model, 'PATH')} (a file, folder or glob)`,
     );
   }
   if ((await hasWeights(rows, cwd)) && !(await hasWeights(model, cwd))) {

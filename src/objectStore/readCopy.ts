@@ -1,6 +1,6 @@
 /**
  * A copy of an object on the local disk, from the read that verified it to the one that uses it, so that a checkpoint travels once. The file has no
- * name, so its space is free when this process ends or has not used it for some minutes. Without room on the disk there is no copy.
+ * name, so its space is free when this process ends or has not used it for some minutes. If the disk has no room, no copy is made.
  */
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rm, statfs } from 'node:fs/promises';

@@ -42,7 +42,7 @@ describe('paths', () => {
     [
       'gpt2',
       'none.jsonl',
-      /no file or folder none\.jsonl in .* Name your rows after the weights: .* finetune gpt2 PATH/,
+      /no file or folder none\.jsonl in .* Put the path of your rows after the weights: .* finetune gpt2 PATH/,
     ],
     ['none', 'rows.jsonl', /there is no file or folder none in .* Name the weights \(a run/],
     ['none', 'none.jsonl', /there is neither none nor none\.jsonl in /],
