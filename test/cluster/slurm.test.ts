@@ -25,6 +25,9 @@ const settings = [
   ...['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=3000', 'comm.rejoinTimeoutMs=3000'],
 ];
 
+/** Longer than anything that a test waits for on a busy machine. Slurm finds out by itself after a minute that a node is dead. */
+const patienceMs = 120_000;
+
 /** Figures for the log: they depend on the machine, so nothing is asserted about them. */
 const say = (...lines: readonly string[]) => process.stdout.write(`${lines.join('\n')}\n`);
 
@@ -50,14 +53,16 @@ describe.skipIf(obstacle !== undefined)(`Slurm${obstacle === undefined ? '' : ` 
 
   const step = async (runDir: string) => (await lastStepOf(runDir))?.step ?? 0;
   const logOf = (name: string, job: number) => readFile(join(folder(), `${name}-${job}.log`), 'utf8').catch(() => '');
-  /** Resolves when `condition` holds. @throws Error with the output of the job if it has failed */
+  /** Resolves when `condition` holds. @throws Error that says what Slurm knows, if the job has failed or it takes longer than `patienceMs` */
   async function until(name: string, job: number, condition: () => Promise<boolean> | boolean): Promise<void> {
+    const deadline = Date.now() + patienceMs;
     for (let i = 1; !(await condition()); i++) {
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (i % 20 !== 0) continue;
       const facts = await slurm.job(job);
-      if (/FAIL|CANCELLED|TIMEOUT/.test(facts.state)) {
-        throw new Error(`job ${JSON.stringify(facts)}:\n${await logOf(name, job)}\n${await slurm.logs()}`);
+      if (/FAIL|CANCELLED|TIMEOUT/.test(facts.state) || Date.now() > deadline) {
+        const log = await logOf(name, job);
+        throw new Error(`${condition} does not hold\njob ${JSON.stringify(facts)}:\n${log}\n${await slurm.report()}`);
       }
     }
   }

@@ -96,9 +96,11 @@ export class Slurm {
 
   /** Lets a requeued job begin now instead of after two minutes. Slurm may set this time only when all of the job has ended. */
   async beginNow(id: number): Promise<void> {
+    const deadline = Date.now() + 90_000;
     do {
       await this.run(['scontrol', 'update', `jobid=${id}`, 'starttime=now']).catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, 500));
+      if (Date.now() > deadline) throw new Error(`job ${id} does not begin:\n${await this.report()}`);
     } while (/PENDING|COMPLETING/.test((await this.job(id)).state));
   }
 
@@ -113,14 +115,24 @@ export class Slurm {
     await this.run(['scontrol', 'update', `nodename=${node}`, 'state=down', 'reason=killed']);
   }
 
-  /** Starts the slurmd of a node that was killed. */
+  /** Starts the slurmd of a node that was killed. Resolves when Slurm gives the node work again. @throws Error with Slurm's report if it does not */
   async restartNode(node: string): Promise<void> {
     await this.run(['slurmd', '-N', node]);
+    const deadline = Date.now() + 60_000;
+    while ((await this.run(['sinfo', '--noheader', `--nodes=${node}`, '--format=%T'])).split('\n')[0] !== 'idle') {
+      if (Date.now() > deadline) throw new Error(`${node} does not come back:\n${await this.report()}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
   }
 
-  /** Slurm's own logs, for a test that failed. */
-  async logs(): Promise<string> {
-    return readFile(join(this.#dir, 'log', 'slurmctld.log'), 'utf8').catch(() => '');
+  /** For a test that failed: the jobs, the nodes with why they take none, and the end of each log of Slurm. */
+  async report(): Promise<string> {
+    const commands = [['squeue'], ['sinfo', '--Node', '--format=%N %T %E']];
+    const states = await Promise.all(commands.map((words) => this.run(words).catch(String)));
+    const logs = join(this.#dir, 'log');
+    const files = (await readdir(logs)).filter((name) => name.startsWith('slurm'));
+    const ends = files.map(async (name) => `${name}:\n${(await readFile(join(logs, name), 'utf8')).slice(-4000)}`);
+    return [...states, ...(await Promise.all(ends))].join('\n');
   }
 
   async close(): Promise<void> {

@@ -81,6 +81,17 @@ export class Network {
       await ip('-n', name, 'link', 'set', 'eth0', 'up');
       await ip('-n', hub, 'link', 'set', port, 'master', 'bridge', 'up');
     }
+    for (const machine of this.#machines) await this.#awaitLinks(this.#namespace(machine));
+  }
+
+  /** Resolves when the system calls every link of a namespace running, up to a second late: before, Node does not list its addresses. */
+  async #awaitLinks(name: string): Promise<void> {
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const links = JSON.parse((await ip('-n', name, '-j', 'link')).stdout) as { ifname: string; operstate: string }[];
+      if (links.every(({ ifname, operstate }) => !['eth0', 'docker0'].includes(ifname) || operstate === 'UP')) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`the links of ${name} do not come up: ${(await ip('-n', name, 'link')).stdout}`);
   }
 
   /** A bridge shows as running only while something hangs on it: the end of a cable whose other end is a container's. */
