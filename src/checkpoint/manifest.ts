@@ -19,6 +19,7 @@ const REQUIRED_FILES = OWN_FILES.filter((name) => name !== MANIFEST_FILE);
 
 /** Size limits of files that are read into memory. */
 const MANIFEST_BYTES_MAX = 2 ** 20;
+export const CONFIG_BYTES_MAX = 2 ** 20;
 /** The config in it may list a thousand paths. */
 const TRAINER_BYTES_MAX = 16 * 2 ** 20;
 export const SMALL_FILE_BYTES_MAX = 64 * 2 ** 20;

@@ -6,12 +6,13 @@ import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
 import { fullMessageOf, invariant, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import type { StateTensor } from '../base/stateParts.ts';
-import { type Checkpoint, type OpenOptions, openCheckpoint } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import type { CheckpointPlace, PlacedCheckpoint } from './checkpointPlace.ts';
 import { diskCheckpoints } from './diskCheckpoints.ts';
 import { verifySizes } from './fileIntegrity.ts';
 import { readManifest, readTrainer } from './manifest.ts';
 import { objectCheckpoints } from './objectCheckpoints.ts';
+import { type OpenOptions, openCheckpoint } from './openCheckpoint.ts';
 import { beginCheckpoint, type CheckpointContents, type CheckpointWriter, stateBytes } from './writer.ts';
 
 export interface StoreOptions {

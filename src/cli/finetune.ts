@@ -6,7 +6,7 @@ import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { storedPath, userPath } from '../base/userPath.ts';
-import { isCheckpointFolder } from '../checkpoint/checkpoint.ts';
+import { isCheckpointFolder } from '../checkpoint/checkpointFolder.ts';
 import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';

@@ -10,7 +10,8 @@ import { type NewFile, refuseExisting, writeNewFolder } from '../base/newFolder.
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { storedPath, userPath } from '../base/userPath.ts';
-import { type Checkpoint, isCheckpointFolder } from '../checkpoint/checkpoint.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { isCheckpointFolder } from '../checkpoint/checkpointFolder.ts';
 import { CONFIG_FILE, MODEL_FILE } from '../checkpoint/manifest.ts';
 import { encodeModelConfig, fileTensorsOf, isOfHuggingFace } from '../checkpoint/modelConfig.ts';
 import {

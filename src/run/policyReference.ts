@@ -9,7 +9,7 @@ import { isTrainedBy } from '../architecture/trainable.ts';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { isFile } from '../base/wholeFiles.ts';
-import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { ReferenceFile } from '../coordinator/coordinatorOptions.ts';
 import { sharesWeights } from '../model/referenceModel.ts';

@@ -5,7 +5,7 @@
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { Sample } from '../task/task.ts';

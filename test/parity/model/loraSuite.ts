@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { withoutLora } from '../../../src/architecture/lora.ts';
 import { isTrainedBy } from '../../../src/architecture/trainable.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { fillParameters } from '../../../src/run/loadModel.ts';

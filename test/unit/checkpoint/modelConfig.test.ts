@@ -11,8 +11,8 @@ import {
 } from '../../../src/architecture/registry.ts';
 import { type ActivationKind, activationKinds } from '../../../src/base/activations.ts';
 import { UserError } from '../../../src/base/errors.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { decodeModelConfig, encodeModelConfig } from '../../../src/checkpoint/modelConfig.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { encodeSafetensorsHeader, type TensorShape } from '../../../src/checkpoint/safetensors.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { collect, contentsAt, temporaryFolder, tensorsOf, tinyModel, valuesOf, writeTiny } from './tinyCheckpoint.ts';

@@ -6,7 +6,7 @@ import { nodeDisk } from '../../../src/base/diskOperations.ts';
 import { InvariantError, PeerError, UserError } from '../../../src/base/errors.ts';
 import { placeWord, processWord } from '../../../src/base/processes.ts';
 import { partsOf } from '../../../src/base/stateParts.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { collect, contentsAt, streamBytes, temporaryFolder, tinyModel, valuesOf, writeTiny } from './tinyCheckpoint.ts';
 

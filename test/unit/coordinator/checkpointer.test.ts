@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DiskOperations, nodeDisk } from '../../../src/base/diskOperations.ts';
 import { partsOf } from '../../../src/base/stateParts.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
 import { Checkpointer, type CheckpointOutcome, StateFeed } from '../../../src/coordinator/checkpointer.ts';

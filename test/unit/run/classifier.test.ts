@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { createEngine } from '../../../src/engine/registry.ts';

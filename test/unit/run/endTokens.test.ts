@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { withChatTemplate } from '../../../src/data/tokenizers/chatTemplate.ts';
 import { createTokenizer, tokenizerFromFiles } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { continueText, continueTextOften } from '../../../src/run/continueText.ts';

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { TransformerConfig } from '../../../src/architecture/transformer.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { createEngine } from '../../../src/engine/registry.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { numberOption } from '../../../src/cli/options.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { createEngine } from '../../../src/engine/registry.ts';

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { IsTrained } from '../../../src/architecture/parameters.ts';
 import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import { UserError } from '../../../src/base/errors.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../../src/checkpoint/openCheckpoint.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import type { ConfigInput } from '../../../src/config/configTypes.ts';
 import { renderConfig } from '../../../src/config/render.ts';
