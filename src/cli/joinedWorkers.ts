@@ -83,10 +83,10 @@ export class JoinedWorkers {
   }
 
   #exited(exit: WorkerExit): void {
-    const { worker, clean, failure, description } = exit;
+    const { worker, clean, hasLeft = false, failure, description } = exit;
     this.#runEnd = graver(this.#runEnd, exit.runEnd);
     // The run has ended, for the others too.
-    if (clean) this.startNoMore();
+    if (clean && !hasLeft) this.startNoMore();
     const restart =
       !this.#end.signal.aborted && isWorthRestart({ clean, blame: failure?.blame })
         ? nextRestart(this.#restarts, this.#options.restartsMax)

@@ -32,6 +32,9 @@ export function runEndOf({ failed, unfinished, interrupted }: CoordinatorMessage
   return interrupted ? 'interrupted' : 'complete';
 }
 
+/** The exit code of a worker that somebody asked to leave: the run continues. Neither Node nor a shell uses it. */
+export const leftExitCode = 87;
+
 /** The exit code of a worker whose run ended so. */
 export function codeOfEnd(end: RunEnd): number {
   return exitCodes[end];
@@ -39,5 +42,6 @@ export function codeOfEnd(end: RunEnd): number {
 
 /** The end that the exit code of a worker stands for; undefined if the worker itself failed. */
 export function endOfCode(code: number | null): RunEnd | undefined {
+  if (code === leftExitCode) return 'complete';
   return (Object.keys(exitCodes) as RunEnd[]).find((end) => exitCodes[end] === code);
 }

@@ -18,7 +18,7 @@ import { HostAgent } from './hostAgent.ts';
 import { isOfHost, serveHost } from './hostChannel.ts';
 import { channelToWorker } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
-import { endOfCode, type RunEnd } from './runEnd.ts';
+import { endOfCode, leftExitCode, type RunEnd } from './runEnd.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
@@ -46,6 +46,8 @@ export interface WorkerExit {
   readonly clean: boolean;
   /** How its run ended; absent if the worker ended in another way. */
   readonly runEnd?: RunEnd | undefined;
+  /** It was asked to leave, and the run continues without it. */
+  readonly hasLeft?: boolean;
 }
 
 export interface StartOptions {
@@ -250,7 +252,7 @@ function exitOf(
   if (failure !== undefined) return failedExit(worker, pid, failure);
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
   const runEnd = endOfCode(code);
-  return { worker, pid, description, clean: runEnd !== undefined, runEnd };
+  return { worker, pid, description, clean: runEnd !== undefined, runEnd, hasLeft: code === leftExitCode };
 }
 
 function failedExit(worker: string, pid: number, failure: WorkerFailure): WorkerExit {

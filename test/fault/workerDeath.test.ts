@@ -7,7 +7,8 @@ import { type Running, set, start, tiny, useFolder } from '../e2e/launch.ts';
 import { eventsOf, until } from './elasticRun.ts';
 
 const folder = useFolder();
-const timeouts = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=2000', 'comm.joinTimeoutMs=3000'];
+// A busy machine takes seconds to start three workers, and a frozen one is waited for until the last of these has passed.
+const timeouts = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=2000', 'comm.joinTimeoutMs=10000'];
 const endless = [...tiny, 'train.maxSteps=1000000', ...timeouts];
 /** All three are needed, and none is started again. */
 const fragile = ['--workers', '3', '--min-workers', '3', '--max-restarts', '0'];

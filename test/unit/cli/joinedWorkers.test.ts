@@ -88,6 +88,17 @@ it('starts none again once the run has ended', async () => {
   expect(losses()).toEqual([]);
 });
 
+it('starts others again after one was asked to leave: the run continues', async () => {
+  const { started, exit, losses } = joinedWorkers();
+  exit('a', { ...done, runEnd: 'complete', hasLeft: true });
+  exit('b', killed);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(started).toEqual(['a', 'b', 'b']);
+  exit('b', done);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(losses()).toEqual([]);
+});
+
 it.each(['leave', 'stop'] as const)('starts none again after a request to %s', async (request) => {
   const { joined, started, asked, exit, losses } = joinedWorkers();
   exit('a', killed);
