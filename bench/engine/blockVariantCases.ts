@@ -21,7 +21,9 @@ const shapes: readonly BlockShape[] = [
 ];
 
 export function blockVariantCases(): KernelCase[] {
-  return shapes.flatMap((shape) => [false, true].flatMap((bf16) => casesOf(shape, bf16)));
+  const ofPrecision = (shape: BlockShape, precision: 'float32' | 'bf16') =>
+    casesOf(shape, precision === 'bf16').map((kernel) => ({ ...kernel, precision }));
+  return shapes.flatMap((shape) => [...ofPrecision(shape, 'float32'), ...ofPrecision(shape, 'bf16')]);
 }
 
 function casesOf({ n, t, c, rotated, valueHeads, headSize, inner }: BlockShape, bf16: boolean): KernelCase[] {

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { InvariantError, invariant, UserError } from '../../src/base/errors.ts';
 import { median } from '../../src/base/statistics.ts';
-import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
+import { limitIn, type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { createEngine, type EngineOptions } from '../../src/engine/registry.ts';
 import type { Shape, Tensor } from '../../src/engine/tensor.ts';
@@ -42,7 +42,7 @@ export interface BenchResult extends CaseTimes {
   /** The kernel, as the engine interface calls it; of a product also which operands lie transposed. */
   readonly name: string;
   readonly shape: string;
-  /** `gflops` over the machine's limit, `fmaGflops` or for products of bfloat16 numbers `bf16Gflops`, from 0 to 1. */
+  /** `gflops` over the machine's limit for their precision: `fmaGflops`, `bf16Gflops` or `f16Gflops`; from 0 to 1. */
   readonly ofLimit?: number;
   /** 10^9 bytes a second read and written, by the median time. */
   readonly gbytes?: number;
@@ -79,7 +79,9 @@ export async function runEngineBench(
     const limits = await measureMachine(engine);
     invariant(limits !== undefined, `${engine.description} cannot measure its limit`);
     const machine = { ...limits, ...measureBandwidth(engine) };
-    const cases = casesMatching(options.only).filter(({ bf16 }) => !bf16 || machine.bf16Gflops !== undefined);
+    const cases = casesMatching(options.only).filter(
+      ({ precision = 'float32' }) => limitIn(precision, machine) !== undefined,
+    );
     if (options.peers && engine.isHost) opened = await openProductPeers(machine);
     const peers = opened.peers.map(({ name, version }) => ({ name, version }));
     const head = { machine, peers, missingPeers: opened.missing };
@@ -115,7 +117,7 @@ interface SourceTimes {
 }
 
 function resultOf(
-  { name, shape, flops, bf16, bytes }: KernelCase,
+  { name, shape, flops, precision = 'float32', bytes }: KernelCase,
   times: readonly SourceTimes[],
   machine: Machine,
 ): BenchResult {
@@ -125,7 +127,7 @@ function resultOf(
     return { source, times: { medianUs, minUs: Math.min(...us), ...rate } };
   });
   const { medianUs, gflops } = ours!.times;
-  const limit = bf16 ? machine.bf16Gflops : machine.fmaGflops;
+  const limit = limitIn(precision, machine);
   return {
     name,
     shape,

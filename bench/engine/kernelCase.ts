@@ -1,4 +1,5 @@
 import type { Engine } from '../../src/engine/engine.ts';
+import type { EnginePrecision } from '../../src/engine/precision.ts';
 import type { Tensor } from '../../src/engine/tensor.ts';
 import type { Product } from './productPeers.ts';
 
@@ -22,8 +23,8 @@ export interface KernelCase {
   readonly name: string;
   readonly shape: string;
   readonly flops?: number;
-  /** Whether they are of bfloat16 numbers, whose limit is another. */
-  readonly bf16?: boolean;
+  /** In what precision they are, which has its own limit; absent: float32. An engine without a limit for it does not have the case. */
+  readonly precision?: EnginePrecision;
   /** Read and written, each array once. */
   readonly bytes?: number;
   /** The same work for other libraries. */

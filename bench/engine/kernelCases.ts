@@ -41,14 +41,15 @@ function casesOf({ rows, t, c, nHead, v }: ModelShape): KernelCase[] {
 function attentionCases(b: number, t: number, c: number, nHead: number): KernelCase[] {
   const shape = `B=${b} T=${t} NH=${nHead} HS=${c / nHead}`;
   const variants = [
-    { suffix: '', rate: 0, bf16: false },
-    { suffix: ' dropout', rate: 0.2, bf16: false },
-    { suffix: ' bf16', rate: 0, bf16: true },
-    { suffix: ' bf16 dropout', rate: 0.2, bf16: true },
-  ];
+    { suffix: '', rate: 0, precision: 'float32' },
+    { suffix: ' dropout', rate: 0.2, precision: 'float32' },
+    { suffix: ' bf16', rate: 0, precision: 'bf16' },
+    { suffix: ' bf16 dropout', rate: 0.2, precision: 'bf16' },
+  ] as const;
   // Two products of T×T/2 by HS a head forward; five backward, the scores being computed again.
   const product = b * t * t * c;
-  return variants.flatMap(({ suffix, rate, bf16 }) => {
+  return variants.flatMap(({ suffix, rate, precision }) => {
+    const bf16 = precision === 'bf16';
     const dropout = { rate, seed: 1, step: 1, firstSample: 0, site: 0 };
     const optionsOf = (tensor: MakeTensor, lse: Tensor) => ({
       qkv: tensor(b, t, 3 * c),
@@ -62,7 +63,7 @@ function attentionCases(b: number, t: number, c: number, nHead: number): KernelC
         name: `attentionForward${suffix}`,
         shape,
         flops: 2 * product,
-        bf16,
+        precision,
         prepare: (engine, tensor, bf16Tensor) => {
           const options = optionsOf(bf16 ? bf16Tensor : tensor, tensor(2, b, nHead, t));
           return { call: () => engine.attentionForward(options) };
@@ -72,7 +73,7 @@ function attentionCases(b: number, t: number, c: number, nHead: number): KernelC
         name: `attentionBackward${suffix}`,
         shape,
         flops: 5 * product,
-        bf16,
+        precision,
         prepare: (engine, tensor, bf16Tensor) => {
           const make = bf16 ? bf16Tensor : tensor;
           const options = { ...optionsOf(make, tensor(2, b, nHead, t)), dout: make(b, t, c), dqkv: make(b, t, 3 * c) };

@@ -1,5 +1,7 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
 import type { Engine } from '../../src/engine/engine.ts';
+import type { LinearOptions } from '../../src/engine/kernels.ts';
+import type { EnginePrecision } from '../../src/engine/precision.ts';
 import { cycledValues, type KernelCase, type MakeTensor, type PreparedCase } from './kernelCase.ts';
 import type { Product } from './productPeers.ts';
 
@@ -15,7 +17,7 @@ export interface LinearShape {
 export function linearCases(shape: LinearShape): KernelCase[] {
   const { n, ic, oc, weightTransposed } = shape;
   return [
-    ...productCases(shape, 'f32'),
+    ...productCases(shape, 'float32'),
     {
       name: 'linearBackward',
       shape: `${n}×${ic}×${oc}`,
@@ -27,36 +29,41 @@ export function linearCases(shape: LinearShape): KernelCase[] {
       },
     },
     ...productCases(shape, 'bf16'),
+    ...productCases(shape, 'f16'),
   ];
 }
 
-/** With bfloat16 activations or gradients, Lockstep rounds the float32 weight while packing it; the other libraries get it rounded. */
-function productCases(shape: LinearShape, dtype: Product['dtype']): KernelCase[] {
+/**
+ * With bfloat16 activations or gradients, Lockstep rounds the float32 weight while packing it; the other libraries get it rounded. With `f16`
+ * it rounds both factors, which are float32 in memory; no other library is asked for that.
+ */
+function productCases(shape: LinearShape, precision: EnginePrecision): KernelCase[] {
   const { n, ic, oc, weightTransposed } = shape;
-  const product = { dtype, transposedA: false, accumulate: false };
+  const product = { dtype: precision === 'bf16' ? 'bf16' : 'f32', transposedA: false, accumulate: false } as const;
   const forward: Product = { ...product, m: n, k: ic, n: oc, transposedB: weightTransposed };
   const dinp: Product = { ...product, m: n, k: oc, n: ic, transposedB: !weightTransposed };
   const [m, columns] = weightShape(shape);
   const dweight: Product = { ...product, m, k: n, n: columns, transposedA: true, transposedB: false, accumulate: true };
   const caseOf = (name: string, of: Product, prepare: KernelCase['prepare']): KernelCase => ({
-    name: `${name} ${of.transposedA ? 'T' : 'N'}${of.transposedB ? 'T' : 'N'}${dtype === 'bf16' ? ' bf16' : ''}`,
+    name: `${name} ${of.transposedA ? 'T' : 'N'}${of.transposedB ? 'T' : 'N'}${precision === 'float32' ? '' : ` ${precision}`}`,
     shape: `${n}×${ic}×${oc}`,
     flops: 2 * n * ic * oc,
-    bf16: dtype === 'bf16',
-    product: of,
+    precision,
+    ...(precision !== 'f16' && { product: of }),
     prepare,
   });
   const activation = (tensor: MakeTensor, bf16Tensor: MakeTensor): MakeTensor =>
-    dtype === 'bf16' ? bf16Tensor : tensor;
+    precision === 'bf16' ? bf16Tensor : tensor;
+  const operands = precision === 'f16' ? ({ operands: 'float16' } as const) : {};
   return [
     caseOf('linearForward', forward, (engine, tensor, half) =>
-      prepareForward(engine, forward, tensor, activation(tensor, half)),
+      prepareForward(engine, forward, operands, tensor, activation(tensor, half)),
     ),
     caseOf('linearBackward dinp', dinp, (engine, tensor, half) =>
-      prepareForward(engine, dinp, tensor, activation(tensor, half)),
+      prepareForward(engine, dinp, operands, tensor, activation(tensor, half)),
     ),
     caseOf('linearBackward dweight', dweight, (engine, tensor, half) =>
-      prepareDweight(engine, shape, tensor, activation(tensor, half)),
+      prepareDweight(engine, { ...shape, ...operands }, tensor, activation(tensor, half)),
     ),
   ];
 }
@@ -124,23 +131,33 @@ export function headCase(n: number, c: number, v: number): KernelCase {
 function prepareForward(
   engine: Engine,
   { m, k, n, transposedB }: Product,
+  operands: Pick<LinearOptions, 'operands'>,
   tensor: MakeTensor,
   activation: MakeTensor,
 ): PreparedCase {
   const inp = activation(m, k);
   const weight = transposedB ? tensor(n, k) : tensor(k, n);
   const out = tensor(m, n);
-  return { call: () => engine.linearForward({ inp, weight, weightTransposed: transposedB, out }), result: out };
+  return {
+    call: () => engine.linearForward({ inp, weight, weightTransposed: transposedB, out, ...operands }),
+    result: out,
+  };
 }
 
-function prepareDweight(engine: Engine, shape: LinearShape, tensor: MakeTensor, activation: MakeTensor): PreparedCase {
-  const { n, ic, oc, weightTransposed } = shape;
+function prepareDweight(
+  engine: Engine,
+  shape: LinearShape & Pick<LinearOptions, 'operands'>,
+  tensor: MakeTensor,
+  activation: MakeTensor,
+): PreparedCase {
+  const { n, ic, oc, weightTransposed, operands } = shape;
   const [inp, dout] = [activation(n, ic), activation(n, oc)];
   const dweight = tensor(...weightShape(shape));
   engine.zero(dweight);
   // Without `dinp` the weight itself is not read.
   return {
-    call: () => engine.linearBackward({ inp, weight: dweight, weightTransposed, dout, dweight }),
+    call: () =>
+      engine.linearBackward({ inp, weight: dweight, weightTransposed, dout, dweight, ...(operands && { operands }) }),
     result: dweight,
   };
 }

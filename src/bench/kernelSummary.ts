@@ -1,10 +1,10 @@
 /** Summarises the timed calls of some steps: one line per kernel, and the time between kernels. */
 import { median } from '../base/statistics.ts';
 import type { KernelCall, KernelTimer } from './kernelTimer.ts';
-import type { Machine } from './machine.ts';
+import { type Limits, limitIn } from './machine.ts';
 
 export interface KernelResult {
-  /** The kernel's name in the engine interface, and whether it computes in bfloat16. */
+  /** The kernel's name in the engine interface, and its precision if that is not float32. */
   readonly name: string;
   /** Shape of all its calls, if shapes are separated. */
   readonly shape?: string;
@@ -41,7 +41,7 @@ export interface TimedStep {
 export function summariseKernels(
   steps: readonly TimedStep[],
   options: {
-    machine: Pick<Machine, 'fmaGflops' | 'bf16Gflops'> | undefined;
+    machine: Limits | undefined;
     byShape: boolean;
     clock: KernelSummary['clock'];
   },
@@ -55,7 +55,7 @@ export function summariseKernels(
     const msPerStep = median(times);
     const flops = sumOf(calls, (call) => call.flops ?? 0);
     const gflops = flops / msPerStep / 1e6;
-    const limit = calls[0]!.bf16 ? machine?.bf16Gflops : machine?.fmaGflops;
+    const limit = machine && limitIn(calls[0]!.precision ?? 'float32', machine);
     return {
       name: nameOf(calls[0]!),
       ...(byShape && { shape: calls[0]!.shape }),
@@ -75,9 +75,9 @@ export function summariseKernels(
   };
 }
 
-/** bfloat16 kernels are separate, because their limit differs. */
-function nameOf({ kernel, bf16 }: KernelCall): string {
-  return bf16 ? `${kernel} bf16` : kernel;
+/** Kernels of each precision are separate, because their limit differs. */
+function nameOf({ kernel, precision = 'float32' }: KernelCall): string {
+  return precision === 'float32' ? kernel : `${kernel} ${precision}`;
 }
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {

@@ -4,13 +4,14 @@
  */
 import { attentionShape } from '../engine/attentionOptions.ts';
 import type { KernelOptions, Kernels, LinearOptions } from '../engine/kernels.ts';
+import type { EnginePrecision } from '../engine/precision.ts';
 import { elementBytes, type Tensor, type TensorGroup } from '../engine/tensor.ts';
 
 export interface KernelWork {
   /** Two per executed multiply-add; absent for memory-bound kernels. */
   readonly flops?: number;
-  /** Whether the operations are in bfloat16, which has its own limit. */
-  readonly bf16?: boolean;
+  /** In what precision the operations are: each has its own limit. */
+  readonly precision?: EnginePrecision;
   /** Bytes read and written: each tensor of the options once, unless `bytesOf` below is more precise. */
   readonly bytes: number;
 }
@@ -43,13 +44,14 @@ const bytesOf: PerKernel = {
 export function kernelWork(kernel: keyof Kernels, options: unknown): KernelWork {
   const flops = (flopsOf[kernel] as ((options: unknown) => number) | undefined)?.(options);
   const bytes = (bytesOf[kernel] as ((options: unknown) => number) | undefined)?.(options) ?? bytesIn(options);
-  return { ...(flops !== undefined && { flops, bf16: isOfBf16(options) }), bytes };
+  return { ...(flops !== undefined && { flops, precision: precisionOf(options) }), bytes };
 }
 
-/** The same rule as the engine's: the precision of the weight's other factor, or of the queries. */
-function isOfBf16(options: unknown): boolean {
+/** The same rule as the engine's: what it is told, or the precision of the weight's other factor, or of the queries. */
+function precisionOf(options: unknown): EnginePrecision {
   const { inp, dout, qkv, q } = options as Partial<Record<'inp' | 'dout' | 'qkv' | 'q', Tensor>>;
-  return [inp, dout, qkv, q].some((tensor) => tensor?.dtype === 'bfloat16');
+  if ((options as Partial<LinearOptions>).operands === 'float16') return 'f16';
+  return [inp, dout, qkv, q].some((tensor) => tensor?.dtype === 'bfloat16') ? 'bf16' : 'float32';
 }
 
 /** The shapes that distinguish calls of a kernel: those of its largest tensors. */

@@ -8,6 +8,7 @@ import { availableCores } from '../base/cores.ts';
 import { invariant } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { EnginePrecision } from '../engine/precision.ts';
 import { createEngine } from '../engine/registry.ts';
 
 export interface Host {
@@ -36,9 +37,14 @@ export interface Machine extends Host {
    * has none.
    */
   readonly bf16Gflops?: number;
+  /** The same in products of float16 numbers summed in float32, by matrix units if those are faster; absent if the engine has none. */
+  readonly f16Gflops?: number;
   /** 10^9 bytes per second read from memory by the threads together; absent if not measured. */
   readonly readGBs?: number;
 }
+
+/** What products are measured against. */
+export type Limits = Pick<Machine, 'fmaGflops' | 'bf16Gflops' | 'f16Gflops'>;
 
 const measureSeconds = 0.15;
 /** More than caches can hold. */
@@ -53,7 +59,7 @@ export function measureMachine(engine: Engine): Promise<Machine | undefined>;
 export async function measureMachine(engine: Engine): Promise<Machine | undefined> {
   if (engine.peakFlops === undefined) return undefined;
   const { name, deviceKind, device, unit, threads = 1 } = engine;
-  const { fmaGflops, ...bf16 } = await limitsOf(engine);
+  const { fmaGflops, ...halves } = await limitsOf(engine);
   const fmaGflopsByThreads: Record<number, number> = { [threads]: fmaGflops };
   for (let count = 1; count < threads; count *= 2) {
     const fewer = await createEngine({ name, deviceKind, device, unit, threads: count });
@@ -66,7 +72,7 @@ export async function measureMachine(engine: Engine): Promise<Machine | undefine
     threads,
     fmaGflops,
     fmaGflopsByThreads,
-    ...bf16,
+    ...halves,
   };
 }
 
@@ -89,12 +95,18 @@ export function describeHost(): Host {
  * closer to the truth.
  */
 export async function withBetterLimit<M extends Machine>(machine: M, engine: Engine): Promise<M> {
-  const { fmaGflops, bf16Gflops } = await limitsOf(engine);
+  const { fmaGflops, bf16Gflops, f16Gflops } = await limitsOf(engine);
   return {
     ...machine,
     fmaGflops: Math.max(machine.fmaGflops, fmaGflops),
     ...(bf16Gflops !== undefined && { bf16Gflops: Math.max(machine.bf16Gflops ?? 0, bf16Gflops) }),
+    ...(f16Gflops !== undefined && { f16Gflops: Math.max(machine.f16Gflops ?? 0, f16Gflops) }),
   };
+}
+
+/** The limit for products whose factors have this precision, in 10^9 operations per second; undefined if the engine has none. */
+export function limitIn(precision: EnginePrecision, limits: Limits): number | undefined {
+  return limits[({ float32: 'fmaGflops', bf16: 'bf16Gflops', f16: 'f16Gflops' } as const)[precision]];
 }
 
 /** 10^9 bytes per second, if the engine can measure it. It briefly uses half a gigabyte, so benches that measure memory cannot use it. */
@@ -110,19 +122,25 @@ export function renderHost({ cpu, cores, memoryGiB, os, node, lockstep, commit }
 
 /** Two lines for people. */
 export function renderMachine(machine: Machine): string {
-  const { isa, threads, fmaGflops, bf16Gflops, readGBs } = machine;
+  const { isa, threads, fmaGflops, bf16Gflops, f16Gflops, readGBs } = machine;
   return (
     renderHost(machine) +
     `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s` +
     (bf16Gflops === undefined ? '' : `, bf16 limit ${bf16Gflops.toFixed(0)} GFLOP/s`) +
+    (f16Gflops === undefined ? '' : `, f16 limit ${f16Gflops.toFixed(0)} GFLOP/s`) +
     `${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
   );
 }
 
 /** 10^9 floating-point operations per second: the best slice of the time, because other programs may use the machine too. */
-async function limitsOf(engine: Engine): Promise<Pick<Machine, 'fmaGflops' | 'bf16Gflops'>> {
+async function limitsOf(engine: Engine): Promise<Limits> {
   const float32 = await engine.peakFlops!('float32', measureSeconds);
   invariant(float32 !== undefined, `${engine.description} measures no limit in float32`);
   const bf16 = await engine.peakFlops!('bf16', measureSeconds);
-  return { fmaGflops: float32 / 1e9, ...(bf16 !== undefined && { bf16Gflops: bf16 / 1e9 }) };
+  const f16 = await engine.peakFlops!('f16', measureSeconds);
+  return {
+    fmaGflops: float32 / 1e9,
+    ...(bf16 !== undefined && { bf16Gflops: bf16 / 1e9 }),
+    ...(f16 !== undefined && { f16Gflops: f16 / 1e9 }),
+  };
 }

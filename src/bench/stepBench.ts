@@ -9,7 +9,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Precision } from '../model/computing.ts';
 import { type KernelSummary, summariseKernels, type TimedStep } from './kernelSummary.ts';
 import { KernelTimer } from './kernelTimer.ts';
-import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
+import { limitIn, type Machine, measureMachine, withBetterLimit } from './machine.ts';
 import { StepRunner, type StepTimes, type TrainedShape, totalMs } from './stepRunner.ts';
 
 export interface StepBenchOptions extends TrainedShape {
@@ -38,8 +38,9 @@ export interface StepBenchResult {
   readonly gflops?: number;
   /** `gflops` divided by the machine's `fmaGflops`; absent if the engine cannot measure that. */
   readonly ofLimit?: number;
-  /** `gflops` divided by the machine's `bf16Gflops`, if that is the precision. */
+  /** `gflops` divided by the machine's `bf16Gflops` or `f16Gflops`, if that is the precision. */
   readonly ofBf16Limit?: number;
+  readonly ofF16Limit?: number;
   readonly tokensPerSecond?: number;
 }
 
@@ -134,10 +135,7 @@ function resultsOf(
       minMs: Math.min(...times),
       ...(flops > 0 && { gflops }),
       ...(flops > 0 && machine && { ofLimit: gflops / machine.fmaGflops }),
-      ...(flops > 0 &&
-        machine &&
-        machine.bf16Gflops &&
-        precision === 'bf16' && { ofBf16Limit: gflops / machine.bf16Gflops }),
+      ...(flops > 0 && machine && ofHalfLimit(gflops, precision, machine)),
       ...(name === 'step' && { tokensPerSecond: (1000 * tokensPerStep) / medianMs }),
     };
   };
@@ -148,4 +146,14 @@ function resultsOf(
     result('backward', column('backwardMs'), backward),
     result('optimizer', column('optimizerMs'), 0),
   ];
+}
+
+function ofHalfLimit(
+  gflops: number,
+  precision: Precision,
+  machine: Machine,
+): Pick<StepBenchResult, 'ofBf16Limit' | 'ofF16Limit'> {
+  const limit = limitIn(precision, machine);
+  if (limit === undefined || precision === 'float32') return {};
+  return precision === 'bf16' ? { ofBf16Limit: gflops / limit } : { ofF16Limit: gflops / limit };
 }

@@ -20,7 +20,8 @@ export function renderHead({
 }
 
 export function renderPhases(results: readonly StepBenchResult[]): string {
-  const bf16 = results.some(({ ofBf16Limit }) => ofBf16Limit !== undefined);
+  const has = (key: 'ofBf16Limit' | 'ofF16Limit') => results.some((result) => result[key] !== undefined);
+  const [bf16, f16] = [has('ofBf16Limit'), has('ofF16Limit')];
   const columns = [
     textColumn('phase', ['optimizer']),
     numberColumn('median ms'),
@@ -28,9 +29,10 @@ export function renderPhases(results: readonly StepBenchResult[]): string {
     numberColumn('GFLOP/s'),
     numberColumn('of limit'),
     ...(bf16 ? [numberColumn('of bf16 limit')] : []),
+    ...(f16 ? [numberColumn('of f16 limit')] : []),
     numberColumn('tokens/s'),
   ];
-  const rows = results.map(({ name, medianMs, minMs, gflops, ofLimit, ofBf16Limit, tokensPerSecond }) =>
+  const rows = results.map(({ name, medianMs, minMs, gflops, ofLimit, ofBf16Limit, ofF16Limit, tokensPerSecond }) =>
     tableRow(columns, [
       name,
       fixed(medianMs, 2),
@@ -38,6 +40,7 @@ export function renderPhases(results: readonly StepBenchResult[]): string {
       fixed(gflops, 1),
       percent(ofLimit),
       ...(bf16 ? [percent(ofBf16Limit)] : []),
+      ...(f16 ? [percent(ofF16Limit)] : []),
       fixed(tokensPerSecond, 0),
     ]),
   );

@@ -14,7 +14,7 @@ describe('linearCases', () => {
       ...(p ? [p.m, p.k, p.n, p.accumulate] : []),
     ]);
 
-  it('are the three products of a layer in both precisions, and its complete backward pass', () => {
+  it('are the three products of a layer in each precision, and its complete backward pass', () => {
     expect(products(false)).toEqual([
       ['linearForward NN', 300, 10, 3, 5, false],
       ['linearBackward dinp NT', 300, 10, 5, 3, false],
@@ -23,6 +23,9 @@ describe('linearCases', () => {
       ['linearForward NN bf16', 300, 10, 3, 5, false],
       ['linearBackward dinp NT bf16', 300, 10, 5, 3, false],
       ['linearBackward dweight TN bf16', 300, 3, 10, 5, true],
+      ['linearForward NN f16', 300],
+      ['linearBackward dinp NT f16', 300],
+      ['linearBackward dweight TN f16', 300],
     ]);
   });
 
@@ -35,6 +38,9 @@ describe('linearCases', () => {
       ['linearForward NT bf16', 300, 10, 3, 5, false],
       ['linearBackward dinp NN bf16', 300, 10, 5, 3, false],
       ['linearBackward dweight TN bf16', 300, 5, 10, 3, true],
+      ['linearForward NT f16', 300],
+      ['linearBackward dinp NN f16', 300],
+      ['linearBackward dweight TN f16', 300],
     ]);
   });
 });

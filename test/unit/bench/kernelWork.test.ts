@@ -28,11 +28,13 @@ describe('kernelWork', () => {
     expect(kernelWork('attentionBackward', options).flops).toBe(5 * 2 * 8 * 8 * 6);
   });
 
-  it('knows bfloat16 numbers: half the bytes, and products of their own', () => {
+  it('knows bfloat16 numbers, which have half the bytes, and factors that are rounded to float16: products of their own', () => {
     const half: Tensor = { ...tensor(10, 7), dtype: 'bfloat16' };
     const product = { inp: half, weight: tensor(7, 11), out: tensor(10, 11) };
-    expect(kernelWork('linearForward', product)).toEqual({ flops: 1540, bf16: true, bytes: 140 + 308 + 440 });
-    expect(kernelWork('linearForward', { ...product, inp: tensor(10, 7) })).toMatchObject({ bf16: false });
+    expect(kernelWork('linearForward', product)).toEqual({ flops: 1540, precision: 'bf16', bytes: 140 + 308 + 440 });
+    expect(kernelWork('linearForward', { ...product, inp: tensor(10, 7) })).toMatchObject({ precision: 'float32' });
+    const rounded = { ...product, inp: tensor(10, 7), operands: 'float16' };
+    expect(kernelWork('linearForward', rounded)).toMatchObject({ precision: 'f16' });
   });
 
   it('counts each tensor once, groups and tensors inside of objects too', () => {

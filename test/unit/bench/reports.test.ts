@@ -38,16 +38,17 @@ describe('summariseKernels', () => {
     });
   });
 
-  it('tells kernels of bfloat16 numbers apart, which have a limit of their own', () => {
-    const calls = [product('a', 1), { ...product('a', 1), bf16: true }];
+  it('tells kernels of other precisions apart, which have limits of their own', () => {
+    const calls = (['float32', 'bf16', 'f16'] as const).map((precision) => ({ ...product('a', 1), precision }));
     const { kernels } = summariseKernels([{ calls, wallMs: 2 }], {
-      machine: { fmaGflops: 60, bf16Gflops: 240 },
+      machine: { fmaGflops: 60, bf16Gflops: 240, f16Gflops: 120 },
       byShape: false,
       clock: 'host',
     });
     expect(kernels.map(({ name, ofLimit }) => [name, ofLimit])).toEqual([
       ['linearForward', 1],
       ['linearForward bf16', 0.25],
+      ['linearForward f16', 0.5],
     ]);
   });
 
@@ -74,6 +75,9 @@ describe('reports', () => {
   it('say what was measured on', () => {
     expect(renderMachine({ ...machine, commit: 'abc1234+' })).toBe(
       'Some CPU, 2 cores, 8 GiB, linux x64, Node.js 20.19.0, Lockstep 0.1.0 at abc1234+\navx2, 1 thread, FMA limit 100 GFLOP/s, bf16 limit 200 GFLOP/s\n',
+    );
+    expect(renderMachine({ ...machine, f16Gflops: 400 })).toContain(
+      ', bf16 limit 200 GFLOP/s, f16 limit 400 GFLOP/s\n',
     );
     const head = {
       machine: undefined,

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { phaseFlops, stepFlops } from '../../../src/architecture/work.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { runStepBench } from '../../../src/bench/stepBench.ts';
+import { renderPhases } from '../../../src/bench/stepReport.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { timedEngine } from '../../engines/timedEngine.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
@@ -53,6 +54,29 @@ describe('runStepBench', () => {
     for (const { name, calls, msPerStep } of kernels.kernels)
       expect(msPerStep).toBe(calls * (name === 'adamw' ? 7 : 1));
     expect(kernels.kernels.map(({ name }) => name)).toContain('squaredNorm');
+  });
+
+  it('relates a step in f16 to the limit of float16 products, as to that of float32', async () => {
+    const rates = { float32: 1e9, bf16: undefined, f16: 4e9 };
+    const engine = Object.assign(new Float64Engine(), {
+      hasFloat16: true,
+      unit: 'matrix units',
+      peakFlops: async (precision: keyof typeof rates) => rates[precision],
+    });
+    const { machine, results, kernels } = await runStepBench(engine, {
+      model: { ...tinyConfig, nLayer: 1 },
+      train: { globalBatchSize: 1, microBatchSize: 1, activationRecompute: 'none', seed: 1 },
+      optimizer,
+      precision: 'f16',
+      steps: 1,
+    });
+    expect(machine).toMatchObject({ fmaGflops: 1, f16Gflops: 4 });
+    expect(machine).not.toHaveProperty('bf16Gflops');
+    const { gflops, ofLimit, ofF16Limit } = results[0]!;
+    expect([ofLimit, ofF16Limit]).toEqual([gflops, gflops! / 4]);
+    expect(renderPhases(results)).toContain('of limit  of f16 limit  tokens/s');
+    const product = kernels.kernels.find(({ name }) => name === 'linearForward f16')!;
+    expect(product.ofLimit).toBeCloseTo(product.gflops! / 4, 12);
   });
 
   it('times every phase of complete steps in microbatches', async () => {
