@@ -151,6 +151,10 @@ const expectedSkips: readonly ExpectedSkip[] = [
   { file: 'test/parity/kernels/webgpuSoftFloat.test.ts', reason: webgpu },
   { file: 'test/parity/kernels/webgpuUpdate.test.ts', reason: webgpu },
   { file: 'test/parity/webgpu/commands.test.ts', reason: webgpu },
+  {
+    file: 'test/parity/webgpu/matrixUnits.test.ts',
+    reason: `${webgpu}; it also needs matrix units: scripts/matrixUnits.sh`,
+  },
   { file: 'test/parity/webgpu/timings.test.ts', reason: webgpu },
   { file: 'test/parity/webgpu/unlikeWorkers.test.ts', reason: webgpu },
   { file: 'test/parity/model/tfjsWebgpu.test.ts', reason: webgpu },

@@ -5,6 +5,8 @@
 import { messageOf } from '../../src/base/errors.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { createTfjsEngine } from '../../src/engine/tfjs/tfjsEngine.ts';
+import { countedAdapters } from '../../src/engine/webgpu/adapters.ts';
+import { matrixUnitOf } from '../../src/engine/webgpu/matrixUnits.ts';
 import { isNightly } from '../skippedTests.ts';
 
 /** Whether TensorFlow.js' backend was installed: at night. */
@@ -30,4 +32,17 @@ export async function whyUnavailable(
     if (isRequired) throw error;
     return messageOf(error);
   }
+}
+
+/**
+ * Whether products of float16 factors use matrix units here; scripts/matrixUnits.sh runs the tests where they do, and requires it by
+ * LOCKSTEP_REQUIRE_MATRIX_UNITS=1.
+ */
+export async function hasMatrixUnits(): Promise<boolean> {
+  const [adapter] = await countedAdapters().catch(() => []);
+  const isThere = adapter !== undefined && matrixUnitOf(adapter.info, 'f16') !== undefined;
+  if (!isThere && process.env['LOCKSTEP_REQUIRE_MATRIX_UNITS'] === '1') {
+    throw new Error(`${adapter?.name ?? 'no GPU'}: no matrix units for float16 factors and float32 sums`);
+  }
+  return isThere;
 }

@@ -1,6 +1,6 @@
 /**
  * The programs that GPUs get for products, on whatever device there is: each element is summed in one order, so the bits are the same. Matrix units
- * have an order of their own, and are tested where the device has them.
+ * have an order of their own, and are tested where the device has them (scripts/matrixUnits.sh).
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gpu } from '../../../src/engine/webgpu/gpu.ts';
@@ -8,6 +8,7 @@ import { matrixRate } from '../../../src/engine/webgpu/kernels/matrixLimit.ts';
 import { product } from '../../../src/engine/webgpu/kernels/product.ts';
 import { matrixProgram } from '../../../src/engine/webgpu/kernels/productMatrix.ts';
 import { gpuPlans, matrixPlan, type ProductPlan } from '../../../src/engine/webgpu/kernels/productPlan.ts';
+import type { MatrixUnit } from '../../../src/engine/webgpu/matrixUnits.ts';
 import type { GpuTensor } from '../../../src/engine/webgpu/memory.ts';
 import { openGpu } from '../../../src/engine/webgpu/openDevice.ts';
 import { wgslOf } from '../../../src/engine/webgpu/program.ts';
@@ -15,12 +16,13 @@ import { softwareLanes } from '../../../src/engine/webgpu/softwareLanes.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { nightlyIt } from '../../nightly.ts';
 import { isNightly } from '../../skippedTests.ts';
-import { whyUnavailable } from '../webgpu.ts';
+import { hasMatrixUnits, whyUnavailable } from '../webgpu.ts';
 import { roundedToFloat16 } from './float16.ts';
 import { relativeError, seededValues } from './harness.ts';
 
 const unavailable = await whyUnavailable(createWebgpuEngine);
 if (unavailable !== undefined) process.stdout.write(`webgpu: programs of products not run: ${unavailable}\n`);
+const withUnits = await hasMatrixUnits();
 
 /** Two workgroups in each direction, several steps of k, edges. */
 const tile: ProductPlan = { program: 'tile', rows: 16, columns: 16, depth: 8, threadRows: 4, threadColumns: 4 };
@@ -153,45 +155,56 @@ describe.runIf(unavailable === undefined)('programs of products', () => {
     }
   });
 
-  describe('matrix units', () => {
-    it.each(layouts)('float16, a transposed $transposeA, b transposed $transposeB', async (layout) => {
-      const unit = gpu.matrixUnits.f16;
-      if (unit === undefined) {
-        process.stdout.write('webgpu: the device has no matrix units\n');
-        return;
-      }
-      // Small ones, which a software driver compiles in seconds. Two subgroups in each direction, each with a matrix or two.
-      const { unitM, unitN, unitK } = unit;
-      const sizes = { rows: 4 * unitM, columns: 2 * unitN, depth: 2 * unitK };
-      const plan = { program: 'matrix', ...unit, ...sizes, subgroupRows: 2 * unitM, subgroupColumns: unitN } as const;
-      for (const shape of [
-        { m: 32, n: 32, k: 64 },
-        { m: 35, n: 33, k: 43 },
-        { m: 35, n: 33, k: 700 },
-      ]) {
-        const { made, exact } = await results([plan], layout, { ...shape, half: true });
-        expect(relativeError(made[0]!, exact), JSON.stringify(shape)).toBeLessThan(2e-6);
+  describe.skipIf(!withUnits)('matrix units', () => {
+    const shapes = [
+      { m: 32, n: 32, k: 64 },
+      { m: 35, n: 33, k: 43 },
+      { m: 35, n: 33, k: 700 },
+    ];
+    // Small tiles, which a software driver compiles in seconds: two subgroups in each direction, each with a matrix or two. And those of GPUs.
+    const small = ({ unitM, unitN, unitK }: MatrixUnit) => ({
+      rows: 4 * unitM,
+      columns: 2 * unitN,
+      depth: 2 * unitK,
+      subgroupRows: 2 * unitM,
+      subgroupColumns: unitN,
+    });
+
+    const timeout = { timeout: 900_000 };
+    it.each(layouts)('float16, a transposed $transposeA, b transposed $transposeB', timeout, async (layout) => {
+      const unit = gpu.matrixUnits.f16!;
+      for (const sizes of [small(unit), {}]) {
+        const plan = { ...matrixPlan(unit), ...sizes } as ProductPlan;
+        for (const shape of shapes) {
+          const { made, exact } = await results([plan], layout, { ...shape, half: true });
+          expect(relativeError(made[0]!, exact), JSON.stringify({ ...plan, ...shape })).toBeLessThan(2e-6);
+        }
       }
     });
 
-    it.each(['f16', 'f32'] as const)('the program of a GPU with matrices of %s is valid WGSL', async (element) => {
-      const { f16 } = gpu.matrixUnits;
-      if (f16 === undefined) return;
-      const plan = matrixPlan({ ...f16, element, unitM: 16, unitN: 16, unitK: 16, lanes: 32 });
-      const epilogue = { kind: 'assign', activation: 'none', bias: true, dropout: false } as const;
-      const layout = { transposeA: false, transposeB: true, vectorA: true, vectorB: false };
-      for (const continues of [false, true]) {
-        const variant = { ...(plan as Extract<ProductPlan, { program: 'matrix' }>), ...layout, continues, ...epilogue };
-        const code = wgslOf(matrixProgram({ ...variant, vector: !continues }));
-        // A pipeline would take a software driver minutes; test/unit/engine/matrixUnits.test.ts compares it with the limits of a device.
-        const { messages } = await gpu.device.createShaderModule({ code }).getCompilationInfo();
-        expect(messages.filter(({ type }) => type === 'error').map(({ message }) => message)).toEqual([]);
-      }
-    });
+    it.each(['f16', 'f32'] as const)(
+      'the program of a GPU with larger matrices of %s is valid WGSL',
+      async (element) => {
+        const plan = matrixPlan({ ...gpu.matrixUnits.f16!, element, unitM: 16, unitN: 16, unitK: 16, lanes: 32 });
+        const epilogue = { kind: 'assign', activation: 'none', bias: true, dropout: false } as const;
+        const layout = { transposeA: false, transposeB: true, vectorA: true, vectorB: false };
+        for (const continues of [false, true]) {
+          const variant = {
+            ...(plan as Extract<ProductPlan, { program: 'matrix' }>),
+            ...layout,
+            continues,
+            ...epilogue,
+          };
+          const code = wgslOf(matrixProgram({ ...variant, vector: !continues }));
+          // No pipeline: the device lacks such matrices. test/unit/engine/matrixUnits.test.ts compares it with the limits of a device.
+          const { messages } = await gpu.device.createShaderModule({ code }).getCompilationInfo();
+          expect(messages.filter(({ type }) => type === 'error').map(({ message }) => message)).toEqual([]);
+        }
+      },
+    );
 
     it('measures what they reach', async () => {
-      const unit = gpu.matrixUnits.f16;
-      if (unit !== undefined) expect(await matrixRate(gpu, unit, 0.01)).toBeGreaterThan(0);
+      expect(await matrixRate(gpu, gpu.matrixUnits.f16!, 0.01)).toBeGreaterThan(0);
     });
   });
 

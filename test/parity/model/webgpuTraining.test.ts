@@ -1,31 +1,18 @@
 /** Training steps of the webgpu engine: the losses of the native engine, and nothing but kernels on the device. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
-import { type Batch, samplesOf } from '../../../src/base/batch.ts';
 import { encodeScaling } from '../../../src/base/lossScaling.ts';
-import { meansOf } from '../../../src/base/sums.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { Commands } from '../../../src/engine/webgpu/commands.ts';
 import { webgpu } from '../../../src/engine/webgpu/entry.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
-import type { Precision } from '../../../src/model/computing.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { Trainer } from '../../../src/model/training.ts';
-import { targetsOf } from '../../../src/task/nextToken.ts';
 import { whyUnavailable } from '../webgpu.ts';
 import { fixtureTraining } from './pytorchFixtures.ts';
-import { dropoutSource, randomBatch, tinyConfig } from './tinyModels.ts';
+import { dropoutSource, randomBatch } from './tinyModels.ts';
+import { stepsConfig as config, stepOf, stepsOf } from './trainingSteps.ts';
 
-const config: Gpt2Config = {
-  ...tinyConfig,
-  vocabSize: 65,
-  blockSize: 32,
-  nLayer: 2,
-  nHead: 4,
-  nEmbd: 64,
-  dropout: 0.1,
-};
 const unavailable = await whyUnavailable(createWebgpuEngine);
 if (unavailable !== undefined) process.stdout.write(`webgpu: training not run: ${unavailable}\n`);
 
@@ -67,13 +54,13 @@ describe.runIf(unavailable === undefined)('training on a GPU', () => {
     trainer.parameters.writeTensor('scaling', 0, encodeScaling({ scale: 2 ** 24, steadySteps: 7, skippedSteps: 0 }));
     const before = await engine.checksum([trainer.parameters.values, trainer.parameters.m]);
     const batch = randomBatch(config, { seed: 9, batchSize: 2 });
-    const first = await step(trainer, batch, 1);
+    const first = await stepOf(trainer, batch, 1);
     expect(Number.isFinite(first.loss)).toBe(true);
     expect(Number.isFinite(first.gradNorm)).toBe(false);
     expect(await engine.checksum([trainer.parameters.values, trainer.parameters.m])).toBe(before);
     expect(await scaling.current()).toEqual({ scale: 2 ** 23, steadySteps: 0, skippedSteps: 1 });
     let index = 2;
-    while (!Number.isFinite((await step(trainer, batch, index)).gradNorm)) index++;
+    while (!Number.isFinite((await stepOf(trainer, batch, index)).gradNorm)) index++;
     expect(index).toBeLessThan(12);
     expect(await scaling.current()).toEqual({ scale: 2 ** (25 - index), steadySteps: 1, skippedSteps: index - 1 });
     expect(await engine.checksum([trainer.parameters.values, trainer.parameters.m])).not.toBe(before);
@@ -107,7 +94,7 @@ describe.runIf(unavailable === undefined)('training on a GPU', () => {
     async (options) => {
       const trainer = new Trainer(engine, { ...config, ...options }, { seed: 3 });
       const copy = vi.spyOn(Commands.prototype, 'copy');
-      await step(trainer, randomBatch(config, { seed: 9, batchSize: 2 }), 1);
+      await stepOf(trainer, randomBatch(config, { seed: 9, batchSize: 2 }), 1);
       const within = copy.mock.calls.filter(([, , to]) => (to.gpu.usage & GPU_MAP_READ) === 0);
       expect(copy.mock.calls.length, 'losses are read').toBeGreaterThan(0);
       copy.mockRestore();
@@ -118,26 +105,3 @@ describe.runIf(unavailable === undefined)('training on a GPU', () => {
 
 /** `GPUBufferUsage.MAP_READ`: the host reads such a buffer. */
 const GPU_MAP_READ = 1;
-
-/** @param learningRate a low one keeps rounding small: AdamW's first updates have the size of the rate, whatever that of the gradient */
-async function stepsOf(engine: Engine, steps: number, precision: Precision = 'float32', learningRate = 1e-2) {
-  const trainer = new Trainer(engine, config, { seed: 3, precision });
-  const batch = randomBatch(config, { seed: 9, batchSize: 6 });
-  const results: { loss: number; gradNorm: number }[] = [];
-  for (let index = 1; index <= steps; index++) results.push(await step(trainer, batch, index, learningRate));
-  return results;
-}
-
-/** One update with the gradients of two microbatches. */
-async function step(trainer: Trainer, batch: Batch, index: number, learningRate = 1e-2) {
-  const half = batch.sampleCount / 2;
-  let sums = { loss: 0, weight: 0 };
-  for (const first of [0, half]) {
-    const part = samplesOf(batch, first, half);
-    const microStep = { ...part, lossScale: 1 / targetsOf(batch), dropout: { ...dropoutSource(first), step: index } };
-    const { loss, weight } = await trainer.microStep(microStep);
-    sums = { loss: sums.loss + loss, weight: sums.weight + weight };
-  }
-  const { gradNorm } = await trainer.applyAdamw({ ...fixtureTraining.optimizer, learningRate, step: index });
-  return { loss: meansOf(sums).loss, gradNorm };
-}
