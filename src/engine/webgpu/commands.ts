@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { InvariantError, invariant, messageOf, PeerError } from '../../base/errors.ts';
 import { bufferUsage, mapModeRead } from './constants.ts';
 import { BINDING_ALIGNMENT, type DeviceBuffer, type GpuTensor } from './memory.ts';
+import { Naps } from './naps.ts';
 import { type BoundRange, Pipelines } from './pipelines.ts';
 import { PARAMS_BYTES, type Program, writeParams } from './program.ts';
 
@@ -58,10 +59,13 @@ export class Commands {
   #isClosed = false;
   /** Promises of Dawn that are pending. */
   readonly #pending = new Set<Promise<unknown>>();
+  readonly #naps: Naps | undefined;
 
-  constructor(device: GPUDevice, memory: TemporaryMemory) {
+  /** @param isSoftware whether the device computes on the processors of this machine */
+  constructor(device: GPUDevice, memory: TemporaryMemory, isSoftware: boolean) {
     this.device = device;
     this.#memory = memory;
+    this.#naps = isSoftware ? new Naps(() => this.#pending.size > 0) : undefined;
     this.#pipelines = new Pipelines(device);
     this.#paramsBuffer = device.createBuffer({ size: CALLS_MAX * PARAMS_BYTES, usage: bufferUsage.uniform });
     this.#paramsGroup = device.createBindGroup({
@@ -199,6 +203,7 @@ export class Commands {
     if (this.#isClosed) throw this.#failure!;
     const promise = ask();
     this.#pending.add(promise);
+    this.#naps?.start();
     try {
       return await promise;
     } finally {

@@ -31,7 +31,7 @@ export class Gpu {
         : undefined;
     this.matrixUnits = { f16: has('f16'), f32: has('f32') };
     this.memory = new DeviceMemory(device, (ask, report) => this.commands.watch(ask, report));
-    this.commands = new Commands(device, this.memory);
+    this.commands = new Commands(device, this.memory, info.isFallbackAdapter);
     this.transfers = new Transfers(this.commands, this.memory);
   }
 

@@ -105,10 +105,20 @@ describe.runIf(unavailable === undefined)('programs of products', () => {
     await expectSameBits([{ program: 'rows' }], layout, { m: 7, n: 35, k: 300, rowsApart: true });
   });
 
+  it('several terms a turn have the bits of one: even, odd and sliced numbers of terms', async () => {
+    const lanes = softwareLanes(gpu);
+    if (lanes === 0) return; // a GPU, or a software driver that says too little of itself
+    const plans = [1, 2, 4].map(
+      (terms): ProductPlan => ({ program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 1, terms }),
+    );
+    for (const layout of layouts) await expectSameBits(plans, layout, { m: 20, n: 28, k: 300 });
+    for (const k of [301, 600, 601]) await expectSameBits(plans, layouts[0]!, { m: 20, n: 28, k });
+  });
+
   it('float16: every program rounds to the nearest number, and sums in float32', async () => {
     if (!gpu.hasFloat16) return;
     const lanes = softwareLanes(gpu);
-    const ofLanes: ProductPlan = { program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 2 };
+    const ofLanes: ProductPlan = { program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 2, terms: 1 };
     const plans: ProductPlan[] = [{ program: 'rows' }, ...(lanes > 0 ? [ofLanes] : []), ...(isNightly ? [tile] : [])];
     const shape = { m: 20, n: 28, k: 300 };
     await expectSameBits(plans, layouts[0]!, { ...shape, half: true });

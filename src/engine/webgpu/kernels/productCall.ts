@@ -107,7 +107,9 @@ export function runProduct(gpu: Gpu, options: ProductOptions, place: Place): voi
     const [aRowStride, aStride] = transposeA ? [1, strides.a] : [strides.a, 1];
     const [bColumnStride, bStride] = transposeB ? [strides.b, 1] : [1, strides.b];
     const ofLanes = { ...params, aRowStride, aStride, bColumnStride, bStride };
-    gpu.run(lanesProgram({ ...plan, half, continues, ...variant, vector: false }), {
+    // A slice that ends within a turn of the loop is summed one by one: the order of its terms is the same.
+    const terms = [k, depth].every((length) => length % plan.terms === 0) ? plan.terms : 1;
+    gpu.run(lanesProgram({ ...plan, terms, half, continues, ...variant, vector: false }), {
       tensors,
       params: ofLanes,
       groups,

@@ -14,6 +14,11 @@ export interface LanesTile {
   /** Rows and columns per lane: a subgroup has `lanes` times as many of both. */
   readonly rowsPerLane: number;
   readonly columnsPerLane: number;
+  /**
+   * Terms that a turn of the loop adds to each sum. Such a driver masks each sum in each turn, and keeps those of a large tile in memory,
+   * so several terms cost less than as many turns.
+   */
+  readonly terms: number;
 }
 
 /** All that the WGSL depends on. */
@@ -48,10 +53,10 @@ function startText(columnsPerLane: number, lanes: number): string {
 
 /** The program of one variant; the grid is [columns / (lanes · columnsPerLane), rows / (lanes · rowsPerLane), slices of k]. */
 export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
-  const { lanes, rowsPerLane, columnsPerLane, half, continues } = variant;
+  const { lanes, rowsPerLane, columnsPerLane, terms, half, continues } = variant;
   const epilogue = epilogueText({ ...variant, vector: false });
   const [rows, columns] = [lanes * rowsPerLane, lanes * columnsPerLane];
-  const [groups, laneColumns] = [range(rowsPerLane), range(columnsPerLane)];
+  const [groups, laneColumns, ks] = [range(rowsPerLane), range(columnsPerLane), range(terms)];
   const rounded = (element: string) => (half ? `f32(half(${element}))` : element);
   const sums = range(rows).flatMap((r) => laneColumns.map((c) => `s${r}x${c}`));
   const lines = [
@@ -62,12 +67,14 @@ export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
       (c) => `let bAt${c} = params.bFrom + min(column + ${c * lanes}u, params.n - 1u) * params.bColumnStride;`,
     ),
     ...sums.map((name, i) => `var ${name} = ${continues ? `sums[${i}]` : '0.0'};`),
-    'for (var k = kFrom; k < kEnd; k++) {',
-    ...groups.map((g) => `let a${g} = ${rounded(`a[aAt${g} + k * params.aStride]`)};`),
-    ...laneColumns.map((c) => `let b${c} = ${rounded(`b[bAt${c} + k * params.bStride]`)};`),
+    `for (var k = kFrom; k < kEnd; k += ${terms}u) {`,
+    ...ks.flatMap((t) => [
+      ...groups.map((g) => `let a${g}k${t} = ${rounded(`a[aAt${g} + (k + ${t}u) * params.aStride]`)};`),
+      ...laneColumns.map((c) => `let b${c}k${t} = ${rounded(`b[bAt${c} + (k + ${t}u) * params.bStride]`)};`),
+    ]),
     ...range(rows).flatMap((r) => [
-      `let r${r} = subgroupBroadcast(a${Math.floor(r / lanes)}, ${r % lanes}u);`,
-      ...laneColumns.map((c) => `s${r}x${c} = fma(r${r}, b${c}, s${r}x${c});`),
+      ...ks.map((t) => `let r${r}k${t} = subgroupBroadcast(a${Math.floor(r / lanes)}k${t}, ${r % lanes}u);`),
+      ...ks.flatMap((t) => laneColumns.map((c) => `s${r}x${c} = fma(r${r}k${t}, b${c}k${t}, s${r}x${c});`)),
     ]),
     '}',
   ];

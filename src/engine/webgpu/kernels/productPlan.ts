@@ -46,8 +46,14 @@ export const gpuPlans = [...Object.values(tiles), otherTiles].flatMap(({ large, 
 /** Workgroups of a large tile that fill a GPU. */
 const GROUPS_FULL = 128;
 
-/** Multiply-adds below which a software driver takes longer to compile a large tile than it saves. */
-const SMALL_SOFTWARE = 2 ** 22;
+/**
+ * The tiles of software drivers by the number of multiply-adds of a product: a large one takes longer to compile (0.1, 0.5 and 1.7 s) than it saves a small
+ * product. docs/log.md, Matrix products in WGSL
+ */
+const softwareTiles = [
+  { from: 2 ** 24, perLane: 8, terms: 2 },
+  { from: 2 ** 22, perLane: 4, terms: 4 },
+] as const;
 
 interface ProductShape {
   readonly m: number;
@@ -76,14 +82,19 @@ export function areRowsApart({ m, rowsApart }: ProductShape): boolean {
   return m === 1 || rowsApart === true;
 }
 
+function lanesPlan(lanes: number, { m, n, k }: ProductShape): ProductPlan {
+  const isMostlyFull = (perLane: number) => 4 * Math.min(m, n) >= 3 * perLane * lanes;
+  const found = softwareTiles.find(({ from, perLane }) => m * n * k >= from && isMostlyFull(perLane));
+  if (found === undefined) return { program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 2, terms: 1 };
+  const { perLane, terms } = found;
+  return { program: 'lanes', lanes, rowsPerLane: perLane, columnsPerLane: perLane, terms };
+}
+
 /** The plan for a product. */
 export function planFor(gpu: Gpu, shape: ProductShape): ProductPlan {
-  const { m, n, k } = shape;
+  const { m, n } = shape;
   const lanes = softwareLanes(gpu);
-  if (lanes > 0) {
-    const isSmall = m <= lanes || m * n * k < SMALL_SOFTWARE;
-    return { program: 'lanes', lanes, rowsPerLane: isSmall ? 1 : 4, columnsPerLane: isSmall ? 2 : 4 };
-  }
+  if (lanes > 0) return lanesPlan(lanes, shape);
   if (areRowsApart(shape)) return { program: 'rows' };
   const unit = gpu.matrixUnits[shape.half === true ? 'f16' : 'f32'];
   if (unit !== undefined) return matrixPlan(unit);
