@@ -6,6 +6,8 @@ import { bytes, duration } from './progress.ts';
 const terminalIntervalMs = 200;
 const lineIntervalMs = 5_000;
 const barCells = 24;
+/** A phase that has just begun has no speed yet. */
+const speedSeconds = 0.1;
 
 export interface PrepareProgress {
   readonly update: (phase: PreparePhase, bytesRead: number, tokens: number) => void;
@@ -18,7 +20,7 @@ export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream =
   const intervalMs = stream.isTTY ? terminalIntervalMs : lineIntervalMs;
   let phaseNow: PreparePhase | undefined;
   const beganMs = performance.now();
-  let start = { ms: beganMs, bytes: 0 };
+  let start = { ms: beganMs, bytes: 0, tokens: 0 };
   let printedMs = beganMs;
   let isLineOpen = false;
   return {
@@ -26,7 +28,7 @@ export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream =
       const nowMs = performance.now();
       if (phase !== phaseNow) {
         // Skipped input and earlier passes do not count for the speed.
-        start = { ms: phaseNow === undefined ? beganMs : nowMs, bytes: bytesRead };
+        start = { ms: phaseNow === undefined ? beganMs : nowMs, bytes: bytesRead, tokens };
         phaseNow = phase;
       }
       if (nowMs - printedMs < intervalMs) return;
@@ -37,7 +39,7 @@ export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream =
         totalBytes,
         tokens,
         seconds: (nowMs - start.ms) / 1_000,
-        start: start.bytes,
+        start,
       });
       stream.write(stream.isTTY ? `\r${line}\x1b[K` : `${line}\n`);
       isLineOpen = Boolean(stream.isTTY);
@@ -54,23 +56,22 @@ export interface ProgressFacts {
   readonly bytesRead: number;
   readonly totalBytes: number;
   readonly tokens: number;
-  /** Seconds since the phase began, at `start` bytes. */
+  /** Seconds since the phase began. */
   readonly seconds: number;
-  readonly start: number;
+  /** What had been read and encoded by then, as before a resume. */
+  readonly start: { readonly bytes: number; readonly tokens: number };
 }
 
 /** `[######------] 50 %  1.0 GiB of 2.0 GiB  3,100,000 tokens/s  0:48 left` */
 export function progressLine({ phase, bytesRead, totalBytes, tokens, seconds, start }: ProgressFacts): string {
-  const what = phase === 'tokens' ? `${perSecond(tokens, seconds)} tokens/s` : `collecting ${phase}`;
+  const speed = seconds < speedSeconds ? '' : `${grouped(Math.round((tokens - start.tokens) / seconds))} tokens/s`;
+  const what = phase === 'tokens' ? speed || `${grouped(tokens)} tokens` : `collecting ${phase}`;
   if (totalBytes === 0) return `${bytes(bytesRead)}  ${what}`;
   const done = Math.min(1, bytesRead / totalBytes);
   const filled = Math.round(done * barCells);
   const bar = `[${'#'.repeat(filled)}${'-'.repeat(barCells - filled)}] ${Math.floor(done * 100)} %`;
-  const rate = (bytesRead - start) / seconds;
-  const left = rate > 0 ? `  ${duration(Math.max(0, totalBytes - bytesRead) / rate)} left` : '';
+  const rate = (bytesRead - start.bytes) / seconds;
+  const left =
+    rate > 0 && seconds >= speedSeconds ? `  ${duration(Math.max(0, totalBytes - bytesRead) / rate)} left` : '';
   return `${bar}  ${bytes(bytesRead)} of ${bytes(totalBytes)}  ${what}${left}`;
-}
-
-function perSecond(count: number, seconds: number): string {
-  return grouped(Math.round(count / Math.max(seconds, 0.001)));
 }

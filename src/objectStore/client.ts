@@ -65,30 +65,33 @@ export interface ObjectResponse extends HttpResponse {
   readonly isRepeated: boolean;
 }
 
+/** How a bucket is reached, for all clients of it. */
+interface Connection {
+  region: string;
+  http: HttpClient;
+  hasAnswered: boolean;
+}
+
 export class BucketClient {
   readonly bucket: string;
   readonly #settings: StoreSettings;
   readonly #options: ClientOptions;
   readonly #retries: RetryTimes;
-  #region: string;
-  #http: HttpClient;
-  #hasAnswered = false;
+  readonly #connection: Connection;
 
-  constructor(bucket: string, settings: StoreSettings, options: ClientOptions = {}) {
+  constructor(bucket: string, settings: StoreSettings, options: ClientOptions = {}, connection?: Connection) {
     this.bucket = bucket;
     this.#settings = settings;
     this.#options = options;
     this.#retries = { ...usualRetries, ...options.retries };
-    this.#region = settings.region;
-    this.#http = this.#connect();
+    const { region } = settings;
+    this.#connection = connection ?? { region, http: this.#connect(region), hasAnswered: false };
   }
 
-  /** The same bucket, with one attempt a request: for what may also be done later. */
+  /** The same bucket over the same connections, with one attempt a request: for what may also be done later. */
   once(): BucketClient {
-    return new BucketClient(this.bucket, this.#settings, {
-      ...this.#options,
-      retries: { ...this.#retries, attemptsAtFirst: 1, attempts: 1 },
-    });
+    const retries = { ...this.#retries, attemptsAtFirst: 1, attempts: 1 };
+    return new BucketClient(this.bucket, this.#settings, { ...this.#options, retries }, this.#connection);
   }
 
   /** The path of a key, for messages. */
@@ -107,7 +110,7 @@ export class BucketClient {
       const failure = await this.#attempt(request);
       if ('response' in failure) return { ...failure.response, refusal: failure.refusal, isRepeated };
       isRepeated = true;
-      const attempts = this.#hasAnswered ? this.#retries.attempts : this.#retries.attemptsAtFirst;
+      const attempts = this.#connection.hasAnswered ? this.#retries.attempts : this.#retries.attemptsAtFirst;
       const isLate = performance.now() - beganMs > this.#retries.lastAttemptMs;
       if (attempt >= attempts || isLate) {
         throw new PeerError(
@@ -132,14 +135,14 @@ export class BucketClient {
       return { reason: messageOf(error), error };
     }
     const refusal = refusalOf(response);
-    this.#hasAnswered ||= refusal === undefined;
+    this.#connection.hasAnswered ||= refusal === undefined;
     if (refusal === undefined || isExpected(refusal, request)) return { response, refusal };
     if (isPassing(refusal)) return { reason: refusalText(refusal) };
     if (isExpired(refusal) && this.#settings.keys.renew()) {
       return { reason: refusalText(refusal) };
     }
     const region = response.headers['x-amz-bucket-region'];
-    if (typeof region === 'string' && region !== this.#region && this.#settings.endpoint === undefined) {
+    if (typeof region === 'string' && region !== this.#connection.region && this.#settings.endpoint === undefined) {
       this.#moveTo(region);
       return { reason: `the bucket is in the region ${region}` };
     }
@@ -160,7 +163,7 @@ export class BucketClient {
     const date = dateText(new Date());
     const headers = {
       ...request.headers,
-      host: this.#http.host,
+      host: this.#connection.http.host,
       'x-amz-content-sha256': sha256,
       'x-amz-date': date,
       ...(credentials.sessionToken !== undefined && { 'x-amz-security-token': credentials.sessionToken }),
@@ -168,9 +171,9 @@ export class BucketClient {
     const path = this.#targetOf(key);
     const signature = authorization(
       { method, path, query, headers, sha256 },
-      { credentials, region: this.#region, date },
+      { credentials, region: this.#connection.region, date },
     );
-    return await this.#http.send({
+    return await this.#connection.http.send({
       method,
       target: query.length === 0 ? path : `${path}?${queryText(query)}`,
       headers: { ...headers, authorization: signature },
@@ -187,7 +190,11 @@ export class BucketClient {
 
   /** Where requests go, for messages. */
   get endpoint(): string {
-    return this.#settings.endpoint ?? `https://s3.${this.#region}.amazonaws.com`;
+    return this.#endpointIn(this.#connection.region);
+  }
+
+  #endpointIn(region: string): string {
+    return this.#settings.endpoint ?? `https://s3.${region}.amazonaws.com`;
   }
 
   #targetOf(key: string): string {
@@ -196,16 +203,16 @@ export class BucketClient {
     return `${prefix}/${segments.map(encodeSegment).join('/')}`;
   }
 
-  #connect(): HttpClient {
-    const origin = new URL(this.endpoint);
+  #connect(region: string): HttpClient {
+    const origin = new URL(this.#endpointIn(region));
     if (this.#isInHost) origin.hostname = `${this.bucket}.${origin.hostname}`;
     return new HttpClient(origin.origin, { ...usualTimes, ...this.#options.times }, this.#settings.certificates);
   }
 
   #moveTo(region: string): void {
-    this.#http.close();
-    this.#region = region;
-    this.#http = this.#connect();
+    this.#connection.http.close();
+    this.#connection.region = region;
+    this.#connection.http = this.#connect(region);
   }
 }
 

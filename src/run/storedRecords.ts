@@ -40,6 +40,14 @@ interface Edition {
   bytes: number;
 }
 
+/** What the store has of an earlier run directory. */
+export interface Restored {
+  /** Whether it has any records. */
+  readonly hasAny: boolean;
+  /** The path of the first part of each file that is missing although there is a later one. */
+  readonly missing: readonly string[];
+}
+
 export class StoredRecords {
   readonly #client: BucketClient;
   readonly #prefix: string;
@@ -78,14 +86,19 @@ export class StoredRecords {
     this.#editions.delete('metrics');
   }
 
-  /** Writes the files of an earlier run directory. @returns whether the store has any */
-  async restore(): Promise<boolean> {
+  /** Writes the files of an earlier run directory, each up to the first part that is missing. */
+  async restore(): Promise<Restored> {
     const all = await this.#parts();
+    const missing: string[] = [];
     for (const kind of kinds) {
       const parts = newestEdition(all.filter((part) => part.kind === kind));
-      if (parts.length > 0) await this.#restoreOne(this.#pathOf(kind), parts);
+      const gap = parts.findIndex(({ number }, i) => number !== i);
+      const whole = gap < 0 ? parts : parts.slice(0, gap);
+      const [last] = parts.slice(gap);
+      if (gap >= 0 && last !== undefined) missing.push(this.#client.pathOf(this.#keyOf(kind, { ...last, parts: gap })));
+      if (whole.length > 0) await this.#restoreOne(this.#pathOf(kind), whole);
     }
-    return all.length > 0;
+    return { hasAny: all.length > 0, missing };
   }
 
   async #restoreOne(path: string, parts: readonly Part[]): Promise<void> {
@@ -168,7 +181,7 @@ export class StoredRecords {
     return kind === 'metrics' ? this.#folder.metricsPath : this.#folder.eventsPath;
   }
 
-  #keyOf(kind: Kind, { edition, parts }: Edition): string {
+  #keyOf(kind: Kind, { edition, parts }: Pick<Edition, 'edition' | 'parts'>): string {
     return `${this.#prefix}${kind}-${String(edition).padStart(6, '0')}-${String(parts).padStart(6, '0')}.jsonl`;
   }
 }
@@ -187,9 +200,9 @@ async function endOfLines(read: Read, from: number, size: number): Promise<numbe
   return from;
 }
 
-/** The parts of the newest edition that has its first, in order, up to one that is missing. */
+/** The parts of the newest edition that has its first, in order; of the newest of all if none has. */
 function newestEdition(parts: readonly Part[]): Part[] {
-  const editions = parts.filter(({ number }) => number === 0).map(({ edition }) => edition);
-  const newest = parts.filter(({ edition }) => edition === Math.max(...editions)).sort((a, b) => a.number - b.number);
-  return newest.filter(({ number }, i) => number === i);
+  const first = parts.filter(({ number }) => number === 0);
+  const newest = Math.max(...(first.length > 0 ? first : parts).map(({ edition }) => edition));
+  return parts.filter(({ edition }) => edition === newest).sort((a, b) => a.number - b.number);
 }

@@ -85,14 +85,22 @@ export class StoredRun {
       const note = await readNote(this.#folder);
       if (note?.directory === this.#directory) this.#note = note;
       await this.#checkNewest(resumed);
-      if (restores && !(await this.#records.restore())) {
-        this.#messages.note(`${this.#directory} has no records of the run: its metrics begin here`);
-      }
+      if (restores) await this.#restore();
       await this.#records.keepConfig(config);
     } catch (error) {
       await this.#lease.release();
       this.#lease = undefined;
       throw error;
+    }
+  }
+
+  async #restore(): Promise<void> {
+    const { hasAny, missing } = await this.#records.restore();
+    if (!hasAny) this.#messages.note(`${this.#directory} has no records of the run: its metrics begin here`);
+    for (const path of missing) {
+      this.#messages.warn(
+        `${path} is missing: the records of the run that follow it are lost. The checkpoints are not affected`,
+      );
     }
   }
 

@@ -106,6 +106,15 @@ test('a store that does not answer is given up in time', async () => {
   await expect(headObject(client, 'a')).rejects.toThrow('nothing moved for 50 ms');
 });
 
+test('a client with one attempt uses the connections of its bucket', async () => {
+  const { store, client } = await open();
+  for (let i = 0; i < 3; i++) await putObject(i === 0 ? client : client.once(), `${i}`, Buffer.from('x'));
+  expect(store.connections).toBe(1);
+  store.fault = () => 503;
+  await expect(putObject(client.once(), 'a', Buffer.from('x'))).rejects.toThrow(/PUT failed 1 time at/);
+  expect(store.requests).toHaveLength(4);
+});
+
 describe('refusals say what to do, and no secret', () => {
   test.each([
     [

@@ -36,6 +36,8 @@ export class FakeStore {
   fault: (count: number, request: string) => Fault | undefined = () => undefined;
   /** What a ranged read sends instead of the bytes of an object. */
   damage: (key: string, bytes: Buffer) => Buffer = (_, bytes) => bytes;
+  /** Connections so far. */
+  connections = 0;
   /** Objects in one answer. */
   pageSize = 1000;
   endpoint = '';
@@ -43,6 +45,9 @@ export class FakeStore {
   static async open(): Promise<FakeStore> {
     const store = new FakeStore();
     const server = createServer((request, response) => void store.#answer(request, response));
+    server.on('connection', () => {
+      store.connections += 1;
+    });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
     store.endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     onTestFinished(() => {

@@ -1,5 +1,5 @@
 /** What a coordinator looks at before it writes below a prefix of an object store, and what it leaves there. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -150,6 +150,33 @@ it('begins a new edition of metrics that were rewound while their first one was 
   const parts = [...objects.objects].filter(([key]) => key.includes('metrics'));
   expect(parts.map(([key]) => key)).toEqual(['runs/a/run/metrics-000002-000000.jsonl']);
   expect(parts[0]![1].body.toString()).toContain('"again":true');
+});
+
+it('brings back the records of a run up to a part that is missing, and says which', async () => {
+  const records = new StoredRecords(directory, folder);
+  let lines = '';
+  for (const step of [1, 2, 3]) {
+    lines += `{"step":${step}}\n`;
+    await writeFile(folder.metricsPath, lines);
+    await writeFile(folder.eventsPath, lines);
+    await records.keep();
+  }
+  await rm(folder.metricsPath);
+  expect(await records.restore()).toEqual({ hasAny: true, missing: [] });
+  expect(await readFile(folder.metricsPath, 'utf8')).toBe(lines);
+
+  const part = (kind: string, number: number) => `runs/a/run/${kind}-000001-00000${number}.jsonl`;
+  objects.objects.delete(part('metrics', 1));
+  objects.objects.delete(part('events', 0));
+  await rm(folder.eventsPath);
+  const run = openRun([]);
+  await run.claim({ resumed: undefined, restores: true, config: '' });
+  expect(await readFile(folder.metricsPath, 'utf8')).toBe('{"step":1}\n');
+  await expect(readFile(folder.eventsPath)).rejects.toThrow('ENOENT');
+  const lost = (path: string) =>
+    `s3://bucket/${path} is missing: the records of the run that follow it are lost. The checkpoints are not affected`;
+  expect(said).toEqual([lost(part('metrics', 1)), lost(part('events', 0))]);
+  await run.release();
 });
 
 it('forgets an edition of metrics that was begun before the log had dropped their lines', async () => {
