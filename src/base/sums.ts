@@ -16,10 +16,23 @@ export const noSums: Sums = { weight: 0, loss: 0 };
 
 /** Adds two sums name by name. */
 export function addSums(a: Sums, b: Sums): Sums {
-  const sums: Record<string, number> & { weight: number; loss: number } = { ...a };
-  // Names come over the wire; `constructor` is a name that every object inherits.
-  for (const [name, value] of Object.entries(b)) sums[name] = (Object.hasOwn(sums, name) ? sums[name]! : 0) + value;
+  const sums: MutableSums = { ...a };
+  addTo(sums, b);
   return sums;
+}
+
+/** All parts added to {@link noSums}, one after the other, as by {@link addSums}, without an object for each. */
+export function totalOf(parts: readonly Sums[]): Sums {
+  const total: MutableSums = { ...noSums };
+  for (const part of parts) addTo(total, part);
+  return total;
+}
+
+type MutableSums = Record<string, number> & { weight: number; loss: number };
+
+/** Names come over the wire; `constructor` is a name that every object inherits. */
+function addTo(sums: MutableSums, part: Sums): void {
+  for (const name of Object.keys(part)) sums[name] = (Object.hasOwn(sums, name) ? sums[name]! : 0) + part[name]!;
 }
 
 /** Means over targets. */

@@ -6,6 +6,8 @@
  *  message:  [ 0xc1 | msgpack: [ [peers, message or nil, bytes of its payload or -1], … ] ]     payload: [ all payloads, in order ]
  * ```
  *
+ * The peers are one text, with spaces between their ids: a host names the same workers again and again, and a reader knows such a text at once ({@link PeerLists}).
+ *
  * 0xc1 begins no msgpack value, so no message of a worker looks like an envelope. An envelope without messages asks the coordinator whether it
  * knows envelopes, and is its answer.
  */
@@ -26,6 +28,10 @@ const mark = 0xc1;
 const messagesMax = 65_536;
 /** Workers of one host. */
 export const hostPeersMax = 4_096;
+/** Lists of peers that a reader remembers. */
+const listsMax = 1_024;
+/** Between ids, of which none has a space. */
+const separator = ' ';
 
 const packr = new Packr({ useRecords: false });
 
@@ -40,7 +46,7 @@ export function encodeEnvelope(messages: readonly EnvelopeMessage[]): {
   const payloads: Uint8Array[] = [];
   const list = messages.map(({ peers, message, payload }) => {
     if (payload !== undefined) payloads.push(payload);
-    return [peers, message ?? null, payload?.byteLength ?? -1];
+    return [peers.join(separator), message ?? null, payload?.byteLength ?? -1];
   });
   const packed = packr.pack(list);
   const frame = new Uint8Array(packed.byteLength + 1);
@@ -49,8 +55,29 @@ export function encodeEnvelope(messages: readonly EnvelopeMessage[]): {
   return { frame, payload: payloads.length < 2 ? payloads[0] : Buffer.concat(payloads) };
 }
 
+/** The peers that envelopes have named before, by the text that named them: each text is taken apart once, and names the same list. */
+export class PeerLists {
+  readonly #lists = new Map<string, readonly string[]>();
+
+  /** Undefined if the text does not name peers. */
+  of(text: string): readonly string[] | undefined {
+    const known = this.#lists.get(text);
+    if (known !== undefined) return known;
+    const peers = text.split(separator, hostPeersMax + 1);
+    if (peers.length > hostPeersMax || !peers.every(isPeerId)) return undefined;
+    // A peer that makes up names does not fill the memory.
+    if (this.#lists.size >= listsMax) this.#lists.clear();
+    this.#lists.set(text, peers);
+    return peers;
+  }
+}
+
 /** @throws PeerError if this is not an envelope */
-export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefined): EnvelopeMessage[] {
+export function decodeEnvelope(
+  frame: Uint8Array,
+  payload: Uint8Array | undefined,
+  lists = new PeerLists(),
+): EnvelopeMessage[] {
   let list: unknown;
   try {
     list = packr.unpack(frame.subarray(1));
@@ -61,10 +88,11 @@ export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefine
   let at = 0;
   const messages = list.map((item: unknown): EnvelopeMessage => {
     if (!Array.isArray(item) || item.length !== 3) throw malformed();
-    const [peers, message, bytes] = item as unknown[];
+    const [text, message, bytes] = item as unknown[];
+    const peers = typeof text === 'string' ? lists.of(text) : undefined;
     const isMessage = message === null || (message instanceof Uint8Array && message.byteLength > 0);
     const isSize = typeof bytes === 'number' && Number.isInteger(bytes) && bytes >= -1;
-    if (!arePeers(peers) || !isMessage || !isSize) throw malformed();
+    if (peers === undefined || !isMessage || !isSize) throw malformed();
     if (bytes < 0) return { peers, message: message ?? undefined, payload: undefined };
     const part = payload?.subarray(at, at + bytes);
     if (part?.byteLength !== bytes) throw malformed();
@@ -73,11 +101,6 @@ export function decodeEnvelope(frame: Uint8Array, payload: Uint8Array | undefine
   });
   if (at !== (payload?.byteLength ?? 0)) throw malformed();
   return messages;
-}
-
-function arePeers(value: unknown): value is string[] {
-  if (!Array.isArray(value) || value.length === 0 || value.length > hostPeersMax) return false;
-  return value.every((peer) => typeof peer === 'string' && isPeerId(peer));
 }
 
 function malformed(): PeerError {

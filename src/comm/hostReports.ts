@@ -42,6 +42,9 @@ const timingNames = [
   'optimizerMs',
 ] as const satisfies readonly (keyof StepTimings)[];
 
+/** Starts of messages that a reader remembers: one for each kind, and number of workers, of a step. */
+const startsMax = 16;
+
 const packr = new Packr({ useRecords: false });
 
 export function isReport(message: WorkerMessage): message is ReportMessage {
@@ -88,21 +91,57 @@ function rowOf(report: ReportMessage): number[] {
   }
 }
 
+/** A message up to its rows, which end it, and what it says of all workers. */
+interface Start {
+  readonly bytes: Buffer;
+  readonly rowBytes: number;
+  readonly common: HostReports;
+}
+
 /**
- * The report of each worker.
- * @param workers their number
- * @throws PeerError if the frame is not a message of this number of workers, or if one of their reports is out of bounds
+ * Reads such messages. What the hosts of a run say of a step differs in the rows alone, so a message that begins with the same bytes as one before, and has rows of
+ * the same length, is not decoded and validated again.
  */
-export function decodeReports(frame: Uint8Array, workers: number): ReportMessage[] {
-  const common = decodeFrame(hostReports, frame);
+export class ReportReader {
+  /** The newest first. */
+  #starts: Start[] = [];
+
+  /**
+   * The report of each worker.
+   * @param workers their number
+   * @throws PeerError if the frame is not a message of this number of workers, or if one of their reports is out of bounds
+   */
+  read(frame: Uint8Array, workers: number): ReportMessage[] {
+    const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+    const known = this.#starts.find((start) => isBegunBy(bytes, start));
+    if (known !== undefined) return reportsOf(known.common, bytes.subarray(known.bytes.length), workers);
+    const common = decodeFrame(hostReports, frame);
+    const { rows } = common;
+    const reports = reportsOf(common, rows, workers);
+    const start = bytes.subarray(0, bytes.length - rows.byteLength);
+    const isLast = rows.buffer === frame.buffer && rows.byteOffset === start.byteOffset + start.length;
+    // A copy: the frame may be reused.
+    if (isLast) {
+      const begin = { bytes: Buffer.from(start), rowBytes: rows.byteLength, common };
+      this.#starts = [begin, ...this.#starts.slice(0, startsMax - 1)];
+    }
+    return reports;
+  }
+}
+
+function isBegunBy(frame: Buffer, { bytes, rowBytes }: Start): boolean {
+  return frame.length === bytes.length + rowBytes && frame.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
+}
+
+function reportsOf(common: HostReports, rows: Uint8Array, workers: number): ReportMessage[] {
   const columns = columnsOf(common);
-  if (common.rows.byteLength !== workers * columns * Float64Array.BYTES_PER_ELEMENT) {
+  if (rows.byteLength !== workers * columns * Float64Array.BYTES_PER_ELEMENT) {
     throw new PeerError(
-      `malformed control message: rows: expected ${columns} numbers for each of ${workers} workers, received ${common.rows.byteLength} bytes`,
+      `malformed control message: rows: expected ${columns} numbers for each of ${workers} workers, received ${rows.byteLength} bytes`,
     );
   }
   // A copy of its own, aligned to eight bytes.
-  const numbers = new Float64Array(new Uint8Array(common.rows).buffer);
+  const numbers = new Float64Array(new Uint8Array(rows).buffer);
   const reports: ReportMessage[] = [];
   for (let i = 0; i < workers; i++) {
     const report = reportOf(common, numbers, i * columns);

@@ -6,11 +6,20 @@
  * `commit`, are in it once. They leave before messages with a payload, which take longer to make, except the samples that are made for a host at once.
  */
 import { messageOf } from '../base/errors.ts';
-import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, hostPeersMax, isEnvelope } from './hostEnvelope.ts';
+import {
+  decodeEnvelope,
+  type EnvelopeMessage,
+  encodeEnvelope,
+  hostPeersMax,
+  isEnvelope,
+  PeerLists,
+} from './hostEnvelope.ts';
 import type { ControlServer } from './link.ts';
 
 /** Payloads that wait for others; from this size on they are sent at once. */
 const payloadBytesMost = 1 << 20;
+/** Lists of its workers that are remembered of a host: those that report together. */
+const ownListsMax = 64;
 
 interface Waiting {
   readonly peers: string[];
@@ -21,6 +30,8 @@ interface Waiting {
 interface Host {
   /** Its workers with a connection. */
   readonly peers: Set<string>;
+  /** Lists of several of these, each named once, that were checked. */
+  readonly ownLists: Set<readonly string[]>;
   readonly waiting: Waiting[];
   payloadBytes: number;
 }
@@ -33,6 +44,7 @@ export class HostServer implements ControlServer {
   readonly #agentOf = new Map<string, string>();
   /** Peers with a connection of their own: no agent can speak for them. */
   readonly #direct = new Set<string>();
+  readonly #lists = new PeerLists();
   #dropped = 0;
   #isFlushDue = false;
   /** Whether messages without a payload wait. */
@@ -121,12 +133,12 @@ export class HostServer implements ControlServer {
     }
     let list: EnvelopeMessage[];
     try {
-      list = decodeEnvelope(message, payload);
+      list = decodeEnvelope(message, payload, this.#lists);
     } catch {
       this.#dropped++;
       return;
     }
-    const host = this.#hosts.get(peer) ?? { peers: new Set(), waiting: [], payloadBytes: 0 };
+    const host = this.#hosts.get(peer) ?? { peers: new Set(), ownLists: new Set(), waiting: [], payloadBytes: 0 };
     this.#hosts.set(peer, host);
     if (list.length === 0) this.#server.send(peer, encodeEnvelope([]).frame);
     for (const item of list) this.#open(peer, host, item);
@@ -137,6 +149,10 @@ export class HostServer implements ControlServer {
     if (message === undefined) {
       // It may have been closed without a message.
       if (peers.length === 1 && this.#agentOf.get(peer) === agent) this.#close(peer, host);
+      return;
+    }
+    if (payload === undefined && host.ownLists.has(peers)) {
+      this.#onReports(peers, message);
       return;
     }
     const isOfSeveral = peers.length > 1;
@@ -151,13 +167,17 @@ export class HostServer implements ControlServer {
       this.#agentOf.set(worker, agent);
       host.peers.add(worker);
     }
-    if (isOfSeveral) this.#onReports(peers, message);
-    else this.#onMessage(peer, message, payload);
+    if (isOfSeveral) {
+      if (host.ownLists.size >= ownListsMax) host.ownLists.clear();
+      host.ownLists.add(peers);
+      this.#onReports(peers, message);
+    } else this.#onMessage(peer, message, payload);
   }
 
   #close(peer: string, host: Host): void {
     this.#agentOf.delete(peer);
     host.peers.delete(peer);
+    host.ownLists.clear();
     this.#onPeerGone(peer, 'its connection is closed');
   }
 

@@ -20,8 +20,10 @@ export interface AssignmentsOptions {
 
 export class Assignments {
   readonly #options: AssignmentsOptions;
+  /** The term in which each step was assigned that is not released yet; undefined if there were several. */
+  readonly #terms = new Map<number, number | undefined>();
   /** The batch that was assigned last. */
-  #newest: { readonly batch: Batch; readonly encoded: EncodedBatch } | undefined;
+  #newest: { readonly step: number; readonly batch: Batch; readonly encoded: EncodedBatch } | undefined;
 
   constructor(options: AssignmentsOptions) {
     this.#options = options;
@@ -33,9 +35,11 @@ export class Assignments {
    */
   carryOut(first: Assign, effects: readonly Effect[], at: number): number {
     const { server } = this.#options;
+    const { term, step, sampleFrom } = first;
+    if (!this.#terms.has(step)) this.#terms.set(step, term);
+    else if (this.#terms.get(step) !== term) this.#terms.set(step, undefined);
     const agent = server.agentOf(first.to);
     if (agent === undefined) return this.#sendOne(first);
-    const { term, step, sampleFrom } = first;
     const peers: string[] = [];
     const sampleCounts: number[] = [];
     let next = sampleFrom;
@@ -57,6 +61,19 @@ export class Assignments {
     return peers.length;
   }
 
+  /**
+   * The step is committed in this term, so everyone who was assigned a share in it has reduced that share, and has received its samples: no link reads the batch any more.
+   * If an earlier term has assigned the step, too, its messages may still wait for a worker that does not read, and the batch is left to the collector of garbage.
+   */
+  committed(step: number, term: number): void {
+    const { training } = this.#options;
+    if (this.#terms.get(step) === term) {
+      if (this.#newest?.step === step) this.#newest = undefined;
+      training.release?.(step - 1);
+    }
+    for (const known of this.#terms.keys()) if (known <= step) this.#terms.delete(known);
+  }
+
   #sendOne({ to, term, step, sampleFrom, sampleCount }: Assign): number {
     const { globalWeight, encoded } = this.#batchOf(step);
     const { fields, payload } = encoded.share(sampleFrom, sampleCount);
@@ -69,7 +86,7 @@ export class Assignments {
   #batchOf(step: number): { readonly globalWeight: number; readonly encoded: EncodedBatch } {
     // The sampler counts steps from 0.
     const batch = this.#options.training.batch(step - 1);
-    if (this.#newest?.batch !== batch) this.#newest = { batch, encoded: new EncodedBatch(batch) };
+    if (this.#newest?.batch !== batch) this.#newest = { step, batch, encoded: new EncodedBatch(batch) };
     return { globalWeight: batch.weight, encoded: this.#newest.encoded };
   }
 }

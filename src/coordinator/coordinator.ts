@@ -12,7 +12,7 @@ import type { CheckpointContents } from '../checkpoint/writer.ts';
 import { encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
-import { decodeReports } from '../comm/hostReports.ts';
+import { ReportReader } from '../comm/hostReports.ts';
 import { HostServer } from '../comm/hostServer.ts';
 import { decodeWorkerMessage, encodeMessage, stateChunkBytes } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
@@ -24,6 +24,7 @@ import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf, tokensBefore, trainingOptions } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import type { Effect } from './core/effects.ts';
+import { listOf } from './core/roster.ts';
 import type { LossEvent, Report, RunEvent } from './core/runEvents.ts';
 import { initialState, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
@@ -45,6 +46,7 @@ export class Coordinator {
   readonly finished: Promise<number>;
   readonly #options: CoordinatorOptions;
   readonly #server: HostServer;
+  readonly #reader = new ReportReader();
   readonly #checkpointer: Checkpointer;
   readonly #training: TrainingSamples;
   readonly #validation: ValidationPlan;
@@ -283,7 +285,7 @@ export class Coordinator {
   #receiveReports(peers: readonly string[], frame: Uint8Array): void {
     let reports: Report[];
     try {
-      reports = decodeReports(frame, peers.length).map((message, i) => ({ from: peers[i]!, message }));
+      reports = this.#reader.read(frame, peers.length).map((message, i) => ({ from: peers[i]!, message }));
     } catch (error) {
       this.#handle({ kind: 'malformed', from: peers[0]!, problem: messageOf(error) });
       return;
@@ -431,6 +433,7 @@ export class Coordinator {
         break;
       case 'committed':
         this.#writer.committed(effect, this.#clock.monotonic());
+        this.#assignments.committed(effect.step, effect.term);
         break;
       case 'startWorker':
         this.#later(effect.afterMs, () => this.#options.startWorker(effect.worker));
@@ -455,7 +458,7 @@ export class Coordinator {
         listener.started(effect.members);
         break;
       case 'stepDone':
-        this.#writer.stepDone(effect, this.#clock.monotonic(), [...this.#state.members]);
+        this.#writer.stepDone(effect, this.#clock.monotonic(), listOf(this.#state.members));
         break;
       case 'evaluationDone':
         this.#writer.evaluated(effect);

@@ -93,6 +93,8 @@ export interface TrainingSamples {
    * @throws UserError if it has no target at all: its mean loss would be a division by 0
    */
   batch(step: number): WeighedBatch;
+  /** Nobody reads the batch of this step any more: its memory may be used for another. Absent where memory is not used again. */
+  readonly release?: (step: number) => void;
 }
 
 /** Which validation samples a run evaluates. */

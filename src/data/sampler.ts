@@ -5,7 +5,7 @@
 import type { WeighedBatch } from '../base/batch.ts';
 import { InvariantError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import { WindowBatch } from '../base/windowBatch.ts';
+import { WindowBatch, type WindowNumbers } from '../base/windowBatch.ts';
 import { nextTokenWindows, type TokenWindow } from '../task/nextToken.ts';
 import { collate, type Task } from '../task/task.ts';
 import { type CorpusShare, type SampleOptions, sampleStart } from './sampleOrder.ts';
@@ -51,14 +51,27 @@ const trainBatchNames = {
 /** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of targets. UserError for an unknown option. */
 export function trainBatch(split: TrainingSplit, options: TrainBatchOptions): WeighedBatch {
   checkOptionNames('trainBatch', options, trainBatchNames);
+  return trainBatchIn(split, options);
+}
+
+/**
+ * The same, for a caller in this library.
+ * @param spare where the windows go, if it fits: an array that nobody reads any more
+ */
+export function trainBatchIn(split: TrainingSplit, options: TrainBatchOptions, spare?: WindowNumbers): WeighedBatch {
   const { train, corpora } = split;
   const { from, count, blockSize, step } = options;
-  const windows = Array.from({ length: count }, (_, row): PlacedWindow => {
-    const index = from + row;
-    const start = sampleStart(corpora, { ...options, index });
-    return { window: train.subarray(start, start + blockSize + 1), at: `sample ${index} of step ${step}` };
-  });
-  return encodeWindows(windows, blockSize, taskOf(split));
+  const windows: TokenWindow[] = [];
+  const sample = { ...options, index: from };
+  for (; sample.index < from + count; sample.index++) {
+    const start = sampleStart(corpora, sample);
+    windows.push(train.subarray(start, start + blockSize + 1));
+  }
+  return encodeWindows(
+    windows,
+    { blockSize, task: taskOf(split), spare },
+    (row) => `sample ${from + row} of step ${step}`,
+  );
 }
 
 /** Number of windows that cover a split: every token except the first is a target exactly once. */
@@ -76,13 +89,13 @@ export interface ValWindowsOptions {
 
 /** Complete, non-overlapping windows of a split. The last window is padded with token 0 and target -1. */
 export function valWindows(val: TokenSequence, { blockSize, windows, task }: ValWindowsOptions): WeighedBatch {
-  const placed = windows.map((window): PlacedWindow => {
+  const texts = windows.map((window) => {
     const start = window * blockSize;
     const length = Math.min(blockSize, val.length - 1 - start);
     if (!(window >= 0 && length >= 1)) throw new InvariantError(`there is no validation window ${window}`);
-    return { window: val.subarray(start, start + length + 1), at: `validation window ${window}` };
+    return val.subarray(start, start + length + 1);
   });
-  return encodeWindows(placed, blockSize, taskOf({ task }));
+  return encodeWindows(texts, { blockSize, task: taskOf({ task }) }, (row) => `validation window ${windows[row]}`);
 }
 
 /** How a validation pass covers a split. */
@@ -129,27 +142,37 @@ function* batchesOf(val: TokenSequence, options: ValBatchesOptions): Generator<W
   for (const windows of valBatchWindows(val.length, options)) yield valWindows(val, { blockSize, windows, task });
 }
 
-interface PlacedWindow {
-  readonly window: TokenWindow;
-  /** Its name in messages. */
-  readonly at: string;
+interface EncodingOptions {
+  readonly blockSize: number;
+  readonly task: WindowTask;
+  readonly spare?: WindowNumbers | undefined;
 }
 
-function encodeWindows(windows: readonly PlacedWindow[], blockSize: number, task: WindowTask): WeighedBatch {
-  const complete = task === nextTokenWindows ? completeWindows(windows, blockSize) : undefined;
+/** @param nameOf the name of a window in messages */
+function encodeWindows(
+  windows: readonly TokenWindow[],
+  { blockSize, task, spare }: EncodingOptions,
+  nameOf: (row: number) => string,
+): WeighedBatch {
+  const complete = task === nextTokenWindows ? completeWindows(windows, blockSize, spare) : undefined;
   if (complete !== undefined) return complete;
-  const samples = windows.map(({ window, at }) => task.encode(task.parse(window, at)));
+  const samples = windows.map((window, row) => task.encode(task.parse(window, nameOf(row))));
   const batch = collate(task.fields, samples, blockSize);
   return { ...batch, weight: task.weight(batch) };
 }
 
 /** The batch without arrays, if no window is shorter than others: every target counts. */
-function completeWindows(windows: readonly PlacedWindow[], blockSize: number): WeighedBatch | undefined {
+function completeWindows(
+  windows: readonly TokenWindow[],
+  blockSize: number,
+  spare?: WindowNumbers,
+): WeighedBatch | undefined {
   const row = blockSize + 1;
   const [first] = windows;
-  if (first === undefined || windows.some(({ window }) => window.length !== row)) return undefined;
+  if (first === undefined || windows.some(({ length }) => length !== row)) return undefined;
   const size = windows.length * row;
-  const all = first.window instanceof Uint16Array ? new Uint16Array(size) : new Uint32Array(size);
-  for (const [i, { window }] of windows.entries()) all.set(window, i * row);
+  const Numbers = first instanceof Uint16Array ? Uint16Array : Uint32Array;
+  const all = spare instanceof Numbers && spare.length === size ? spare : new Numbers(size);
+  for (let i = 0; i < windows.length; i++) all.set(windows[i]!, i * row);
   return new WindowBatch(['tokens', 'targets'], all, blockSize, windows.length * blockSize);
 }

@@ -38,6 +38,13 @@ export class StepBatches {
     for (const other of this.#batches.keys()) if (!isNear(other, step)) this.#batches.delete(other);
     return batch;
   }
+
+  /** The batch of a step, if it is kept; it is made again when it is requested again. */
+  take(step: number): WeighedBatch | undefined {
+    const batch = this.#batches.get(step)?.batch;
+    this.#batches.delete(step);
+    return batch;
+  }
 }
 
 /** Whether a step is kept after another was requested. */

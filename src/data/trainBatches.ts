@@ -4,14 +4,17 @@
  * ahead.
  */
 import type { WeighedBatch } from '../base/batch.ts';
+import { WindowBatch, type WindowNumbers } from '../base/windowBatch.ts';
 import type { TrainingSamples } from './runData.ts';
 import { type SampleOptions, sampleStart } from './sampleOrder.ts';
-import { type TrainingSplit, trainBatch } from './sampler.ts';
+import { type TrainingSplit, trainBatchIn } from './sampler.ts';
 import { isNear, StepBatches, stepsAhead } from './stepBatches.ts';
 import type { TokenArray } from './tokenArray.ts';
 
 /** Number of steps whose windows are fetched from an object store before they are needed. */
 const stepsFetchedAhead = 64;
+/** Arrays that are kept for later batches. */
+const spareMost = 2;
 
 export interface BatchOptions extends Omit<SampleOptions, 'step' | 'index' | 'samplesBefore'> {
   /** Number of samples in all steps before the given one. Default: all steps have the same size. */
@@ -25,6 +28,8 @@ export class TrainBatches implements TrainingSamples {
   readonly #batches: StepBatches;
   /** The windows read so far for each step, by their first token. */
   readonly #windows = new Map<number, Map<number, TokenArray>>();
+  /** Arrays of released batches. Without them, the windows of every step of many workers would be garbage. */
+  readonly #spare: WindowNumbers[] = [];
   /** The steps [from, to) whose windows are on their way to the disk, or there. */
   #fetched = { from: 0, to: 0 };
 
@@ -61,6 +66,11 @@ export class TrainBatches implements TrainingSamples {
     return this.#batches.batch(step);
   }
 
+  release(step: number): void {
+    const batch = this.#batches.take(step);
+    if (batch instanceof WindowBatch && this.#spare.length < spareMost) this.#spare.push(batch.windows.numbers);
+  }
+
   #samplesBefore(step: number): number {
     const { samplesBefore, globalBatchSize } = this.#options;
     return samplesBefore?.(step) ?? step * globalBatchSize;
@@ -74,13 +84,14 @@ export class TrainBatches implements TrainingSamples {
   #encode(step: number): WeighedBatch {
     const { train } = this.#split;
     const place = { ...this.#placeOf(step), from: 0, count: this.#options.globalBatchSize };
-    if (train.read === undefined) return trainBatch(this.#split, place);
+    const spare = this.#spare.pop();
+    if (train.read === undefined) return trainBatchIn(this.#split, place, spare);
     const windows = this.#windows.get(step);
     const cached = {
       length: train.length,
       subarray: (from: number, to: number) => windows?.get(from) ?? train.subarray(from, to),
     };
-    const batch = trainBatch({ ...this.#split, train: cached }, place);
+    const batch = trainBatchIn({ ...this.#split, train: cached }, place, spare);
     this.#readAhead(step);
     return batch;
   }

@@ -4,13 +4,13 @@
  */
 import { InvariantError } from '../../base/errors.ts';
 import { countOf } from '../../base/numberText.ts';
-import { addSums, noSums, type Sums } from '../../base/sums.ts';
+import { type Sums, totalOf } from '../../base/sums.ts';
 import type { CoordinatorMessageOf } from '../../comm/coordinatorMessages.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import { lacksEvaluation } from './bestEvaluation.ts';
 import type { Decision, Effect } from './effects.ts';
 import { engineText } from './engineMix.ts';
-import { findById, placeFrom, withEach, withReplaced, withReplacedAll } from './roster.ts';
+import { findById, listOf, placeFrom, withEach, withReplaced, withReplacedAll } from './roster.ts';
 import type { Member, RunState } from './runState.ts';
 import { learningRateAt } from './schedule.ts';
 
@@ -101,7 +101,7 @@ export function seen(state: RunState, from: string, nowMs: number): RunState {
 
 /** The ring's members, then the workers outside it. */
 export function everyone(state: RunState): readonly Member[] {
-  return [...state.members, ...state.joiners];
+  return listOf(state.members).concat(listOf(state.joiners));
 }
 
 /** The worker with this connection, in the ring or outside it. */
@@ -215,7 +215,9 @@ export function isDue(step: number, everySteps: number): boolean {
 
 /** Sums over all members, added in rank order. */
 export function sumsOf(parts: readonly ({ readonly sums: Sums } | undefined)[]): Sums {
-  return parts.reduce((total: Sums, part) => (part === undefined ? total : addSums(total, part.sums)), noSums);
+  const all: Sums[] = [];
+  for (const part of parts) if (part !== undefined) all.push(part.sums);
+  return totalOf(all);
 }
 
 export function firstDifference(members: readonly Member[]): string | undefined {
@@ -252,9 +254,12 @@ export function seconds(ms: number): string {
 /** The activity of a member without instructions. */
 export const idle = { phase: 'waiting for work' } as const;
 
-/** The activity of a member from the moment it may begin a step. */
+/** What a member does from the moment it may begin a step. */
+export const trainingPhase = 'forward and backward';
+
+/** The activity of such a member. */
 export function training(step: number) {
-  return { phase: 'forward and backward', step } as const;
+  return { phase: trainingPhase, step } as const;
 }
 
 /** Every member begins the step after the committed one. */

@@ -3,6 +3,7 @@
  * together (comm/hostReports.ts); one that comes alone is a group of one, so there is one way through here. Pure, a part of decide.ts.
  */
 import { skippedStepsMax } from '../../base/lossScaling.ts';
+import type { Sums } from '../../base/sums.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import {
   after,
@@ -18,13 +19,13 @@ import {
   required,
   staleReason,
   sumsOf,
-  training,
+  trainingPhase,
   withMembers,
   workerOf,
 } from './decisionParts.ts';
 import { endDiverged, isSkipped, notFinite } from './divergence.ts';
-import type { Decision, Effect } from './effects.ts';
-import { withEach } from './roster.ts';
+import type { Decision, Effect, RankReport } from './effects.ts';
+import { listOf, withEach } from './roster.ts';
 import type { Report } from './runEvents.ts';
 import { draftOf, type Member, type MemberDraft, type RunState } from './runState.ts';
 import { assignAhead, atBoundary, isBoundaryNeeded, stepDone } from './stepping.ts';
@@ -97,13 +98,26 @@ function withReduced(
   return draft;
 }
 
+/** What a rank has reduced. */
+interface Share {
+  readonly rank: number;
+  readonly sampleFrom: number;
+  readonly sampleCount: number;
+  readonly sums: Sums;
+  readonly gradNorm: number;
+}
+
 /** The commit, if every member has reduced the next step. */
 function whenReduced(state: RunState, nowMs: number): Decision {
   const step = state.step + 1;
   const waiting = awaiting(state, ({ reduced }) => reduced?.step !== step);
   if (waiting !== undefined) return nothing(waiting);
   const { plan, members, term } = state;
-  const shares = members.map(({ rank, reduced }) => ({ rank, ...required(reduced) }));
+  // Field by field, as every object of which there is one for each rank and step.
+  const shares = members.map(({ rank, reduced }): Share => {
+    const { sampleFrom, sampleCount, sums, gradNorm } = required(reduced);
+    return { rank, sampleFrom, sampleCount, sums, gradNorm };
+  });
   const gap = firstGap(shares, plan.globalBatchSize);
   if (gap !== undefined) return fail(state, `the samples of step ${step} were not each computed exactly once: ${gap}`);
   const hold = step === plan.maxSteps || isBoundaryNeeded(state, step, nowMs);
@@ -119,11 +133,9 @@ function whenReduced(state: RunState, nowMs: number): Decision {
   const committed = { sums, gradNorm, learningRate, worldSize: members.length };
   const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
   const commit = { type: 'commit', term, step, learningRate, gradNorm, hash, hold } as const;
-  const effects: Effect[] = [
-    { kind: 'committed', term, step, learningRate, sums, gradNorm, ranks, hold },
-    ...(skips > 0 ? [skipped(state, step)] : []),
-    ...members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
-  ];
+  const effects: Effect[] = [{ kind: 'committed', term, step, learningRate, sums, gradNorm, ranks, hold }];
+  if (skips > 0) effects.push(skipped(state, step));
+  for (const { id } of listOf(members)) effects.push({ kind: 'send', to: id, message: commit });
   const holds = { step, term };
   const { state: assigned, effects: ahead } = assignAhead({
     ...state,
@@ -143,7 +155,7 @@ function whenReduced(state: RunState, nowMs: number): Decision {
     skipsInARow: skips,
     sinceMs: nowMs,
   });
-  return { state: assigned, effects: [...effects, ...ahead], reason: `every member reduced step ${step}` };
+  return { state: assigned, effects: effects.concat(ahead), reason: `every member reduced step ${step}` };
 }
 
 /** For people: nothing is wrong with the run. */
@@ -173,7 +185,9 @@ function withApplied(
   if (state.appliedStep === step) return undefined;
   const rate = took.sampleCount / Math.max(timings.forwardBackwardMs, 0.01);
   const speed = member.speed === 0 ? rate : (1 - speedWeight) * member.speed + speedWeight * rate;
-  const draft = Object.assign(draftOf(member), state.holding ? idle : training(step + 1));
+  const draft = draftOf(member);
+  draft.phase = state.holding ? idle.phase : trainingPhase;
+  if (!state.holding) draft.step = step + 1;
   draft.speed = speed;
   draft.applied = { step, timings, ringBytesSent, parameterHash };
   return draft;
@@ -189,7 +203,10 @@ export function whenApplied(state: RunState, nowMs: number): Decision {
   if (state.appliedStep === step || took.length === 0 || took.some(isMissing)) return nothing(state);
   const diverged = firstDifference(took);
   if (diverged !== undefined) return fail(state, `replicas differ after step ${step}: ${diverged}`);
-  const ranks = took.map(({ took: share, applied }) => ({ rank: required(share).rank, ...required(applied) }));
+  const ranks = took.map(({ took: share, applied }): RankReport => {
+    const { timings, ringBytesSent, parameterHash } = required(applied);
+    return { rank: required(share).rank, timings, ringBytesSent, parameterHash };
+  });
   const done = stepDone(state, ranks);
   return after([done], atBoundary({ ...state, appliedStep: step }, nowMs, `every member applied step ${step}`));
 }

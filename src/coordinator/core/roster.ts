@@ -38,8 +38,13 @@ class Roster<M extends Identified> implements Members<M> {
     return new Roster(piecesOf(all), new Map(all.map(({ id }, place) => [id, place])));
   }
 
-  *[Symbol.iterator](): Iterator<M> {
-    for (const piece of this.#pieces) yield* piece;
+  [Symbol.iterator](): Iterator<M> {
+    return this.list()[Symbol.iterator]();
+  }
+
+  /** An array of its own. */
+  list(): M[] {
+    return this.#pieces.flat();
   }
 
   at(place: number): M | undefined {
@@ -109,13 +114,21 @@ class Roster<M extends Identified> implements Members<M> {
   }
 
   map<T>(to: (member: M, place: number) => T): T[] {
-    return [...this].map((member, place) => to(member, place));
+    const list: T[] = [];
+    for (const piece of this.#pieces) for (let i = 0; i < piece.length; i++) list.push(to(piece[i]!, list.length));
+    return list;
   }
 }
 
 function piecesOf<M>(members: readonly M[]): M[][] {
   const pieces = Math.ceil(members.length / pieceLength);
   return Array.from({ length: pieces }, (_, i) => members.slice(i * pieceLength, (i + 1) * pieceLength));
+}
+
+/** The members in an array, which the caller may not change. */
+export function listOf<M extends Identified>(members: Members<M>): readonly M[] {
+  if (members instanceof Roster) return members.list();
+  return Array.isArray(members) ? members : [...members];
 }
 
 /** The member with this id. */

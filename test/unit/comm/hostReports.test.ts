@@ -1,8 +1,8 @@
 /** The reports of several workers as one message. */
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
-import { PeerError } from '../../../src/base/errors.ts';
-import { decodeReports, encodeReports, type ReportMessage, reportGroup } from '../../../src/comm/hostReports.ts';
+import { messageOf, PeerError } from '../../../src/base/errors.ts';
+import { encodeReports, type ReportMessage, ReportReader, reportGroup } from '../../../src/comm/hostReports.ts';
 import { decodeWorkerMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 
 const sums = { weight: 3, loss: 1 / 3, correct: 2 };
@@ -30,6 +30,8 @@ const applied = (at: number, parameterHash?: string) =>
   }) as const;
 const beat = (at: number) => ({ type: 'heartbeat', step: 9, phase: 'all-reduce', ringFrames: at }) as const;
 const phase = { type: 'phase', step: 9, phase: 'all-reduce' } as const;
+
+const decodeReports = (frame: Uint8Array, workers: number) => new ReportReader().read(frame, workers);
 
 const groups: [string, ReportMessage[]][] = [
   ['reduced', [0, 1, 2].map((at) => reduced(at))],
@@ -66,6 +68,49 @@ describe('reports of several workers', () => {
       { ...phase, step: 8 },
     ];
     expect(new Set([reduced(0), ...others].map(reportGroup)).size).toBe(others.length + 1);
+  });
+});
+
+describe('a reader of such messages', () => {
+  const outcome = (reader: ReportReader, frame: Uint8Array, workers = 2) => {
+    try {
+      return reader.read(frame, workers);
+    } catch (error) {
+      return messageOf(error);
+    }
+  };
+
+  it('reads what begins like a message before as if it were the first', () => {
+    const reader = new ReportReader();
+    const frames = groups.flatMap(([, reports]) => [
+      encodeReports(reports.slice(0, 2)),
+      encodeReports(reports.slice(0, 2).reverse()),
+    ]);
+    for (const frame of [...frames, ...frames]) expect(outcome(reader, frame)).toEqual(decodeReports(frame, 2));
+    // What it remembers is not the frame, which others may write to.
+    const reused = Uint8Array.from(frames[0]!);
+    const another = new ReportReader();
+    another.read(reused, 2);
+    reused.fill(0);
+    expect(outcome(another, frames[1]!)).toEqual(decodeReports(frames[1]!, 2));
+    expect(outcome(another, reused)).toEqual(outcome(new ReportReader(), reused));
+  });
+
+  it('refuses what a new one refuses, for every byte that differs', () => {
+    const reader = new ReportReader();
+    for (const [, reports] of groups) {
+      const frame = encodeReports(reports.slice(0, 2));
+      reader.read(frame, 2);
+      for (let at = 0; at < frame.length; at++) {
+        const other = Uint8Array.from(frame);
+        other[at]! ^= 1 << (at % 8);
+        expect(outcome(reader, other)).toEqual(outcome(new ReportReader(), other));
+      }
+      for (const other of [frame.subarray(0, -8), Buffer.concat([frame, frame.subarray(-8)])]) {
+        expect(outcome(reader, other)).toEqual(outcome(new ReportReader(), other));
+      }
+      expect(outcome(reader, frame, 3)).toEqual(outcome(new ReportReader(), frame, 3));
+    }
   });
 });
 

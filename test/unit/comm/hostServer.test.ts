@@ -1,7 +1,13 @@
 /** Envelopes, and the coordinator's end of them. */
 import { describe, expect, it } from 'vitest';
 import { PeerError } from '../../../src/base/errors.ts';
-import { decodeEnvelope, type EnvelopeMessage, encodeEnvelope, isEnvelope } from '../../../src/comm/hostEnvelope.ts';
+import {
+  decodeEnvelope,
+  type EnvelopeMessage,
+  encodeEnvelope,
+  isEnvelope,
+  PeerLists,
+} from '../../../src/comm/hostEnvelope.ts';
 import { HostServer } from '../../../src/comm/hostServer.ts';
 import type { ControlServer } from '../../../src/comm/link.ts';
 import { encodeMessage } from '../../../src/comm/protocol.ts';
@@ -85,7 +91,11 @@ describe('an envelope', () => {
     ['nothing', bytes(0xc1), undefined],
     ['no list', bytes(0xc1, 0x01), undefined],
     ['a message of another kind', bytes(0xc1, 0x91, 0x01), undefined],
-    ['a malformed id', encodeEnvelope([about('a b', bytes(1))]).frame, undefined],
+    ['a malformed id', encodeEnvelope([about('a/b', bytes(1))]).frame, undefined],
+    ['a long id', encodeEnvelope([about(['a', 'b'.repeat(65)], bytes(1))]).frame, undefined],
+    ['an empty id', encodeEnvelope([about(['a', '', 'b'], bytes(1))]).frame, undefined],
+    ['too many ids', encodeEnvelope([about(Array(4_097).fill('a'), bytes(1))]).frame, undefined],
+    ['ids of another type', bytes(0xc1, 0x91, 0x93, 0x91, 0xa1, 0x61, 0xc4, 0x01, 0x01, 0xff), undefined],
     ['nobody', encodeEnvelope([about([], bytes(1))]).frame, undefined],
     ['an empty message', encodeEnvelope([about('a', bytes())]).frame, undefined],
     ['a payload that is missing', encodeEnvelope([about('a', bytes(1), bytes(1, 2))]).frame, bytes(1)],
@@ -94,6 +104,16 @@ describe('an envelope', () => {
   ])('with %s is refused', (_, frame, payload) => {
     expect(() => decodeEnvelope(frame, payload)).toThrow(PeerError);
   });
+});
+
+it('names the same peers by the same list, and forgets lists when there are too many', () => {
+  const lists = new PeerLists();
+  const named = lists.of('a b');
+  expect(named).toEqual(['a', 'b']);
+  expect(lists.of('a b')).toBe(named);
+  for (let i = 0; i < 2_000; i++) lists.of(`w${i}`);
+  expect(lists.of('a b')).toEqual(named);
+  expect(lists.of('a b')).not.toBe(named);
 });
 
 describe('a server of envelopes', () => {
@@ -215,6 +235,19 @@ describe('a server of envelopes', () => {
     // Nothing of a message that was dropped remains.
     fake.receive('direct', bytes(5));
     expect(heard.at(-1)).toEqual(['direct', [5], undefined]);
+  });
+
+  it('checks again who reports together when a worker has left', () => {
+    const { fake, server, together } = opened();
+    for (const value of [1, 2]) fake.from('agent', about(['a', 'b'], bytes(value)));
+    expect(together.map(([, [value]]) => value)).toEqual([1, 2]);
+    expect(together[0]?.[0]).toBe(together[1]?.[0]);
+    fake.from('agent', about('b', undefined));
+    fake.from('other', about('b', bytes(3)));
+    fake.from('agent', about(['a', 'b'], bytes(4)));
+    fake.from('other', about(['a', 'b'], bytes(4)));
+    expect(together).toHaveLength(2);
+    expect(server.dropped).toBe(2);
   });
 
   it('has no more workers of a host than it may have', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { samplesOf } from '../../../src/base/batch.ts';
+import { samplesOf, type WeighedBatch } from '../../../src/base/batch.ts';
 import { UserError } from '../../../src/base/errors.ts';
+import { WindowBatch } from '../../../src/base/windowBatch.ts';
 import { windowsOfEpoch } from '../../../src/data/sampleOrder.ts';
 import { trainBatch, type WindowTask } from '../../../src/data/sampler.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
@@ -54,6 +55,24 @@ describe('TrainBatches', () => {
       }
     }
     expect(counts).toEqual({ waited: 6, ahead: 6 * 21 });
+  });
+
+  it('uses the memory of a released batch for another, and of no other batch', () => {
+    const batches = new TrainBatches({ train: tokens, corpora }, options);
+    const numbersOf = (batch: WeighedBatch) => (batch instanceof WindowBatch ? batch.windows.numbers : undefined);
+    const [kept, released] = [batches.batch(0), batches.batch(1)];
+    batches.release(1);
+    batches.release(1);
+    batches.release(50);
+    const next = batches.batch(2);
+    expect(numbersOf(next)).toBe(numbersOf(released));
+    expect(next).toEqual(expected(2));
+    expect(kept).toEqual(expected(0));
+    expect(batches.batch(0)).toBe(kept);
+    // A step that is made again, as after the loss of every state.
+    expect(numbersOf(batches.batch(1))).not.toBe(numbersOf(next));
+    expect(batches.batch(1)).toEqual(expected(1));
+    expect(batches.batch(2)).toBe(next);
   });
 
   it('fetches the windows of 64 steps ahead from far away, each once', () => {

@@ -3,7 +3,7 @@ import { setImmediate as eventLoop } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../../src/base/clock.ts';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
-import { decodeReports } from '../../../src/comm/hostReports.ts';
+import { ReportReader } from '../../../src/comm/hostReports.ts';
 import { HostServer } from '../../../src/comm/hostServer.ts';
 import { encodeShares } from '../../../src/comm/hostShares.ts';
 import type { ControlServer, Transport } from '../../../src/comm/link.ts';
@@ -79,8 +79,9 @@ async function coordinator(transport: Transport) {
   const together: (readonly string[])[] = [];
   const gone: string[] = [];
   // As if each had come alone.
+  const reader = new ReportReader();
   hosts.onReports((peers, message) => {
-    for (const [i, report] of decodeReports(message, peers.length).entries())
+    for (const [i, report] of reader.read(message, peers.length).entries())
       heard.push({ peer: peers[i]!, message: [...encodeMessage(report)], payload: undefined });
     together.push(peers);
   });
