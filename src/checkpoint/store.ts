@@ -151,7 +151,7 @@ export class CheckpointStore {
     }
     if (skipped.length === 0) return undefined;
     const reasons = skipped.map(({ step, reason }) => `\n  step ${step}: ${reason}`).join('');
-    throw new UserError(`No checkpoint in ${this.directory} is complete:${reasons}`);
+    throw new UserError(`no checkpoint in ${this.directory} is complete:${reasons}`);
   }
 
   /**

@@ -36,7 +36,7 @@ export function parseTcpAddress(text: string): TcpAddress {
   const port = match?.[3] === '*' ? 0 : Number(match?.[3]);
   if (host === undefined || !(port <= 65535)) {
     throw new UserError(
-      `Expected an address like tcp://127.0.0.1:5555 or tcp://[::1]:5555 (port 0: any free port), but received "${text}".`,
+      `expected an address like tcp://127.0.0.1:5555 or tcp://[::1]:5555 (port 0: any free port), received "${text}".`,
     );
   }
   return { host, port };

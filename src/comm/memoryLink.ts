@@ -94,19 +94,19 @@ export function memoryTransport(
   return {
     async listen(address) {
       if (!/^memory:\/\/\w+$/.test(address)) {
-        throw new UserError(`Expected an address like memory://0, but received "${address}".`);
+        throw new UserError(`expected an address like memory://0, received "${address}".`);
       }
       const name = address === 'memory://0' ? `memory://${hub.nextId++}` : address;
-      if (hub.servers.has(name)) throw new UserError(`The address ${name} is in use in this process: choose another.`);
+      if (hub.servers.has(name)) throw new UserError(`the address ${name} is in use in this process: choose another.`);
       const server = makeServer(hub, name);
       hub.servers.set(name, server);
       return server;
     },
     async connect(address, peerId) {
       if (!isPeerId(peerId))
-        throw new UserError(`Expected a peer id of up to 64 letters and digits, received "${peerId}".`);
+        throw new UserError(`expected a peer id of up to 64 letters and digits, received "${peerId}".`);
       const server = hub.servers.get(address);
-      if (!server) throw new PeerError(`Nobody listens on ${address}: start the coordinator first.`);
+      if (!server) throw new PeerError(`nobody listens on ${address}: start the coordinator first.`);
       const client = makeClient(hub, server, peerId);
       server.accept(client);
       return client;
@@ -126,7 +126,7 @@ interface Hub {
 function checkSize(settings: LinkOptions, ...frames: (Uint8Array | undefined)[]): void {
   for (const frame of frames) {
     if (frame && frame.byteLength > settings.maxMessageBytes) {
-      throw new PeerError(`A message of ${frame.byteLength} bytes is above the limit of ${settings.maxMessageBytes}.`);
+      throw new PeerError(`a message of ${frame.byteLength} bytes is above the limit of ${settings.maxMessageBytes}.`);
     }
   }
 }

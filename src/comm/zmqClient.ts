@@ -37,7 +37,7 @@ export async function connect(
   options: LinkOptions,
 ): Promise<ControlClient> {
   if (!isPeerId(peerId))
-    throw new UserError(`Expected a peer id of up to 64 letters and digits, received "${peerId}".`);
+    throw new UserError(`expected a peer id of up to 64 letters and digits, received "${peerId}".`);
   return await connectToOne(await connectable(address), address, { peerId, keys, options });
 }
 
@@ -88,18 +88,18 @@ function failureError(failure: ConnectFailure, address: string, timeoutMs: numbe
   switch (failure) {
     case 'refused':
     case 'broken':
-      return new UserError(`The coordinator at ${address} does not know this key: is it the join.key of the same run?`);
+      return new UserError(`the coordinator at ${address} does not know this key: is it the join.key of the same run?`);
     case 'mismatch':
       return new UserError(
         keyed
-          ? `What listens at ${address} does not encrypt, and a key was given: is it the coordinator of this run?`
-          : `The coordinator at ${address} expects the key of its run: pass on the join.key of its run directory.`,
+          ? `what listens at ${address} does not encrypt, and a key was given: is it the coordinator of this run?`
+          : `the coordinator at ${address} expects the key of its run: pass on the join.key of its run directory.`,
       );
     case 'foreign':
-      return new PeerError(`The server at ${address} is not a coordinator: is this its address?`);
+      return new PeerError(`the server at ${address} is not a coordinator: is this its address?`);
     case 'timeout':
       return new UnreachableError(
-        `Nobody answers at ${address} after ${durationOf(timeoutMs)}: is the coordinator running, and is this its address?`,
+        `nobody answers at ${address} after ${durationOf(timeoutMs)}: is the coordinator running, and is this its address?`,
         'nothing answers',
       );
     default:

@@ -176,7 +176,7 @@ class ZmqRing implements RingLink {
     const { maxMessageBytes } = this.#options;
     invariant(header.byteLength === ringHeaderBytes, `a ring header has ${ringHeaderBytes} bytes`);
     if (payload.byteLength > maxMessageBytes) {
-      throw new PeerError(`A chunk of ${payload.byteLength} bytes is above the limit of ${maxMessageBytes}.`);
+      throw new PeerError(`a chunk of ${payload.byteLength} bytes is above the limit of ${maxMessageBytes}.`);
     }
     this.#next?.send(header, payload);
   }

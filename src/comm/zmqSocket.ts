@@ -49,7 +49,7 @@ export function ringMessageBytes(maxMessageBytes: number): number {
 export function checkSize(maxMessageBytes: number, frames: readonly Uint8Array[]): void {
   for (const frame of frames) {
     if (frame.byteLength > maxMessageBytes) {
-      throw new PeerError(`A message of ${frame.byteLength} bytes is above the limit of ${maxMessageBytes}.`);
+      throw new PeerError(`a message of ${frame.byteLength} bytes is above the limit of ${maxMessageBytes}.`);
     }
   }
 }
@@ -105,8 +105,7 @@ function bindFailure(address: string, error: unknown): string {
 /** The addresses as zeromq.js wants them: one, or those that the name has. */
 export async function connectable(address: string): Promise<string[]> {
   const { host, port } = parseTcpAddress(address);
-  if (port === 0)
-    throw new UserError(`Expected the port that the other end listens on in "${address}", but received 0.`);
+  if (port === 0) throw new UserError(`expected the port that the other end listens on in "${address}", received 0.`);
   return (await resolveHosts(host)).map((found) => formatTcpAddress({ host: found, port }));
 }
 

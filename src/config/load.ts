@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import { overrideText } from '../base/ownCommand.ts';
+import { engineHint } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
@@ -171,8 +172,8 @@ function describeIssue(
   }
   const group = recordAt(input, issue.path.slice(0, 1));
   const expected = configKey(dotted, group)?.expects ?? 'a group of keys, indented below it';
-  const problem = `${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, got ${shown(got)}.`;
-  const instead = replacementText(dotted, got);
+  const problem = `${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, received ${shown(got)}.`;
+  const instead = replacementText(dotted, got) ?? (dotted === 'engine.name' ? engineHint(got) : undefined);
   return [instead === undefined ? problem : `${problem} ${instead}`];
 }
 

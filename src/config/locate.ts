@@ -48,8 +48,8 @@ export function readConfigFile(given: string, cwd: string): ConfigFile {
   const guess = nearest(basename(name).replace(/\.ya?ml$/, ''), shipped, (candidate) => candidate);
   const searched = withoutPath ? `${cwd} and the shipped configs` : cwd;
   throw new UserError(
-    `config ${JSON.stringify(name)} not found (searched ${searched}).${guess === undefined ? '' : ` Did you mean ${guess}.yaml?`}\n` +
-      `Shipped configs: ${shipped.map((config) => `${config}.yaml`).join(', ')}.`,
+    `config ${JSON.stringify(name)} not found (searched ${searched}).${guess === undefined ? '' : ` Did you mean ${guess}?`}\n` +
+      `Shipped configs: ${shipped.join(', ')}.`,
   );
 }
 
@@ -71,7 +71,7 @@ function read(path: string, cwd: string): Omit<ConfigFile, 'isShipped'> {
     const { size } = statSync(path);
     if (size > fileBytesMax) {
       throw new UserError(
-        `${name}: expected a config of at most ${fileBytesMax} bytes, got ${size}. Is this the right file?`,
+        `${name}: expected a config of at most ${fileBytesMax} bytes, received ${size}. Is this the right file?`,
       );
     }
     bytes = readFileSync(path);
@@ -82,6 +82,6 @@ function read(path: string, cwd: string): Omit<ConfigFile, 'isShipped'> {
   try {
     return { path, name, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch {
-    throw new UserError(`${name}: expected YAML in UTF-8, got bytes that are not UTF-8. Is this the right file?`);
+    throw new UserError(`${name}: expected YAML in UTF-8, received bytes that are not UTF-8. Is this the right file?`);
   }
 }

@@ -35,7 +35,7 @@ export function parseYaml(text: string, file: string): YamlSource {
   const root = document.contents;
   if (root !== null && !isMap(root) && !(isScalar(root) && root.value === null)) {
     throw new UserError(
-      `${file}:${lineAt(root)}: expected groups of keys (model:, train:, ...), got ${isScalar(root) ? `the text ${JSON.stringify(String(root.value).slice(0, 60))}` : 'a list'}.`,
+      `${file}:${lineAt(root)}: expected groups of keys (model:, train:, ...), received ${isScalar(root) ? `the text ${JSON.stringify(String(root.value).slice(0, 60))}` : 'a list'}.`,
     );
   }
   const value: unknown = guarded(file, () => document.toJS({ maxAliasCount: 0 })) ?? {};
@@ -47,7 +47,7 @@ export function refuseAliases(document: Document, whereOf: (node: Node) => strin
   visit(document, {
     Alias(_key, node) {
       throw new UserError(
-        `${whereOf(node)}: YAML aliases are not supported, got *${node.source}. Write the value out; a string that starts with * needs quotes.`,
+        `${whereOf(node)}: YAML aliases are not supported, received *${node.source}. Write the value out; a string that starts with * needs quotes.`,
       );
     },
   });
@@ -74,7 +74,7 @@ function lineOfPath(root: unknown, path: readonly PropertyKey[], lineCounter: Li
 
 function sentence(message: string, code: string): string {
   if (code === 'DUPLICATE_KEY') return 'duplicate key; remove one of the two.';
-  if (code === 'MULTIPLE_DOCS') return 'expected one YAML document, got a second one (---).';
+  if (code === 'MULTIPLE_DOCS') return 'expected one YAML document, received a second one (---).';
   return `not valid YAML: ${message}`;
 }
 

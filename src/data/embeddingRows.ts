@@ -7,6 +7,6 @@ export function embeddingRows(tokenizer: Tokenizer, vocabSize = 0): number {
   if (vocabSize === 0) return tokenizer.vocabSize;
   if (vocabSize >= tokenizer.vocabSize) return vocabSize;
   throw new UserError(
-    `model.vocabSize: expected 0 or at least ${tokenizer.vocabSize}, the size of the ${tokenizer.kind} tokenizer, got ${vocabSize}.`,
+    `model.vocabSize: expected 0 or at least ${tokenizer.vocabSize}, the size of the ${tokenizer.kind} tokenizer, received ${vocabSize}.`,
   );
 }

@@ -71,7 +71,9 @@ async function refusePrepared(text: DataOptions['text'], cwd: string, setting: s
   for (const name of [text].flat()) {
     if (!(await isPreparedFolder(userPath(cwd, name)))) continue;
     const option = setting.startsWith('data.') ? `: ${shellWord(`data.shards=${name}`)} trains on it` : '';
-    throw new UserError(`${setting}: expected text, found ${name}, which \`${ownCommand('prepare')}\` made${option}.`);
+    throw new UserError(
+      `${setting}: expected text, received ${name}, which \`${ownCommand('prepare')}\` made${option}.`,
+    );
   }
 }
 

@@ -37,7 +37,7 @@ export async function findValidation(data: DataOptions, options: DatasetOptions)
   if (folder !== undefined) {
     // The files hold tokens, which make no sense as text.
     throw new UserError(
-      `${setting}: expected texts alone, or folders alone that \`${ownCommand('prepare')}\` made, found the text ${text} and the folder ${folder}. Prepare all of them with the same --tokenizer, or none.`,
+      `${setting}: expected texts alone, or folders alone that \`${ownCommand('prepare')}\` made, received the text ${text} and the folder ${folder}. Prepare all of them with the same --tokenizer, or none.`,
     );
   }
   const corpus = await readCorpus({ ...textOptions(data), text: names, cwd, setting, onNotice });

@@ -18,6 +18,18 @@ const entries: readonly (readonly [string, EngineEntry])[] = Object.entries(engi
 /** What `engine.name` takes. */
 export const engineNames = ['auto', ...(Object.keys(engines) as EngineName[])] as const;
 
+/** The engine for a device by the name that other programs have for it, such as `cuda`; undefined for other words. */
+export function engineMeant(word: string): EngineName | undefined {
+  if (/^(gpu|cuda|rocm|metal|mps|vulkan)(:\d+)?$/i.test(word)) return 'webgpu';
+  return word === 'cpu' ? 'native' : undefined;
+}
+
+/** What completes a message about an unknown engine, as a sentence; undefined if {@link engineMeant} does not know the word. */
+export function engineHint(word: unknown): string | undefined {
+  const engine = engineMeant(String(word));
+  return engine && `The engine for ${engine === 'webgpu' ? 'a GPU' : 'the processor'} is ${engine}.`;
+}
+
 /** Whether a kind of device can be asked for: the engine runs on several. */
 export const hasDeviceKinds = ({ deviceKinds }: EngineEntry): boolean => deviceKinds.length > 1;
 

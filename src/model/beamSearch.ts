@@ -120,12 +120,12 @@ function check(model: Model, options: BeamSearchOptions): void {
       `${name} is ${token}: expected a token of the vocabulary of ${config.vocabSize}`,
     );
   }
-  invariant(Number.isInteger(beams) && beams >= 1, `beams must be a whole number of at least 1, got ${beams}`);
+  invariant(Number.isInteger(beams) && beams >= 1, `beams must be a whole number of at least 1, received ${beams}`);
   invariant(
     Number.isInteger(maxTokens) && maxTokens >= 1 && maxTokens <= config.blockSize,
-    `maxTokens must be a whole number from 1 to blockSize ${config.blockSize}, got ${maxTokens}`,
+    `maxTokens must be a whole number from 1 to blockSize ${config.blockSize}, received ${maxTokens}`,
   );
-  invariant(Number.isFinite(lengthPenalty), `lengthPenalty must be a number, got ${lengthPenalty}`);
+  invariant(Number.isFinite(lengthPenalty), `lengthPenalty must be a number, received ${lengthPenalty}`);
 }
 
 /** Logits of the next token of each beam, in one pass. */

@@ -433,7 +433,7 @@ export class Parameters implements ModelParameters {
 
   #checkLength(block: ParameterBlock, array: Float32Array): void {
     const count = sizeOf(this.specsOf(block));
-    invariant(array.length === count, `expected ${count} numbers, got ${array.length}`);
+    invariant(array.length === count, `expected ${count} numbers, received ${array.length}`);
   }
 }
 

@@ -284,7 +284,7 @@ function readIfThere(path: string): Buffer | { readonly problem: string } {
   try {
     const stat = statSync(path);
     if (!stat.isFile()) throw new PeerError('it is not a regular file');
-    if (stat.size > fileBytesMax) return { problem: `expected at most ${fileBytesMax} bytes, found ${stat.size}` };
+    if (stat.size > fileBytesMax) return { problem: `expected at most ${fileBytesMax} bytes, received ${stat.size}` };
     return readFileSync(path);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return Buffer.alloc(0);

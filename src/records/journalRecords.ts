@@ -244,7 +244,7 @@ export function encodeLine(record: JournalRecord, crc: number): { line: string; 
   const line = `{"crc":"${next.toString(16).padStart(8, '0')}",${json.slice(1)}\n`;
   // No reader would accept it.
   if (Buffer.byteLength(line) > lineBytesMax) {
-    throw new PeerError(`expected a record of at most ${lineBytesMax} bytes, got ${Buffer.byteLength(line)}`);
+    throw new PeerError(`expected a record of at most ${lineBytesMax} bytes, received ${Buffer.byteLength(line)}`);
   }
   return { line, crc: next };
 }
@@ -300,7 +300,7 @@ const prefixBytes = '{"crc":"00000000",'.length;
 type Decoded = { record: JournalRecord; crc: number; isOld: boolean } | { problem: string };
 
 function decodeLine(line: Buffer, crc: number): Decoded {
-  if (line.length > lineBytesMax) return { problem: `expected at most ${lineBytesMax} bytes, found ${line.length}` };
+  if (line.length > lineBytesMax) return { problem: `expected at most ${lineBytesMax} bytes, received ${line.length}` };
   const expected = linePrefix.exec(line.toString('latin1', 0, prefixBytes))?.[1];
   if (expected === undefined) return { problem: 'expected a record that begins with its checksum' };
   const json = `{${line.toString('utf8', prefixBytes)}`;

@@ -99,7 +99,7 @@ async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> 
     }
     return path;
   }
-  const found = runs.length === 0 ? 'There are no runs in runs/ yet' : 'No run in runs/ has a checkpoint yet';
+  const found = runs.length === 0 ? 'there are no runs in runs/ yet' : 'no run in runs/ has a checkpoint yet';
   throw new UserError(
     `${found}. Train one with \`${ownCommand()}\`, or choose a checkpoint, a run or a Hugging Face folder with --checkpoint PATH.`,
   );

@@ -82,7 +82,7 @@ export async function givenRunKeys(
 
 function coordinatorKeys(keys: RunKeys, from: string, remedy: string): RunKeys {
   if (keys.serverSecretKey !== undefined) return keys;
-  throw new UserError(`${from}: expected the keys of the coordinator, found those for joining: ${remedy}`);
+  throw new UserError(`${from}: expected the keys of the coordinator, received those for joining: ${remedy}`);
 }
 
 /**

@@ -23,7 +23,7 @@ it('a coordinator that is killed: every worker ends, and `launch join` says why'
   const result = await joined.finished;
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(/the worker failed: lost the coordinator: its connection is lost.*\. The last attempt/);
-  expect(result.stderr).toMatch(/^It was not started again: Nobody answers at tcp:/m);
+  expect(result.stderr).toMatch(/^It was not started again: nobody answers at tcp:/m);
   expect(await joined.descendants()).toEqual([]);
   const [, flight = ''] = /its last actions are in (\S+)/.exec(result.stderr) ?? [];
   expect(await readFile(join(folder(), flight), 'utf8')).toMatch(/"what":"reconnecting".*its connection is lost/);

@@ -63,7 +63,7 @@ export function decodeRollouts(file: Uint8Array, path: string): IterationRollout
   const { metadata } = header;
   if (metadata['format'] !== format || metadata['version'] !== version) {
     throw new UserError(
-      `${path}: expected ${format} of version ${version}, found ${metadata['format']} of version ${metadata['version']}`,
+      `${path}: expected ${format} of version ${version}, received ${metadata['format']} of version ${metadata['version']}`,
     );
   }
   const read = (name: string) => numbersOf(header, file, { name, path });

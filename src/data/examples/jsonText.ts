@@ -34,10 +34,10 @@ function parseObject(json: string, at: string, expected: string): Row {
   try {
     value = JSON.parse(json);
   } catch {
-    throw new UserError(`${at}: expected ${expected}, found ${shown(json.trim())}, which is not valid JSON`);
+    throw new UserError(`${at}: expected ${expected}, received ${shown(json.trim())}, which is not valid JSON`);
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Row;
-  throw new UserError(`${at}: expected ${expected}, found ${shown(json.trim())}`);
+  throw new UserError(`${at}: expected ${expected}, received ${shown(json.trim())}`);
 }
 
 function shown(json: string): string {

@@ -170,7 +170,7 @@ function textOf(bytes: Buffer, name: string): string {
     start += part.length + 1;
   }
   throw new UserError(
-    `${name}:${line}: expected text in UTF-8, found bytes that are not. \`iconv -f WINDOWS-1252 -t UTF-8\` converts what a spreadsheet on Windows saves`,
+    `${name}:${line}: expected text in UTF-8, received bytes that are not. \`iconv -f WINDOWS-1252 -t UTF-8\` converts what a spreadsheet on Windows saves`,
   );
 }
 
@@ -216,7 +216,7 @@ function* rowsOfTable(text: string, { name, format, columns, chosen, key }: Tabl
     if (cells.length !== names.length) {
       const advice = format === 'csv' ? 'quote cells that contain separators' : 'a text in TSV cannot contain a tab';
       throw new UserError(
-        `${at}: expected ${names.length} columns as in ${hasHeader ? 'the first row' : key} (${shownNames(names)}), found ${cells.length}: ${advice}`,
+        `${at}: expected ${names.length} columns as in ${hasHeader ? 'the first row' : key} (${shownNames(names)}), received ${cells.length}: ${advice}`,
       );
     }
     const row = placed(Object.fromEntries(names.map((column, i) => [column, cells[i]])), at);
@@ -231,7 +231,8 @@ function isChosen(column: string, chosen: ChosenColumns): boolean {
 function checkNames(names: readonly string[], { at, key }: { at: string; key: string }): void {
   const advice = `If the first row is an example, name the columns with ${key}; otherwise choose columns with it, such as text=NAME`;
   const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (names.includes('')) throw new UserError(`${at}: expected a name for each column, found an empty one. ${advice}`);
+  if (names.includes(''))
+    throw new UserError(`${at}: expected a name for each column, received an empty one. ${advice}`);
   if (twice !== undefined) throw new UserError(`${at}: two columns have the name ${shownNames([twice])}. ${advice}`);
 }
 
@@ -261,8 +262,8 @@ function placed(row: Row, at: string): PlacedRow {
   const values: unknown[] = [row];
   for (let value = values.pop(); value !== undefined; value = values.pop()) {
     if (typeof value === 'string') {
-      if (value.includes('\0')) throw new UserError(`${at}: expected text, found a zero character`);
-      if (!value.isWellFormed()) throw new UserError(`${at}: expected text, found half a surrogate pair`);
+      if (value.includes('\0')) throw new UserError(`${at}: expected text, received a zero character`);
+      if (!value.isWellFormed()) throw new UserError(`${at}: expected text, received half a surrogate pair`);
     } else if (typeof value === 'object' && value !== null) {
       for (const part of Object.values(value)) if (part !== undefined) values.push(part);
     }

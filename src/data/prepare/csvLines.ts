@@ -103,14 +103,17 @@ function columnOf(header: readonly Buffer[], { name, field, fieldSetting }: CsvO
   if (column >= 0) return column;
   const shown = names.slice(0, 10).map((each) => JSON.stringify(each.slice(0, 40)));
   throw new UserError(
-    `${name}: expected a column ${field} in the first row, which names the columns, found ${shown.join(', ')}: name one with ${fieldSetting}`,
+    `${name}: expected a column ${field} in the first row, which names the columns, received ${shown.join(', ')}: name one with ${fieldSetting}`,
   );
 }
 
 function cellOf(row: readonly Buffer[], column: number, columns: number): CsvRow {
   // A text with an unquoted separator would lose everything after it.
-  if (row.length !== columns) return { wrong: `expected ${columns} columns as in the first row, found ${row.length}` };
-  return decodeUtf8(row[column]!, { ignoreBOM: true }) ?? { wrong: 'expected text in UTF-8, found bytes that are not' };
+  if (row.length !== columns)
+    return { wrong: `expected ${columns} columns as in the first row, received ${row.length}` };
+  return (
+    decodeUtf8(row[column]!, { ignoreBOM: true }) ?? { wrong: 'expected text in UTF-8, received bytes that are not' }
+  );
 }
 
 /** csv-parse would interpret its option for a byte order mark as a request for strings. */

@@ -137,13 +137,13 @@ class JobReader {
       'give text in UTF-8 (`iconv -f ENCODING -t UTF-8` converts it); of a folder, select files with a glob such as corpus/**/*.txt';
     const zero = bytes.indexOf(0);
     if (zero >= 0) {
-      throw new UserError(`${name}: expected text, found a zero byte at offset ${offset + zero}: ${advice}`);
+      throw new UserError(`${name}: expected text, received a zero byte at offset ${offset + zero}: ${advice}`);
     }
     // At the start of a file, a byte order mark is not part of the text.
     const text = decodeUtf8(bytes, { ignoreBOM: offset > 0 });
     if (text === undefined) {
       const at = offset + firstInvalid(bytes);
-      throw new UserError(`${name}: expected text in UTF-8, found bytes that are not, at offset ${at}: ${advice}`);
+      throw new UserError(`${name}: expected text in UTF-8, received bytes that are not, at offset ${at}: ${advice}`);
     }
     return { text: this.#taken(text), isStart: offset === 0, isEnd };
   }
@@ -210,20 +210,20 @@ interface Wrong {
 function parseLine(bytes: Uint8Array, unit: LineUnit, fields: Fields): { text: string } | Wrong | undefined {
   const { field, fieldSetting, skipSetting } = fields;
   const line = decodeUtf8(bytes, { ignoreBOM: false });
-  if (line === undefined) return { wrong: 'expected JSON in UTF-8, found bytes that are not UTF-8' };
+  if (line === undefined) return { wrong: 'expected JSON in UTF-8, received bytes that are not UTF-8' };
   if (/^\s*$/.test(line)) return undefined;
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch {
-    return { wrong: `expected a JSON object, found ${shown(line)}` };
+    return { wrong: `expected a JSON object, received ${shown(line)}` };
   }
   // A string in an array is a document by itself.
   if (unit === 'element' && typeof value === 'string') return checkText(value);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return wrong('a JSON object', value);
   if (!Object.hasOwn(value, field)) {
     const fields = Object.keys(value);
-    const wrong = `expected the field ${field}, found ${fields.slice(0, 10).join(', ') || 'none'}`;
+    const wrong = `expected the field ${field}, received ${fields.slice(0, 10).join(', ') || 'none'}`;
     return fields.length === 0
       ? { wrong }
       : { wrong, advice: `${fieldSetting} says which of them has the text, ${skipSetting} leaves out such ${unit}s` };
@@ -240,14 +240,14 @@ function parseRow(bytes: Uint8Array): { text: string } | Wrong | undefined {
 }
 
 function checkText(text: string): { text: string } | { wrong: string } {
-  if (text.includes('\0')) return { wrong: 'expected text, found a zero character' };
-  if (!text.isWellFormed()) return { wrong: 'expected text, found half a surrogate pair' };
+  if (text.includes('\0')) return { wrong: 'expected text, received a zero character' };
+  if (!text.isWellFormed()) return { wrong: 'expected text, received half a surrogate pair' };
   return { text };
 }
 
 function wrong(expected: string, value: unknown): { wrong: string } {
   const found = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value));
-  return { wrong: `expected ${expected}, found ${shown(found)}` };
+  return { wrong: `expected ${expected}, received ${shown(found)}` };
 }
 
 function shown(text: string): string {

@@ -178,10 +178,10 @@ function unreadable(name: string, head: Uint8Array): string | undefined {
   const file = shellWord(name);
   const stem = shellWord(name.replace(/(?<=[^/])\.[^./]+$/, ''));
   const told = (what: string, command: string): string =>
-    `${name}: expected text, found ${what}. Make text of it with \`${command}\``;
+    `${name}: expected text, received ${what}. Make text of it with \`${command}\``;
   const [, what, cure] = unreadableKinds.find(([begins]) => startsWith(head, begins)) ?? [];
   if (what !== undefined && cure !== undefined && isCertain(what, head)) {
-    if (packedTable.test(name)) return `${name}: expected text, found a spreadsheet. Save it as CSV in UTF-8`;
+    if (packedTable.test(name)) return `${name}: expected text, received a spreadsheet. Save it as CSV in UTF-8`;
     if (!packedDocument.test(name)) return told(what, cure(file, stem, kindOfName(name).format ?? 'txt'));
     return told('a document of a word processor', `pandoc ${file} -t plain -o ${stem}.txt`);
   }

@@ -152,7 +152,7 @@ function checkColumn(
   const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
   if (columns.includes(field)) return;
   throw new UserError(
-    `${name}: expected a column ${field}, found ${columns.join(', ')}: name one with ${fieldSetting}`,
+    `${name}: expected a column ${field}, received ${columns.join(', ')}: name one with ${fieldSetting}`,
   );
 }
 

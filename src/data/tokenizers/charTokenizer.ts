@@ -60,12 +60,14 @@ export class CharTokenizer implements Tokenizer {
     const characters = model.type === 'BPE' ? tokensById(model.vocab, where) : [''];
     const odd = characters.find((token) => token === '' || token !== String.fromCodePoint(token.codePointAt(0) ?? 0));
     if (odd !== undefined) {
-      throw new UserError(`${where}/tokenizer.json: expected a character tokenizer, got tokens of several characters.`);
+      throw new UserError(
+        `${where}/tokenizer.json: expected a character tokenizer, received tokens of several characters.`,
+      );
     }
     const isOurs = added.length === 0 || (added.length === 1 && added[0]?.content === endName);
     if (!isOurs || added.some(({ id }) => id !== characters.length)) {
       throw new UserError(
-        `${where}/tokenizer.json: expected a character tokenizer, got special tokens other than ${endName} after the characters.`,
+        `${where}/tokenizer.json: expected a character tokenizer, received special tokens other than ${endName} after the characters.`,
       );
     }
     return new CharTokenizer(characters, added.length === 1);

@@ -46,7 +46,7 @@ export async function createTokenizer(
   checkOptionNames('createTokenizer', options, createNames);
   const { cwd = process.cwd(), endOfText = false, onProgress } = options;
   const spec = parseTokenizerKind(kind);
-  if (spec === undefined) throw new UserError(`data.tokenizer: expected ${expectedTokenizer}, got ${kind}.`);
+  if (spec === undefined) throw new UserError(`data.tokenizer: expected ${expectedTokenizer}, received ${kind}.`);
   switch (spec.type) {
     case 'char':
       return CharTokenizer.fromText(corpus, endOfText);

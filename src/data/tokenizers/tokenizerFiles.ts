@@ -49,7 +49,7 @@ export function parseTokenizerJson(text: string | undefined, where: string): Tok
   const model = isObject(value) && value['model'];
   if (isObject(model) && model['type'] === undefined && 'merges' in model) model['type'] = 'BPE';
   if (isObject(model) && typeof model['type'] === 'string' && !['BPE', 'Unigram'].includes(model['type'])) {
-    throw new UserError(`${name}: expected a model of the type BPE or Unigram, got ${model['type']}.`);
+    throw new UserError(`${name}: expected a model of the type BPE or Unigram, received ${model['type']}.`);
   }
   const result = tokenizerJsonSchema.safeParse(value);
   if (result.success) return result.data;
@@ -170,7 +170,7 @@ function parseJson(text: string, name: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new UserError(`${name}: expected JSON, got text that does not parse. The file is damaged.`);
+    throw new UserError(`${name}: expected JSON, received text that does not parse. The file is damaged.`);
   }
 }
 

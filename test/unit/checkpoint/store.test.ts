@@ -326,7 +326,7 @@ describe('newestWhole', () => {
     await writeTiny(store, contentsAt(100));
     renameSync(join(store.directory, 'step-00000100'), join(store.directory, 'step-00000101'));
     await expect(store.newestWhole()).rejects.toThrow(
-      /No checkpoint in .* is complete:\n {2}step 101: .* is the checkpoint of step 100/,
+      /no checkpoint in .* is complete:\n {2}step 101: .* is the checkpoint of step 100/,
     );
   });
 });

@@ -58,7 +58,7 @@ describe('the control link of an encrypted run', () => {
     for (let i = 0; i < 3; i++) {
       const { error, ms } = await failureOf(zmqTransport({ keys: joinKeysOf(wrong) }).connect(server.address, 'w'));
       expect(error).toBeInstanceOf(UserError);
-      expect(String(error)).toMatch(`The coordinator at ${server.address} does not know this key`);
+      expect(String(error)).toMatch(`the coordinator at ${server.address} does not know this key`);
       expect(ms).toBeLessThan(3_000);
     }
     const client = closing(await zmqTransport({ keys: joinKeysOf(keys) }).connect(server.address, 'w'));

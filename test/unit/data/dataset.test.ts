@@ -144,10 +144,10 @@ describe('readCorpus', () => {
     );
     expect(await refusal(read(['empty.txt', 'corpus/empty.txt']))).toContain('all of empty.txt, corpus/empty.txt');
     expect(await refusal(read('nothing'))).toContain('the folder nothing has no files');
-    expect(await refusal(read('binary.txt'))).toContain('binary.txt: expected text, found a zero byte at offset 2');
-    expect(await refusal(read('mixed'))).toContain('mixed/b.png: expected text, found a zero byte');
+    expect(await refusal(read('binary.txt'))).toContain('binary.txt: expected text, received a zero byte at offset 2');
+    expect(await refusal(read('mixed'))).toContain('mixed/b.png: expected text, received a zero byte');
     expect(await refusal(read('latin1.txt'))).toContain(
-      'latin1.txt: expected text in UTF-8, found bytes that are not, at offset ',
+      'latin1.txt: expected text in UTF-8, received bytes that are not, at offset ',
     );
     expect(await refusal(read('/dev/null'))).toContain('is neither');
     expect(await refusal(read('letters.txt/x'))).toContain('there is no file or folder');
@@ -189,9 +189,9 @@ describe('a text in any format', () => {
   it('has the field that is named, and says how to name it', async () => {
     writeFileSync(join(cwd, 'reviews.tsv'), 'stars\treview\n5\tgood\n');
     expect((await readCorpus({ text: 'reviews.tsv', cwd, field: 'review' })).text).toBe('good');
-    expect(await refusal(read('reviews.tsv'))).toMatch(/found "stars", "review": name one with data\.field$/);
+    expect(await refusal(read('reviews.tsv'))).toMatch(/received "stars", "review": name one with data\.field$/);
     writeFileSync(join(cwd, 'long.csv'), `stars\n${'five\n'.repeat(2 ** 20)}`);
-    expect(await refusal(read('long.csv'))).toContain('found "stars": name one with data.field');
+    expect(await refusal(read('long.csv'))).toContain('received "stars": name one with data.field');
     const open = () => readdirSync('/proc/self/fd').map((fd) => pathOf(`/proc/self/fd/${fd}`));
     await vi.waitFor(() => expect(open()).not.toContain(join(cwd, 'long.csv')));
     expect(await refusal(readCorpus({ text: 'corpus', cwd, field: 'review' }))).toMatch(
@@ -220,7 +220,7 @@ describe('a text in any format', () => {
     mkdirSync(join(cwd, 'made'));
     writeFileSync(join(cwd, 'made', 'progress.json'), '{}');
     expect(await refusal(open({ text: 'made' }))).toContain(
-      'found made, which `npx lockstep prepare` made: data.shards=made trains on it',
+      'received made, which `npx lockstep prepare` made: data.shards=made trains on it',
     );
   });
 });
@@ -240,7 +240,7 @@ describe('validation data of its own', () => {
     mkdirSync(join(cwd, 'madeToo'));
     writeFileSync(join(cwd, 'madeToo', 'progress.json'), '{}');
     expect(await refusal(open({ validation: ['val.csv', 'madeToo'] }))).toBe(
-      'data.validation: expected texts alone, or folders alone that `npx lockstep prepare` made, found the text val.csv and the folder madeToo. Prepare all of them with the same --tokenizer, or none.',
+      'data.validation: expected texts alone, or folders alone that `npx lockstep prepare` made, received the text val.csv and the folder madeToo. Prepare all of them with the same --tokenizer, or none.',
     );
     expect(await refusal(open({ validation: 'no.txt' }))).toMatch(
       /^data\.validation: there is no file .*with data\.validation=PATH/,
@@ -307,7 +307,7 @@ describe('openDataset', () => {
     expect((await openDataset(data, { blockSize: 8, cwd, vocabSize: 64 })).vocabSize).toBe(64);
     expect((await openDataset(data, { blockSize: 8, cwd, vocabSize: 0 })).vocabSize).toBe(10);
     expect(await refusal(openDataset(data, { blockSize: 8, cwd, vocabSize: 9 }))).toBe(
-      'model.vocabSize: expected 0 or at least 10, the size of the char tokenizer, got 9.',
+      'model.vocabSize: expected 0 or at least 10, the size of the char tokenizer, received 9.',
     );
   });
 

@@ -157,7 +157,7 @@ describe('state', () => {
 
     await parameters.exportState('v', exported);
     expect(new Set(exported)).toEqual(new Set([0]));
-    expect(() => parameters.importState('params', new Float32Array(3))).toThrow('got 3');
+    expect(() => parameters.importState('params', new Float32Array(3))).toThrow('received 3');
   });
 
   it('has no gradients and moments outside training', () => {

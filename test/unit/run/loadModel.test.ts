@@ -129,7 +129,7 @@ describe('a checkpoint is found', () => {
     const cwd = join(folder, 'cwd');
     const choice = { path: undefined, cwd, onWarning: (message: string) => warnings.push(message) };
     const find = () => findCheckpoint({ ...choice, verify: 'model' });
-    await expect(find()).rejects.toThrow('There are no runs in runs/ yet');
+    await expect(find()).rejects.toThrow('there are no runs in runs/ yet');
     const begin = (name: string, changed: number) => {
       mkdirSync(join(cwd, 'runs', name), { recursive: true });
       writeFileSync(join(cwd, 'runs', name, 'config.yaml'), '');
@@ -137,7 +137,7 @@ describe('a checkpoint is found', () => {
       utimesSync(join(cwd, 'runs', name, 'metrics.jsonl'), changed, changed);
     };
     begin('begun', 300);
-    await expect(find()).rejects.toThrow('No run in runs/ has a checkpoint');
+    await expect(find()).rejects.toThrow('no run in runs/ has a checkpoint');
     cpSync(join(folder, 'run'), join(cwd, 'runs', 'newer'), { recursive: true });
     begin('newer', 200);
     cpSync(join(folder, 'run'), join(cwd, 'runs', 'older'), { recursive: true });

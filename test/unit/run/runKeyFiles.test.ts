@@ -125,7 +125,7 @@ describe('keys that are made before the run', () => {
       /join\.key: expected the keys of the coordi/,
     );
     await expect(givenRunKeys(undefined, renderRunKeys(joinKeysOf(a)))).rejects.toThrow(
-      /^LOCKSTEP_RUN_KEY: expected the keys of the coordinator, found those for joining/,
+      /^LOCKSTEP_RUN_KEY: expected the keys of the coordinator, received those for joining/,
     );
     await expect(givenRunKeys(join(folder.path, 'none'), undefined)).rejects.toThrow(
       /^--run-key: there is no file .*none: make it with launch keys/,

@@ -38,7 +38,7 @@ const cases: readonly Case[] = [
     'a line that is not JSON',
     'a.jsonl',
     lines(...texts, '{"text": "no end'),
-    /^a\.jsonl:10: expected a JSON object in each line, found/,
+    /^a\.jsonl:10: expected a JSON object in each line, received/,
   ],
   ['a line that is not an object', 'b.jsonl', lines(...texts, '["text"]'), /^b\.jsonl:10: expected a JSON object/],
   [
@@ -73,13 +73,13 @@ const cases: readonly Case[] = [
     'an element of an array that is not an object',
     'k.json',
     '[{"text":"one two"},\n"two"]',
-    /^k\.json:2: expected an array of JSON objects, found "two"/,
+    /^k\.json:2: expected an array of JSON objects, received "two"/,
   ],
   [
     'a ragged row',
     'l.csv',
     'text,label\na,ham\nb, c,spam\n',
-    /^l\.csv:3: expected 2 columns as in the first row \(text, label\), found 3/,
+    /^l\.csv:3: expected 2 columns as in the first row \(text, label\), received 3/,
     classify,
   ],
   [

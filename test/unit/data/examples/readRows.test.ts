@@ -92,7 +92,7 @@ describe('columns that are chosen', () => {
       /^wrong\.csv:2: expected a column v3 \(data\.columns\), .* "v1", "v2"$/,
     ],
     ['v1,v2,v2\nham,hi,ho\n', chosen, /^wrong\.csv:1: two columns have the name v2\./],
-    ['a,\nham,hi\n', [], /found an empty one\. .*otherwise choose columns with it, such as text=NAME$/],
+    ['a,\nham,hi\n', [], /received an empty one\. .*otherwise choose columns with it, such as text=NAME$/],
   ])('%j with %j is refused', async (content, columns, message) => {
     await expect(rowsOf('wrong.csv', content, columns)).rejects.toThrow(message);
   });
@@ -165,7 +165,7 @@ describe('two text files with aligned lines', () => {
       'x\n \nz\n',
       /^n2\.en:1: the line is empty, but that of n2\.es is not, and 1 more lines are empty in one file only/,
     ],
-    ['a zero character', 'a\n', '\0\n', /^n3\.es:1: expected text, found a zero character/],
+    ['a zero character', 'a\n', '\0\n', /^n3\.es:1: expected text, received a zero character/],
     ['only blank lines', '\n \n', '\n\n', /^data\.examples: found no rows in n4\.en, n4\.es/],
   ])('refuses %s', async (_, en, es, message) => {
     const stem = /n\d/.exec(message.source)![0];

@@ -73,13 +73,13 @@ it.each<[string, string, string, string]>([
   const bytes = Buffer.from(hex, 'hex');
   const read = () => recognise({ name, stored: bytes, head: bytes, isAll: true });
   expect(read).toThrow(UserError);
-  expect(read).toThrow(`${name}: expected text, found ${what}. Make text of it with \`${command}\``);
+  expect(read).toThrow(`${name}: expected text, received ${what}. Make text of it with \`${command}\``);
 });
 
 it('of a spreadsheet says how to save it', () => {
   const bytes = Buffer.from('504b0304', 'hex');
   expect(() => recognise({ name: 'a.xlsx', stored: bytes, head: bytes, isAll: true })).toThrow(
-    'a.xlsx: expected text, found a spreadsheet. Save it as CSV in UTF-8',
+    'a.xlsx: expected text, received a spreadsheet. Save it as CSV in UTF-8',
   );
 });
 

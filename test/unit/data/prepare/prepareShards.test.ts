@@ -271,12 +271,12 @@ describe('input that is not text', () => {
     const text = Buffer.from(long(40_000));
     text[700_000] = 0;
     write('in', text);
-    expect(await refusal()).toMatch(/^in: expected text, found a zero byte at offset 700000: give text in UTF-8/);
+    expect(await refusal()).toMatch(/^in: expected text, received a zero byte at offset 700000: give text in UTF-8/);
     text[700_000] = 0xff;
     text[900_000] = 0xff;
     write('in', text);
     rmSync(join(cwd, 'out'), { recursive: true });
-    expect(await refusal()).toMatch(/^in: expected text in UTF-8, found bytes that are not, at offset 700000/);
+    expect(await refusal()).toMatch(/^in: expected text in UTF-8, received bytes that are not, at offset 700000/);
   });
 
   it('is told where a file ends in the middle of a character, or holds nothing', async () => {
@@ -288,12 +288,12 @@ describe('input that is not text', () => {
   });
 
   it.each([
-    ['{"text": "cut sho', /^in\.jsonl:3: expected a JSON object, found \{"text": "cut sho; --skip-bad/],
-    ['[1]', /^in\.jsonl:3: expected a JSON object, found \[1\]/],
-    ['{"body": "b", "n": 1}', /^in\.jsonl:3: expected the field text, found body, n/],
-    ['{"text": 5}', /^in\.jsonl:3: expected a text in text, found 5/],
-    ['{"text": "a\\u0000b"}', /^in\.jsonl:3: expected text, found a zero character/],
-    ['{"text": "a\\ud800b"}', /^in\.jsonl:3: expected text, found half a surrogate pair/],
+    ['{"text": "cut sho', /^in\.jsonl:3: expected a JSON object, received \{"text": "cut sho; --skip-bad/],
+    ['[1]', /^in\.jsonl:3: expected a JSON object, received \[1\]/],
+    ['{"body": "b", "n": 1}', /^in\.jsonl:3: expected the field text, received body, n/],
+    ['{"text": 5}', /^in\.jsonl:3: expected a text in text, received 5/],
+    ['{"text": "a\\u0000b"}', /^in\.jsonl:3: expected text, received a zero character/],
+    ['{"text": "a\\ud800b"}', /^in\.jsonl:3: expected text, received half a surrogate pair/],
   ])('is told by line: %s', async (line, message) => {
     write('in.jsonl', `{"text": "good"}\n\n${line}\n{"text": "also good"}\n`);
     expect(await refusal({ names: ['in.jsonl'] })).toMatch(message);
@@ -362,12 +362,12 @@ describe('input that is not text', () => {
     [
       'in.csv',
       'id,body\n1,a\n',
-      /^in\.csv: expected a column text in the first row, .*found "id", "body": name one with --field/,
+      /^in\.csv: expected a column text in the first row, .*received "id", "body": name one with --field/,
     ],
     [
       'in.csv',
       'id,text\n1,a\n2,b, c\n',
-      /^in\.csv: row 2: expected 2 columns as in the first row, found 3; --skip-bad/,
+      /^in\.csv: row 2: expected 2 columns as in the first row, received 3; --skip-bad/,
     ],
     ['in.csv', 'id,text\n', /^in\.csv: there is no text in it \(a table needs a row with text below its header\)/],
     [
@@ -385,7 +385,7 @@ describe('input that is not text', () => {
       'id,text\n1,"a\n2,b\n',
       /^in\.csv:2: expected a table in csv, but the quote that opens here is never closed/,
     ],
-    ['in.json', '[{"text":"a"},{"body":"b"}]', /^in\.json: element 2: expected the field text, found body; --field/],
+    ['in.json', '[{"text":"a"},{"body":"b"}]', /^in\.json: element 2: expected the field text, received body; --field/],
     [
       'in.json',
       '[{"text":"a"},{"text":"b"}',
@@ -435,7 +435,7 @@ describe('input that is not text', () => {
   it('is told where a table has no such column', async () => {
     const columnData = [{ name: 'body', data: ['a'], type: 'STRING' as const }];
     write('in.parquet', new Uint8Array(parquetWriteBuffer({ columnData })));
-    expect(await refusal({ names: ['in.parquet'] })).toMatch(/^in\.parquet: expected a column text, found body/);
+    expect(await refusal({ names: ['in.parquet'] })).toMatch(/^in\.parquet: expected a column text, received body/);
   });
 });
 

@@ -128,7 +128,7 @@ describe('a tokenizer by path', () => {
     expect(await refusal('./empty')).toContain('there is no such file or folder');
     writeFileSync(join(cwd, 'empty', 'tokenizer.json'), '{"model": {"type": "WordLevel", "vocab": {}}}');
     expect(await refusal('./empty')).toBe(
-      './empty/tokenizer.json: expected a model of the type BPE or Unigram, got WordLevel.',
+      './empty/tokenizer.json: expected a model of the type BPE or Unigram, received WordLevel.',
     );
   });
 });

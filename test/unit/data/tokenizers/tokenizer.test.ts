@@ -227,7 +227,7 @@ describe('char', () => {
       const changed = JSON.stringify({ ...json, added_tokens: [{ ...json.added_tokens[0], ...wrong }] });
       const opened = tokenizerFromFiles({ ...files, 'tokenizer.json': changed }, 'here');
       expect(await refusal(opened)).toMatch(
-        /^here\/tokenizer\.json: expected a character tokenizer, got special tokens other/,
+        /^here\/tokenizer\.json: expected a character tokenizer, received special tokens other/,
       );
     }
   });
@@ -256,7 +256,7 @@ describe('damaged tokenizer files', () => {
       'step-1/tokenizer.json: not a tokenizer this version can read: Unknown PreTokenizer type: Nonsense',
     );
     expect(await refusal(withJson('{"model": {"type": "WordPiece", "vocab": {}}}'))).toContain(
-      'expected a model of the type BPE or Unigram, got WordPiece',
+      'expected a model of the type BPE or Unigram, received WordPiece',
     );
   });
 
