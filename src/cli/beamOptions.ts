@@ -15,7 +15,7 @@ export function withBeamOptions<T>(yargs: Argv<T>): Argv<T & BeamArguments> {
       type: 'number',
       requiresArg: true,
       default: noBeams.beams,
-      describe: 'Beams of a search for the best translation; 1: no search',
+      describe: 'Beams in the search for a translation; 1: no search',
     })
     .option('length-penalty', {
       type: 'number',

@@ -13,7 +13,13 @@ import { ChatConversation } from '../run/chatConversation.ts';
 import { Conversation } from '../run/conversation.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
-import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
+import {
+  checkpointChoiceOf,
+  checkpointPositional,
+  engineOptionsOf,
+  type ModelArguments,
+  withModelOptions,
+} from './options.ts';
 import { warn } from './output.ts';
 import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions } from './samplingOptions.ts';
 
@@ -27,10 +33,7 @@ const clearCommand = '/clear';
 export const chatCommand: CommandModule<object, ChatArguments> = {
   builder: (yargs) =>
     withSamplingOptions(withModelOptions(yargs))
-      .positional('checkpoint', {
-        type: 'string',
-        describe: 'Checkpoint, run directory or Hugging Face folder, as --checkpoint [default: the newest run]',
-      })
+      .positional('checkpoint', checkpointPositional)
       .example('$0 chat', 'the newest run; a backslash at the end of a line continues the message on the next')
       .example('$0 chat runs/quickstart --max-tokens 60 --stop .', 'short texts that end at a full stop'),
   handler: run,

@@ -33,6 +33,10 @@ export function checkArguments(
     }
     const texts = textsOf(key, given);
     const name = texts[0]?.name ?? `--${key}`;
+    // Where both are given, yargs drops the option of this name.
+    if (key === 'checkpoint' && texts.length > 0 && texts[0]?.text !== value && !Array.isArray(value)) {
+      throw new UserError(`${name} and the argument ${String(value)} name two checkpoints: give one`);
+    }
     if (Array.isArray(value)) {
       throw new UserError(`${name} was given ${value.length} times: give it once`);
     }

@@ -51,7 +51,7 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./inspect.ts')).inspectCommand,
   },
   {
-    command: 'generate',
+    command: 'generate [checkpoint]',
     describe: 'Continue a prompt with a trained model',
     load: async () => (await import('./generate.ts')).generateCommand,
   },
@@ -66,7 +66,7 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./serve.ts')).serveCommand,
   },
   {
-    command: 'eval',
+    command: 'eval [checkpoint]',
     describe: 'Compute loss and perplexity, or other measures, on data',
     load: async () => (await import('./evaluate.ts')).evaluateCommand,
   },

@@ -1,7 +1,11 @@
-/** Suggestions for unknown commands and options: the nearest known one. */
+/** Suggestions for unknown commands and options: what people who know other programs mean by them, or the nearest known one. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { escapeRegExp } from '../base/escapeRegExp.ts';
 import { nearestWord } from '../base/nearest.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { configKey, nearestKey } from '../config/keys.ts';
+import { engineHint, engineMeant } from '../engine/engines.ts';
 
 export interface Known {
   /** Commands at the place of the mistyped word: those of `launch`, or those of `bench`. */
@@ -9,6 +13,17 @@ export interface Known {
   /** Options of the command, without dashes. */
   readonly options: readonly string[];
 }
+
+/** The keys for which other programs have these options. */
+const keysMeant: Readonly<Record<string, string>> = {
+  engine: 'engine.name',
+  data: 'data.text',
+  dataset: 'data.text',
+  text: 'data.text',
+  steps: 'train.maxSteps',
+  lr: 'schedule.learningRate',
+  'batch-size': 'train.globalBatchSize',
+};
 
 /**
  * What is wrong with a command line, in our own words, followed by a suggestion.
@@ -54,9 +69,13 @@ function inOurWords(message: string, typed: readonly string[]): string {
       /^Arguments (\S+) and (\S+) are mutually exclusive$/,
       (a, b) => `--${a} and --${b} exclude each other: leave one out`,
     ) ??
-    said(
-      /^Invalid values:\s+Argument: (.*), Given: (.*), Choices: (.*)$/s,
-      (name, given, choices) => `${optionOf(name)}: expected one of ${choices.replaceAll('"', '')}, received ${given}`,
+    said(/^Invalid values:\s+Argument: (.*), Given: (.*), Choices: (.*)$/s, (name, given, choices) =>
+      [
+        `${optionOf(name)}: expected one of ${choices.replaceAll('"', '')}, received ${given}`,
+        (name === 'engine' ? engineHint(given.replaceAll('"', '')) : undefined) ?? [],
+      ]
+        .flat()
+        .join('. '),
     ) ??
     said(/^Not enough non-option arguments/, () => 'missing argument') ??
     said(/^Too many non-option arguments/, () => 'too many arguments') ??
@@ -75,19 +94,50 @@ function camelCase(name: string): string {
   return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-function guessOf(name: string, typed: readonly string[], { commands, options }: Known): string | undefined {
+function guessOf(name: string, typed: readonly string[], known: Known): string | undefined {
   const option = optionTyped(name, typed);
-  if (option === undefined) {
-    // `--set` takes all words up to the next option; a key after that option lacks its `--set`.
-    const path = /^(\w+\.\w+)=/.exec(name)?.[1];
-    const key = path === undefined ? undefined : nearestKey(path);
-    return key === undefined ? nearestWord(name, commands) : `--set ${key}${name.slice(name.indexOf('='))}`;
+  return option === undefined ? guessOfWord(name, typed, known) : guessOfOption(option, typed, known);
+}
+
+function guessOfWord(name: string, typed: readonly string[], { commands, options }: Known): string | undefined {
+  // `--set` takes all words up to the next option; a key after that option lacks its `--set`.
+  const path = /^(\w+\.\w+)=/.exec(name)?.[1];
+  const key = path === undefined ? undefined : nearestKey(path);
+  if (key !== undefined) return `--set ${key}${name.slice(name.indexOf('='))}`;
+  if (typed[0] !== name) {
+    if (options.includes('prompt')) return `--prompt ${shellWord(wordsAfter(typed[0], typed).join(' '))}`;
+    return nearestWord(name, commands);
   }
-  const [, path = '', value] = /^--?([^=]*)(=.*)?$/s.exec(option) ?? [];
-  if (path.includes('.') || configKey(nearestKey(path) ?? '')?.name === path) {
-    const key = nearestKey(path);
-    if (key !== undefined) return `--set ${key}${value ?? '=…'}`;
+  if (options.includes(name)) return [`--${name}`, ...wordsAfter(name, typed).slice(0, 1).map(shellWord)].join(' ');
+  return nearestWord(name, commands) ?? guessOfPath(name);
+}
+
+/** What a file or a run as the only word is meant for. */
+function guessOfPath(path: string): string | undefined {
+  if (/\.ya?ml$/.test(path)) return `--config ${shellWord(path)}`;
+  if (existsSync(join(path, 'checkpoints'))) return `--resume ${shellWord(path)}`;
+  return existsSync(path) ? `--set ${shellWord(`data.text=${path}`)}` : undefined;
+}
+
+function guessOfOption(option: string, typed: readonly string[], { options }: Known): string | undefined {
+  const [, path = '', attached] = /^--?([^=]*)(?:=(.*))?$/s.exec(option) ?? [];
+  const value = attached ?? wordsAfter(option, typed)[0];
+  const engine = engineMeant(path) ?? (/^(engine|device)$/.test(path) ? engineMeant(value ?? '') : undefined);
+  if (engine !== undefined && options.includes('engine')) return `--engine ${engine}`;
+  if (options.includes('set')) {
+    if (engine !== undefined) return `--set engine.name=${engine}`;
+    const nearest = nearestKey(path);
+    const isKey = path.includes('.') || (configKey(nearest ?? '')?.name ?? '') === camelCase(path);
+    const key = Object.hasOwn(keysMeant, path) ? keysMeant[path] : isKey ? nearest : undefined;
+    if (key !== undefined) return `--set ${value === undefined ? `${key}=…` : shellWord(`${key}=${value}`)}`;
   }
   const guess = nearestWord(path, options);
   return guess === undefined ? undefined : `--${guess}`;
+}
+
+/** The words between `word` and the next option. */
+function wordsAfter(word: string | undefined, typed: readonly string[]): readonly string[] {
+  const after = typed.slice(typed.indexOf(word ?? '') + 1);
+  const end = after.findIndex((each) => each.startsWith('-'));
+  return end < 0 ? after : after.slice(0, end);
 }

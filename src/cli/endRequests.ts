@@ -74,6 +74,15 @@ export function endInOrder({
   });
 }
 
+/**
+ * Completes the message about an end that has begun: how to insist on it, for those who asked for it.
+ * @param what happens then: `to stop at once`
+ */
+export function insistHint(cause: EndCause, what: string): string {
+  if (cause === 'SIGINT' || cause === 'SIGQUIT') return `; press Ctrl-C again ${what}`;
+  return cause === 'SIGTERM' ? `; send SIGTERM again ${what}` : '';
+}
+
 const schedulersSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGPWR'];
 
 /** Whether schedulers ask for the end of a job in this way. People press keys, close terminals, or end `npm` or `tee`. */

@@ -1,9 +1,12 @@
 /** `launch eval`: the mean loss of a trained model over a full split of its own data, or of other data; the accuracy of a classifier or reward model. */
+import { statSync } from 'node:fs';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { hasEncoder, labelsOf } from '../architecture/registry.ts';
 import { availableCores } from '../base/cores.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { isObjectPath } from '../base/objectPath.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import type { DataOptions, Dataset } from '../data/dataset.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
@@ -20,7 +23,14 @@ import { rowKindOf } from '../run/rowsToEvaluate.ts';
 import { type BeamArguments, beamsOf, withBeamOptions } from './beamOptions.ts';
 import { columnsOption, targetsOption } from './columns.ts';
 import { evaluateOnRows, rowTasks } from './evaluateOnRows.ts';
-import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
+import {
+  checkpointChoiceOf,
+  checkpointPositional,
+  engineOptionsOf,
+  type ModelArguments,
+  numberOption,
+  withModelOptions,
+} from './options.ts';
 import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -41,6 +51,7 @@ interface EvaluateArguments extends ModelArguments, BeamArguments {
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
   builder: (yargs: Argv<object>) =>
     withBeamOptions(withModelOptions(yargs))
+      .positional('checkpoint', checkpointPositional)
       .option('data', {
         type: 'string',
         requiresArg: true,
@@ -79,13 +90,13 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
         describe: 'Processes that share the work and the cores, each with the model',
       })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
-      .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
-      .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of its answers')
-      .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2', 'share of correct answers')
-      .example('$0 eval --checkpoint runs/translate --task bleu --data a.en --targets a.es', 'BLEU of translations')
-      .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
-      .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
+      .example('$0 eval runs/shakespeare-char', 'the validation split of the run')
+      .example('$0 eval runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
+      .example('$0 eval runs/sft', 'loss and perplexity of its answers')
+      .example('$0 eval runs/sft --task exact --data test.jsonl --workers 2', 'share of correct answers')
+      .example('$0 eval runs/translate --task bleu --data a.en --targets a.es', 'BLEU of translations')
+      .example('$0 eval gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
+      .example('$0 eval gpt2/ --data book.txt --split all', 'published weights on a full text'),
   handler: run,
 };
 
@@ -94,6 +105,7 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const cwd = process.cwd();
   const { data: text } = args;
   const workers = numberOption('workers', args.workers, { min: 1, max: 1024, whole: true });
+  checkPositional(args, cwd);
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   let pool: EvaluationPool | undefined;
   try {
@@ -127,6 +139,18 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
     await pool?.close();
     await loaded.engine.dispose();
   }
+}
+
+/** @throws UserError for data in the place of the checkpoint */
+export function checkPositional(
+  { checkpoint, data }: Pick<EvaluateArguments, 'checkpoint' | 'data'>,
+  cwd: string,
+): void {
+  if (checkpoint === undefined || data !== undefined || isObjectPath(checkpoint)) return;
+  if (statSync(userPath(cwd, checkpoint), { throwIfNoEntry: false })?.isFile() !== true) return;
+  throw new UserError(
+    `eval: ${checkpoint} is a file, but a checkpoint or a run is a folder. To evaluate this data, use ${ownCommand('eval', '--data', checkpoint)}`,
+  );
 }
 
 /** @throws UserError for an option of rows, which text does not have */

@@ -1,16 +1,26 @@
 /** `launch generate`: continues a prompt with a trained model. One text is streamed; several are printed one after another. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { hasEncoder } from '../architecture/registry.ts';
 import { messageOf, UserError } from '../base/errors.ts';
 import { countOf } from '../base/numberText.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import { continueText, continueTextOften, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { mostLikelyTarget } from '../run/mostLikelyTarget.ts';
+import { runsHint } from '../run/runFolder.ts';
 import { type BeamArguments, beamsOf, withBeamOptions } from './beamOptions.ts';
-import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
+import {
+  checkpointChoiceOf,
+  checkpointPositional,
+  engineOptionsOf,
+  type ModelArguments,
+  numberOption,
+  withModelOptions,
+} from './options.ts';
 import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions } from './samplingOptions.ts';
 
 interface GenerateArguments extends ModelArguments, SamplingArguments, BeamArguments {
@@ -28,10 +38,11 @@ const separator = '---------------';
 export const generateCommand: CommandModule<object, GenerateArguments> = {
   builder: (yargs: Argv<object>) =>
     withBeamOptions(withSamplingOptions(withModelOptions(yargs)))
+      .positional('checkpoint', checkpointPositional)
       .option('prompt', {
         type: 'string',
         requiresArg: true,
-        describe: "Text to continue or translate; -: standard input [default: the run's]",
+        describe: "Text to continue or translate; -: stdin [default: the run's]",
       })
       .option('prompt-file', {
         type: 'string',
@@ -43,7 +54,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         type: 'number',
         requiresArg: true,
         default: 1,
-        describe: 'Number of texts; the first uses --seed, and each of the others the next seed',
+        describe: 'Number of texts; each uses the next seed',
       })
       .option('cache', {
         type: 'boolean',
@@ -53,16 +64,10 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .example('$0 generate', "continue the newest run's own prompt")
       .example('cat start.txt | $0 generate --prompt -', 'continue text from a pipe')
       .example('$0 generate --prompt-file start.txt --num-samples 3', 'three continuations of a file')
-      .example(
-        '$0 generate --greedy --ignore-eos --stop .',
-        'the most likely text, beyond ends of documents, up to a full stop',
-      )
-      .example('$0 generate --checkpoint runs/quickstart --best', 'the checkpoint with the lowest validation loss')
-      .example(
-        '$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0',
-        'greedy decoding with published weights',
-      )
-      .example('$0 generate --checkpoint runs/translate --prompt "forty-two" --beams 4', 'a translation'),
+      .example('$0 generate --greedy --ignore-eos --stop .', 'the most likely text, up to a full stop')
+      .example('$0 generate runs/quickstart --best', 'the checkpoint with the lowest validation loss')
+      .example('$0 generate gpt2/ --prompt "Once upon" --min-p 0.05', 'published weights')
+      .example('$0 generate runs/translate --prompt forty-two --beams 4', 'a translation'),
   handler: run,
 };
 
@@ -73,6 +78,7 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   if (args.greedy && args.numSamples > 1) {
     throw new UserError('--greedy always gives the same text, so --num-samples has no effect: omit one of the two');
   }
+  await checkPositional(args, process.cwd());
   const beams = beamsOf(args);
   if (beams.beams > 1) checkSearch(args);
   const prompt = await promptOf(args);
@@ -127,14 +133,34 @@ async function printTexts(
   }
 }
 
+/** @throws UserError for a text in the place of the checkpoint */
+export async function checkPositional(
+  {
+    checkpoint,
+    prompt,
+    promptFile,
+  }: Pick<ArgumentsCamelCase<GenerateArguments>, 'checkpoint' | 'prompt' | 'promptFile'>,
+  cwd: string,
+): Promise<void> {
+  if (checkpoint === undefined || (prompt ?? promptFile) !== undefined || checkpoint.includes('/')) return;
+  const path = userPath(cwd, checkpoint);
+  if (existsSync(path)) return;
+  throw new UserError(
+    `generate: there is no run or checkpoint ${JSON.stringify(checkpoint)} in ${cwd}. To continue this text, use ${ownCommand('generate', '--prompt', checkpoint)}${await runsHint(path, cwd)}`,
+  );
+}
+
+/** A search does not have them. */
+const sampledOptions = ['temperature', 'top-k', 'top-p', 'min-p', 'repetition-penalty', 'stop', 'seed'] as const;
+
 /** @throws UserError for an option that has no effect on a search */
 export function checkSearch(
   args: Pick<
     ArgumentsCamelCase<GenerateArguments>,
-    'temperature' | 'top-k' | 'top-p' | 'stop' | 'seed' | 'greedy' | 'ignore-eos' | 'numSamples' | 'cache'
+    (typeof sampledOptions)[number] | 'greedy' | 'ignore-eos' | 'numSamples' | 'cache'
   >,
 ): void {
-  const without = (['temperature', 'top-k', 'top-p', 'stop', 'seed'] as const).find((name) => args[name] !== undefined);
+  const without = sampledOptions.find((name) => args[name] !== undefined);
   const flag = (['greedy', 'ignore-eos'] as const).find((name) => args[name]);
   const option = without ?? flag ?? (args.numSamples > 1 ? 'num-samples' : args.cache ? undefined : 'no-cache');
   if (option !== undefined) throw new UserError(`--beams searches for one text, so --${option} has no effect: omit it`);

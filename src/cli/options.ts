@@ -1,5 +1,5 @@
 /** Options that several commands share, and the checks of their values. */
-import type { Argv, Options } from 'yargs';
+import type { Argv, Options, PositionalOptions } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { instructionSetNames } from '../base/instructionSets.ts';
 import { deviceIndexMax, deviceKinds, engineNames } from '../engine/engines.ts';
@@ -27,15 +27,21 @@ export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
   );
 }
 
+/** For a command that takes the checkpoint without `--checkpoint` too. */
+export const checkpointPositional = {
+  type: 'string',
+  describe: 'Checkpoint, run or Hugging Face folder, as --checkpoint [default: the newest run]',
+} as const satisfies PositionalOptions;
+
 /** The same for a command that has the checkpoint as a positional. */
 export function withEngineOptions<T>(yargs: Argv<T>): Argv<T & Omit<ModelArguments, 'checkpoint'>> {
   return yargs
     .option('best', {
       type: 'boolean',
       default: false,
-      describe: 'Use the checkpoint with the lowest validation loss instead of the newest',
+      describe: 'Use the lowest validation loss, not the newest',
     })
-    .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'Compute engine' })
+    .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'Engine' })
     .option('device-kind', { choices: deviceKinds, default: 'auto' as const, describe: 'Backend of the tfjs engine' })
     .option('device', { type: 'number', default: 0, describe: 'Index of the device, for engines with several' })
     .option('threads', { type: 'number', default: 0, describe: 'Compute threads; 0: one per core' });

@@ -14,6 +14,8 @@ export interface SamplingArguments {
   readonly temperature: number | undefined;
   readonly 'top-k': number | undefined;
   readonly 'top-p': number | undefined;
+  readonly 'min-p': number | undefined;
+  readonly 'repetition-penalty': number | undefined;
   readonly seed: number | undefined;
 }
 
@@ -40,7 +42,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('ignore-eos', {
       type: 'boolean',
       default: false,
-      describe: 'Continue after the end-of-text token, which ends a text',
+      describe: 'Continue after the end-of-text token',
     })
     .option('greedy', {
       type: 'boolean',
@@ -50,7 +52,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('temperature', {
       type: 'number',
       requiresArg: true,
-      describe: "Randomness: 0 is greedy, above 1 is diverse [default: the run's, or 0.8]",
+      describe: "0 is greedy, above 1 is diverse [default: the run's, or 0.8]",
     })
     .option('top-k', {
       type: 'number',
@@ -60,7 +62,17 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('top-p', {
       type: 'number',
       requiresArg: true,
-      describe: "Keep tokens up to this total probability [default: the run's, or 1: all]",
+      describe: "Keep tokens up to this total probability [default: the run's, or 1]",
+    })
+    .option('min-p', {
+      type: 'number',
+      requiresArg: true,
+      describe: 'Keep tokens with this share of the highest probability [default: 0]',
+    })
+    .option('repetition-penalty', {
+      type: 'number',
+      requiresArg: true,
+      describe: 'Above 1, repeat tokens of the text less [default: 1]',
     })
     .option('seed', {
       type: 'number',
@@ -78,9 +90,11 @@ export function checkSampling(args: SamplingArguments): void {
   check('temperature', args.temperature, { min: 0, max: 100 });
   check('top-k', args['top-k'], { min: 0, max: 2 ** 31, whole: true });
   check('top-p', args['top-p'], { min: 1e-4, max: 1 });
+  check('min-p', args['min-p'], { min: 0, max: 1 });
+  check('repetition-penalty', args['repetition-penalty'], { min: 0.01, max: 100 });
   check('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
   if ([args.stop ?? []].flat().includes('')) throw new UserError('--stop: expected a non-empty text');
-  const drawn = (['temperature', 'top-k', 'top-p'] as const).find((name) => args[name] !== undefined);
+  const drawn = (['temperature', 'top-k', 'top-p', 'min-p'] as const).find((name) => args[name] !== undefined);
   if (args.greedy && drawn !== undefined) {
     throw new UserError(`--greedy does not sample, so --${drawn} has no effect: omit one of the two`);
   }
@@ -97,6 +111,8 @@ export function samplingOf(args: SamplingArguments, runConfig: Config | undefine
     temperature: args.greedy ? 0 : (args.temperature ?? sample.temperature),
     topK: args['top-k'] ?? sample.topK,
     topP: args['top-p'] ?? sample.topP,
+    minP: args['min-p'] ?? 0,
+    repetitionPenalty: args['repetition-penalty'] ?? 1,
     seed: args.seed ?? fallback.seed,
     stop: [args.stop ?? []].flat(),
   } satisfies Omit<TextOptions, 'prompt'>;

@@ -5,8 +5,15 @@ import { interruptedExitCode } from '../base/errors.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { ModelServer } from '../serve/server.ts';
 import { isLoopback } from '../web/listen.ts';
-import { type EndCause, endInOrder } from './endRequests.ts';
-import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
+import { type EndCause, endInOrder, insistHint } from './endRequests.ts';
+import {
+  checkpointChoiceOf,
+  checkpointPositional,
+  engineOptionsOf,
+  type ModelArguments,
+  numberOption,
+  withModelOptions,
+} from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
 
@@ -24,10 +31,7 @@ const graceMs = 30_000;
 export const serveCommand: CommandModule<object, ServeArguments> = {
   builder: (yargs) =>
     withModelOptions(yargs)
-      .positional('checkpoint', {
-        type: 'string',
-        describe: 'Checkpoint, run directory or Hugging Face folder, as --checkpoint [default: the newest run]',
-      })
+      .positional('checkpoint', checkpointPositional)
       .option('host', {
         type: 'string',
         requiresArg: true,
@@ -97,7 +101,7 @@ function shown({ urls: { here, elsewhere }, token }: ModelServer): string {
 async function untilEnd(server: ModelServer): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const end = (cause: EndCause): void => {
-      print('finishing the requests in progress; press Ctrl-C again to stop at once');
+      print(`finishing the requests in progress${insistHint(cause, 'to stop at once')}`);
       process.exitCode = cause === 'SIGTERM' ? 0 : interruptedExitCode;
       void server.close(graceMs).then(resolve, reject);
     };

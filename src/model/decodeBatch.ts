@@ -15,7 +15,7 @@ import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
 import type { Model } from './model.ts';
 import type { CachedContext } from './pass.ts';
-import { type SamplingOptions, sampleToken } from './sampling.ts';
+import { penaliseRepetition, type SamplingOptions, sampleToken } from './sampling.ts';
 import { Tape } from './tape.ts';
 import type { Variable } from './variable.ts';
 
@@ -27,6 +27,11 @@ export interface SequenceOptions extends SamplingOptions {
   readonly seed: number | readonly number[];
   /** The tokens of its source, 1 to blockSize, which an encoder–decoder needs and other models do not have. */
   readonly source?: ArrayLike<number> | undefined;
+  /**
+   * Divides the logits of the tokens in the prompt and those drawn so far, or multiplies negative ones: above 1, they become less likely. Above 0.
+   * The source does not count. Default 1: no penalty.
+   */
+  readonly repetitionPenalty?: number | undefined;
 }
 
 export interface DecodeBatchOptions {
@@ -43,7 +48,7 @@ export interface DecodeBatchOptions {
 export interface NextToken {
   readonly sequence: Sequence;
   readonly token: number;
-  /** The logits [V] from which it was drawn; valid until the next step. */
+  /** The model's logits [V], before any penalty and temperature; valid until the next step. */
   readonly logits: Float32Array;
 }
 
@@ -63,10 +68,16 @@ export class Sequence {
   cached = 0;
   /** @internal Tokens drawn so far. */
   drawn = 0;
+  /** @internal */
+  readonly repetitionPenalty: number;
+  /** @internal The tokens that the penalty applies to; absent without one. */
+  readonly seen: Set<number> | undefined;
 
   /** @internal Created by `DecodeBatch.add`. */
   constructor(options: SequenceOptions, blockSize: number, cache: KeyValueCache | undefined) {
-    const { prompt, seed, source, ...sampling } = options;
+    const { prompt, seed, source, repetitionPenalty = 1, ...sampling } = options;
+    this.repetitionPenalty = repetitionPenalty;
+    this.seen = repetitionPenalty === 1 ? undefined : new Set(Array.from(prompt));
     this.sampling = sampling;
     this.source = source && Int32Array.from(source);
     this.key = randomKey(...[seed].flat());
@@ -96,7 +107,7 @@ export class DecodeBatch {
   constructor(engine: Engine, model: Model, { useCache = true, promptChunk = 512 }: DecodeBatchOptions = {}) {
     invariant(
       Number.isInteger(promptChunk) && promptChunk >= 1,
-      `promptChunk must be a whole number of at least 1, got ${promptChunk}`,
+      `promptChunk must be a whole number of at least 1, received ${promptChunk}`,
     );
     const problem = decodingProblem(model.config);
     if (problem !== undefined) throw new UserError(`the model ${problem}: expected a language model`);
@@ -114,8 +125,9 @@ export class DecodeBatch {
   add(options: SequenceOptions): Sequence {
     const { config } = this.#model;
     const { vocabSize, blockSize } = config;
-    const { prompt, source } = options;
+    const { prompt, source, repetitionPenalty = 1 } = options;
     invariant(prompt.length > 0, 'generation needs a prompt of at least one token');
+    invariant(repetitionPenalty > 0, `repetitionPenalty must be above 0, received ${repetitionPenalty}`);
     checkVocabulary('prompt', prompt, vocabSize);
     if (source === undefined && hasEncoder(config)) {
       throw new UserError('the model needs a source, and does not continue texts');
@@ -216,8 +228,10 @@ export class DecodeBatch {
     await this.#run(rows, forward, logits);
     return sequences.map((sequence, i) => {
       const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
-      const { window, sampling, key } = sequence;
-      const token = sampleToken(row, sampling, randomUniform(key, sequence.drawn++));
+      const { window, sampling, key, seen, repetitionPenalty } = sequence;
+      const scores = seen === undefined ? row : penaliseRepetition(row, seen, repetitionPenalty);
+      const token = sampleToken(scores, sampling, randomUniform(key, sequence.drawn++));
+      seen?.add(token);
       if (sequence.cache !== undefined) sequence.cached = window.length;
       window.push(token);
       if (window.length > blockSize) {

@@ -1,4 +1,7 @@
-/** Draws a token from logits with temperature, top-k and top-p. Pure; the randomness is an argument. */
+/**
+ * Draws a token from logits with temperature, top-k, top-p and min-p, in this order, as `generate` of Hugging Face's transformers does. Pure; the
+ * randomness is an argument.
+ */
 import { invariant, UserError } from '../base/errors.ts';
 import { selectTop } from './topK.ts';
 
@@ -9,6 +12,8 @@ export interface SamplingOptions {
   readonly topK: number;
   /** Only the likeliest tokens that together reach this probability (nucleus sampling); 1 for all. */
   readonly topP: number;
+  /** Only tokens at least this fraction as probable as the likeliest; 0 for all. Default 0. */
+  readonly minP?: number | undefined;
 }
 
 /** Tokens that may be drawn, ascending, and their weights: unnormalised probabilities. */
@@ -19,7 +24,7 @@ interface Candidates {
 
 /**
  * The probability of every token [V] under the options: softmax(logits / temperature) over the k likeliest tokens, limited to the
- * smallest set that reaches topP, normalised. If logits are equal, the lower token comes first.
+ * smallest set that reaches topP and to tokens of at least minP times the largest probability, normalised. If logits are equal, the lower token comes first.
  */
 export function tokenProbabilities(logits: Float32Array, options: SamplingOptions): Float64Array {
   const probabilities = new Float64Array(logits.length);
@@ -27,6 +32,21 @@ export function tokenProbabilities(logits: Float32Array, options: SamplingOption
   const total = sum(weights);
   for (let i = 0; i < tokens.length; i++) probabilities[tokens[i]!] = weights[i]! / total;
   return probabilities;
+}
+
+/**
+ * The logits [V] after a penalty for the tokens in `seen`: negative ones times `penalty`, others divided by it (CTRL, https://arxiv.org/abs/1909.05858).
+ * Above 1, these tokens become less likely. Float32 numbers, as in transformers' RepetitionPenaltyLogitsProcessor.
+ * @returns a copy
+ */
+export function penaliseRepetition(logits: Float32Array, seen: Iterable<number>, penalty: number): Float32Array {
+  const factor = Math.fround(penalty);
+  const penalised = logits.slice();
+  for (const token of seen) {
+    const logit = logits[token]!;
+    penalised[token] = logit < 0 ? logit * factor : logit / factor;
+  }
+  return penalised;
 }
 
 /** The token at `uniform`, a number in [0, 1), of the distribution under the options. */
@@ -44,8 +64,9 @@ export function sampleToken(logits: Float32Array, options: SamplingOptions, unif
   return tokens[last]!;
 }
 
-function candidatesOf(logits: Float32Array, { temperature, topK, topP }: SamplingOptions): Candidates {
-  invariant(temperature >= 0 && topK >= 0 && topP > 0 && topP <= 1, 'sampling options out of range');
+function candidatesOf(logits: Float32Array, { temperature, topK, topP, minP = 0 }: SamplingOptions): Candidates {
+  const inRange = temperature >= 0 && topK >= 0 && topP > 0 && topP <= 1 && minP >= 0 && minP <= 1;
+  invariant(inRange, 'sampling options out of range');
   const likeliest = argmax(logits);
   if (temperature === 0) return { tokens: Uint32Array.of(likeliest), weights: Float64Array.of(1) };
 
@@ -53,10 +74,18 @@ function candidatesOf(logits: Float32Array, { temperature, topK, topP }: Samplin
   const kept = select(logits, tokens);
   const weights = new Float64Array(tokens.length);
   for (let i = 0; i < weights.length; i++) weights[i] = Math.exp((kept[i]! - logits[likeliest]!) / temperature);
-  if (topP === 1) return { tokens, weights };
   // Ranks by logits, because rounding may make weights equal.
-  const nucleus = selectTop(kept, topP * sum(weights), weights);
-  return { tokens: select(tokens, nucleus), weights: select(weights, nucleus) };
+  const nucleus = topP === 1 ? undefined : selectTop(kept, topP * sum(weights), weights);
+  const candidates = nucleus
+    ? { tokens: select(tokens, nucleus), weights: select(weights, nucleus) }
+    : { tokens, weights };
+  return minP === 0 ? candidates : probableOf(candidates, minP);
+}
+
+/** The candidates of at least this weight: that of the likeliest token is 1. */
+function probableOf({ tokens, weights }: Candidates, least: number): Candidates {
+  const probable = Uint32Array.from(weights.keys()).filter((i) => weights[i]! >= least);
+  return { tokens: select(tokens, probable), weights: select(weights, probable) };
 }
 
 /** The position of the first maximum. UserError if a logit is not a number, because the weights diverged or are damaged. */

@@ -1,5 +1,11 @@
 /** Several texts that a model continues at once, each with the same result as alone. Used by `generate`, `serve` and `chat`. */
-import { DecodeBatch, type DecodeBatchOptions, type NextToken, type Sequence } from '../model/decodeBatch.ts';
+import {
+  DecodeBatch,
+  type DecodeBatchOptions,
+  type NextToken,
+  type Sequence,
+  type SequenceOptions,
+} from '../model/decodeBatch.ts';
 import { type TokenLogprobs, tokenLogprobs } from '../model/logprobs.ts';
 import type { SamplingOptions } from '../model/sampling.ts';
 import type { LoadedModel } from './loadModel.ts';
@@ -7,7 +13,7 @@ import { inputOf } from './modelInput.ts';
 import { TextStream } from './textStream.ts';
 
 /** One text. */
-export interface TextRequest extends SamplingOptions {
+export interface TextRequest extends SamplingOptions, Pick<SequenceOptions, 'repetitionPenalty'> {
   /** At least one token: what the text continues, or the source of its target. */
   readonly prompt: ArrayLike<number>;
   /** A target also ends where the model's context is full. */

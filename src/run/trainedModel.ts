@@ -41,6 +41,10 @@ export interface GenerateTextOptions {
   readonly topK?: number;
   /** Sample from the most likely tokens with this total probability. Default 1: all. */
   readonly topP?: number;
+  /** Sample from tokens that are at least this fraction as probable as the likeliest. Default 0: all. */
+  readonly minP?: number;
+  /** Divides the logits of tokens that the text already has, or multiplies negative ones: above 1, these are repeated less. Default 1. */
+  readonly repetitionPenalty?: number;
   /** The same seed gives the same text. Default 1337. */
   readonly seed?: number;
   /** Parse special tokens such as `<|endoftext|>` in the prompt. Default false: they are text. */
@@ -274,6 +278,8 @@ const generateNames = {
   temperature: true,
   topK: true,
   topP: true,
+  minP: true,
+  repetitionPenalty: true,
   seed: true,
   specialTokens: true,
   ignoreEos: true,
@@ -285,6 +291,8 @@ const ranges = {
   temperature: { min: 0, max: 100, whole: false },
   topK: { min: 0, max: 2 ** 31, whole: true },
   topP: { min: 1e-4, max: 1, whole: false },
+  minP: { min: 0, max: 1, whole: false },
+  repetitionPenalty: { min: 0.01, max: 100, whole: false },
   seed: { min: 0, max: 2 ** 32 - 1, whole: true },
   beams: { min: 1, max: 64, whole: true },
   lengthPenalty: { min: -10, max: 10, whole: false },

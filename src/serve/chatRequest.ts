@@ -1,4 +1,4 @@
-/** The body of `POST /v1/chat/completions`: OpenAI's parameters for one answer, with `top_k` of our own. */
+/** The body of `POST /v1/chat/completions`: OpenAI's parameters for one answer, with `top_k`, `min_p` and `repetition_penalty` beside them. */
 import { messageOf, UserError } from '../base/errors.ts';
 import type { ChatFormat } from '../task/chatFormat.ts';
 import { checkTurns, chatForm as messageForm, parseMessages } from '../task/messages.ts';
@@ -16,6 +16,7 @@ import {
   type KnownNames,
   number,
   requestLimits,
+  samplingNames,
   samplingOf,
   seedOf,
 } from './requestFields.ts';
@@ -23,8 +24,9 @@ import { chatForm } from './responseForm.ts';
 
 const names: KnownNames = {
   known: new Set([
-    ...['model', 'messages', 'max_tokens', 'max_completion_tokens', 'temperature', 'top_p', 'top_k', 'n', 'seed'],
-    ...['stop', 'stream', 'stream_options'],
+    ...samplingNames,
+    ...['model', 'messages', 'max_tokens', 'max_completion_tokens', 'n', 'seed'],
+    ...['stream', 'stream_options'],
   ]),
   withoutEffect: {
     ...harmless,

@@ -1,5 +1,5 @@
 /**
- * The body of `POST /v1/completions`: OpenAI's parameters, with `top_k`, `special_tokens` and `ignore_eos` of our own. Every parameter has a range, and
+ * The body of `POST /v1/completions`: OpenAI's parameters, with `top_k`, `min_p`, `repetition_penalty`, `special_tokens` and `ignore_eos` beside them. Every parameter has a range, and
  * one that this server does not know is an error: left out in silence, it would not do what its sender means.
  */
 import { messageOf, UserError } from '../base/errors.ts';
@@ -19,6 +19,7 @@ import {
   type KnownNames,
   number,
   requestLimits,
+  samplingNames,
   samplingOf,
   seedOf,
   shown,
@@ -69,7 +70,8 @@ export interface RequestLimits {
 
 const names: KnownNames = {
   known: new Set([
-    ...['model', 'prompt', 'max_tokens', 'temperature', 'top_p', 'top_k', 'n', 'seed', 'stop', 'stream'],
+    ...samplingNames,
+    ...['model', 'prompt', 'max_tokens', 'n', 'seed', 'stream'],
     ...['stream_options', 'logprobs', 'echo', 'special_tokens', 'ignore_eos'],
   ]),
   withoutEffect: { ...harmless, suffix: (value) => value === '', best_of: (value, { n }) => value === (n ?? 1) },

@@ -19,6 +19,9 @@ export function bodyOf(given: unknown): Body {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
 }
 
+/** The parameters of {@link samplingOf}. The last three are not OpenAI's: `min_p` and `repetition_penalty` have their names in vLLM. */
+export const samplingNames = ['temperature', 'top_p', 'stop', 'top_k', 'min_p', 'repetition_penalty'] as const;
+
 /** Names of parameters. */
 export interface KnownNames {
   readonly known: ReadonlySet<string>;
@@ -69,11 +72,16 @@ export function checkGathered(
  * How tokens are chosen, and the texts that end an answer.
  * @param temperature of a request that names none
  */
-export function samplingOf(body: Body, temperature = 1): Pick<TextRequest, 'temperature' | 'topP' | 'topK' | 'stop'> {
+export function samplingOf(
+  body: Body,
+  temperature = 1,
+): Pick<TextRequest, 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty' | 'stop'> {
   return {
     temperature: number(body, 'temperature', { min: 0, max: 100, fallback: temperature }),
     topP: number(body, 'top_p', { min: 1e-4, max: 1, fallback: 1 }),
     topK: number(body, 'top_k', { min: 0, max: 2 ** 31, whole: true, fallback: 0 }),
+    minP: number(body, 'min_p', { min: 0, max: 1, fallback: 0 }),
+    repetitionPenalty: number(body, 'repetition_penalty', { min: 0.01, max: 100, fallback: 1 }),
     stop: stopsOf(body),
   };
 }

@@ -57,12 +57,12 @@ const run: Record<string, string> = {
   'launch inspect spam.tsv --columns label,text --json': '',
   'launch generate': ' --max-tokens 5',
   'cat start.txt | launch generate --prompt -': ' --max-tokens 5',
-  'launch generate --checkpoint runs/quickstart --best': ' --max-tokens 5',
+  'launch generate runs/quickstart --best': ' --max-tokens 5',
   'launch generate --prompt-file start.txt --num-samples 3': ' --max-tokens 5',
   'launch generate --greedy --ignore-eos --stop .': ' --max-tokens 5',
   'launch chat': ' --max-tokens 5',
   'launch chat runs/quickstart --max-tokens 60 --stop .': '',
-  'launch eval --checkpoint runs/shakespeare-char': '',
+  'launch eval runs/shakespeare-char': '',
   'launch plot runs/quickstart': '',
   'launch report runs/quickstart': '',
   'launch runs': '',
@@ -94,17 +94,17 @@ const notRun: Record<string, string> = {
     'needs a Parquet file of thousands of documents; prepare.test.ts has one',
   'launch inspect rows.jsonl --tokenizer runs/base --task sft --template chatml --samples 10':
     'needs a run whose tokenizer has an end token; inspectRows.test.ts has one',
-  'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
-  'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
-  'launch eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl': 'needs published weights',
-  'launch eval --checkpoint runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
-  'launch eval --checkpoint runs/sft': 'needs a run on rows; exampleRuns.test.ts has one',
-  'launch eval --checkpoint runs/translate --task bleu --data a.en --targets a.es':
+  'launch generate gpt2/ --prompt "Once upon" --min-p 0.05': 'needs published weights',
+  'launch eval gpt2/ --data book.txt --split all': 'needs published weights',
+  'launch eval gpt2/ --task choices --data hellaswag_val.jsonl': 'needs published weights',
+  'launch eval runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
+  'launch eval runs/sft': 'needs a run on rows; exampleRuns.test.ts has one',
+  'launch eval runs/translate --task bleu --data a.en --targets a.es':
     'needs a run that translates; translation.test.ts has one',
-  'launch generate --checkpoint runs/translate --prompt "forty-two" --beams 4':
+  'launch generate runs/translate --prompt forty-two --beams 4':
     'needs a run that translates; translation.test.ts has one',
   'launch inspect train.en --targets train.es --tokenizer bpe:8000': 'needs such files; translation.test.ts has some',
-  'launch eval --checkpoint runs/sft --task exact --data test.jsonl --workers 2':
+  'launch eval runs/sft --task exact --data test.jsonl --workers 2':
     'needs a run with a chat template; preferences.test.ts has one',
   'launch classify --checkpoint runs/spam "You have won a prize, call now"':
     'needs a classifier; classifier.test.ts has one',

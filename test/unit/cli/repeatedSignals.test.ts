@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { onEndRequest, outliveRepeatedSignals } from '../../../src/cli/endRequests.ts';
+import { insistHint, onEndRequest, outliveRepeatedSignals } from '../../../src/cli/endRequests.ts';
 
 it('after a first signal of a scheduler that was heard, a repeated one does not change how the process ends', () => {
   const before = process.listeners('SIGUSR1');
@@ -25,4 +25,13 @@ it('after a first signal of a scheduler that was heard, a repeated one does not 
   process.emit('SIGUSR1', 'SIGUSR1');
   expect(heard).toEqual(['SIGUSR1']);
   expect(exit).not.toHaveBeenCalled();
+});
+
+it.each([
+  ['SIGINT', '; press Ctrl-C again to stop at once'],
+  ['SIGTERM', '; send SIGTERM again to stop at once'],
+  ['SIGHUP', ''],
+  ['the end of npm', ''],
+] as const)('after %s, says how to insist to those who can: %j', (cause, hint) => {
+  expect(insistHint(cause, 'to stop at once')).toBe(hint);
 });

@@ -11,7 +11,7 @@ import { continueText, continueTextOften } from '../../../src/run/continueText.t
 import { Conversation } from '../../../src/run/conversation.ts';
 import { endTokensOf } from '../../../src/run/endTokens.ts';
 import type { LoadedModel } from '../../../src/run/loadModel.ts';
-import { TrainedModel } from '../../../src/run/trainedModel.ts';
+import { type GenerateTextOptions, TrainedModel } from '../../../src/run/trainedModel.ts';
 import { loadChatModel } from './chatModel.ts';
 
 let folder: string;
@@ -111,4 +111,17 @@ describe('a conversation that is cleared', () => {
     expect(conversation.text).toBe('');
     expect(await textOf(conversation.answer('the'))).toBe(first);
   });
+});
+
+it('a program draws with min-p and a penalty for repetition', async () => {
+  const model = new TrainedModel(loaded);
+  const texts = async (options: GenerateTextOptions) =>
+    await textOf(model.generate('the', { ...drawn, seed: 1, ...options }));
+  const greedy = await texts({ temperature: 0 });
+  expect(await texts({ minP: 1 })).toBe(greedy);
+  expect(await texts({ temperature: 0, repetitionPenalty: 5 })).not.toBe(greedy);
+  await expect(texts({ minP: 2 })).rejects.toThrow('minP: expected a number from 0 to 1, received 2');
+  await expect(texts({ repetitionPenalty: 0 })).rejects.toThrow(
+    'repetitionPenalty: expected a number from 0.01 to 100',
+  );
 });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { continueText, sampleSeed } from '../../../src/run/continueText.ts';
+import { continueText, sampleSeed, type TextOptions } from '../../../src/run/continueText.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { readEvents } from '../../../src/serve/page/events.ts';
 import { Scheduler } from '../../../src/serve/scheduler.ts';
@@ -83,7 +83,7 @@ async function streamed(response: Response): Promise<{ text: string; finish: str
 /** What `launch generate` prints after the prompt. */
 async function generated(
   prompt: string,
-  options: { seed: number; maxTokens: number; temperature?: number; topK?: number },
+  options: Pick<TextOptions, 'seed' | 'maxTokens'> & Partial<Omit<TextOptions, 'prompt'>>,
 ) {
   let text = '';
   for await (const piece of continueText(loaded, { prompt, temperature: 1, topK: 0, topP: 1, ...options }))
@@ -110,11 +110,14 @@ describe('completions', () => {
         maxTokens: 1 + ((7 * i) % 30),
         temperature: i % 4 === 0 ? 0 : 0.5 + i / 40,
         topK: i % 6,
+        minP: i % 3 === 0 ? 0 : 0.1 * (i % 5),
+        repetitionPenalty: i % 2 === 0 ? 1 : 0.5 + i / 20,
       };
     });
     const texts = await Promise.all(
-      requests.map(async ({ prompt, seed, maxTokens, temperature, topK }) => {
-        const body = { prompt, seed, max_tokens: maxTokens, temperature, top_k: topK, stream: true };
+      requests.map(async ({ prompt, seed, maxTokens, temperature, topK, minP, repetitionPenalty }) => {
+        const drawn = { temperature, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty };
+        const body = { prompt, seed, max_tokens: maxTokens, ...drawn, stream: true };
         return streamed(await post(url, body));
       }),
     );
@@ -269,6 +272,8 @@ describe('an invalid request', () => {
     [{ prompt: 'a', max_tokens: '5' }, 400, 'received "5"'],
     [{ prompt: 'a', temperature: -1 }, 400, 'temperature: expected a number'],
     [{ prompt: 'a', top_p: 0 }, 400, 'top_p: expected'],
+    [{ prompt: 'a', min_p: 1.1 }, 400, 'min_p: expected a number from 0 to 1'],
+    [{ prompt: 'a', repetition_penalty: 0 }, 400, 'repetition_penalty: expected a number from 0.01 to 100'],
     [{ prompt: 'a', top_k: 1.5 }, 400, 'top_k: expected a whole number'],
     [{ prompt: 'a', n: 0 }, 400, 'n: expected'],
     [{ prompt: 'a', seed: -1 }, 400, 'seed: expected'],
