@@ -9,7 +9,7 @@ import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
 import { countOf } from '../base/numberText.ts';
 import { restartsMaxDefault } from '../base/restarts.ts';
 import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
-import { parseTcpAddress } from '../comm/linkAddress.ts';
+import { isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RingPlace } from '../comm/ringPlace.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
@@ -17,7 +17,7 @@ import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { agentWorkersMin } from '../worker/hostAgent.ts';
 import type { RunEnd } from '../worker/runEnd.ts';
 import { forkWorkers } from '../worker/spawn.ts';
-import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
+import { type EndCause, endInOrder, insistHint, isSchedulers } from './endRequests.ts';
 import { JoinedWorkers, type LostWorker } from './joinedWorkers.ts';
 import { keysInEnvironment } from './keyVariables.ts';
 import { numberOption, ringPorts } from './options.ts';
@@ -88,12 +88,23 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
     const ring = ringPlaceOf(typedPorts, true);
     checkPorts(ring, workers);
     const keys = await joinKeys(key, keysInEnvironment().join);
+    if (keys === undefined) await checkKeyless(address);
     const limits = { waitMs: 1_000 * wait, maxRestarts };
     const end = await joinRun({ address, workers, cores: availableCores(), keys, ring, ...limits });
     if (end.kind === 'failed') throw runFailed();
     process.exitCode = end.kind === 'left' ? interruptedExitCode : 0;
   },
 };
+
+/** @throws UserError for an address beyond this machine: nothing listens there without keys, so waiting for an answer would be in vain */
+export async function checkKeyless(address: string): Promise<void> {
+  parseTcpAddress(address);
+  // A name that is unknown for now is not one of this machine.
+  if (await isLoopback(address).catch(() => false)) return;
+  throw new UserError(
+    `${address} needs the key of its run, because other machines can reach it: copy join.key from the run directory and name it with --key, or put its contents into ${joinKeyVariable}`,
+  );
+}
 
 export interface JoinOptions {
   /** `tcp://HOST:PORT` of the coordinator. */
@@ -182,7 +193,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
       leaving = cause;
       left.abort();
       if (joined === undefined) return;
-      print('leaving after this step; press Ctrl-C again to leave at once');
+      print(`leaving after this step${insistHint(cause, 'to leave at once')}`);
       joined.leave();
     },
     endAtOnce: () => void joined?.stop(),

@@ -20,7 +20,7 @@ import { prepareRun, type Run } from '../run/prepareRun.ts';
 import { givenRunKeys } from '../run/runKeyFiles.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
-import { type EndCause, endInOrder, isSchedulers } from './endRequests.ts';
+import { type EndCause, endInOrder, insistHint, isSchedulers } from './endRequests.ts';
 import { keysInEnvironment } from './keyVariables.ts';
 import { numberOption, portOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
@@ -319,7 +319,7 @@ function handleSignals(run: StartedRun, { hasScheduler, onStop }: StopWatch): ()
       isStopping = true;
       onStop(cause);
       print(
-        `stopping after this step, with a checkpoint${hasScheduler ? ` (${cause})` : '; press Ctrl-C again to stop at once'}`,
+        `stopping after this step, with a checkpoint${hasScheduler ? ` (${cause})` : insistHint(cause, 'to stop at once')}`,
       );
       run.stop(cause, isSchedulers(cause));
     },

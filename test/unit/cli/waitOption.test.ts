@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { clusterCommand } from '../../../src/cli/cluster.ts';
-import { joinCommand, waitingLine } from '../../../src/cli/join.ts';
+import { checkKeyless, joinCommand, waitingLine } from '../../../src/cli/join.ts';
 import { type Output, quietOutput, setOutput } from '../../../src/cli/output.ts';
 
 it.each([
@@ -33,4 +33,12 @@ it('says at once why it waits, and every ten seconds', () => {
     'waiting up to 55 s for tcp://nowhere:5555: nothing answers',
     'waiting up to 45 s for tcp://nowhere:5555: nothing answers',
   ]);
+});
+
+it('says at once that an address beyond this machine needs a key', async () => {
+  await expect(checkKeyless('tcp://127.0.0.1:5555')).resolves.toBeUndefined();
+  const needed = /^tcp:\S+ needs the key of its run.*--key.*LOCKSTEP_JOIN_KEY$/;
+  await expect(checkKeyless('tcp://192.0.2.1:5555')).rejects.toThrow(needed);
+  await expect(checkKeyless('tcp://run-0.invalid:5555')).rejects.toThrow(needed);
+  await expect(checkKeyless('192.0.2.1')).rejects.toThrow('expected an address like');
 });
