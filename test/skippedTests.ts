@@ -69,6 +69,7 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
     file: 'test/e2e/packages.test.ts',
     name: whole(
       'a project that installs Lockstep has the prebuilt engine, and no warning, by import and by require',
+      'the TypeScript project of the library guide checks and runs, in a project of npm init',
       'without the prebuilt engine and a compiler it is installed, and each run and program says what to do',
       'with --omit=optional and without a compiler it has no engine, and says what to do',
       'an engine of the same name and version that this release was not made with is not loaded',

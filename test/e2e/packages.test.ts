@@ -156,6 +156,32 @@ train({ config, runDir: process.argv[2] }).then(({ engine }) => console.log(engi
   },
 );
 
+nightlyIt('the TypeScript project of the library guide checks and runs, in a project of npm init', async () => {
+  const project = newProject('typescript');
+  rmSync(join(project, 'package.json'));
+  const page = readFileSync(join(packageRoot, 'docs', 'guide', 'library.md'), 'utf8');
+  const blocks = (language: string) =>
+    [...page.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(([, text]) => text!);
+  const [program = ''] = blocks('ts');
+  const [tsconfig = ''] = blocks('json');
+  const shorter = program.replace('maxSteps: 500', 'maxSteps: 2');
+  expect(shorter).not.toBe(program);
+  writeFileSync(join(project, 'guide.mts'), shorter);
+  writeFileSync(join(project, 'tsconfig.json'), tsconfig);
+  writeFileSync(join(project, 'input.txt'), 'To be, or not to be.\n'.repeat(500));
+  const commands = blocks('sh')
+    .flatMap((text) => text.trim().split('\n'))
+    .map((line) => line.replace(/ +#.*/, ''));
+  expect(commands).toEqual([expect.stringMatching(/^npm install /), 'npx tsc', 'npx tsx guide.mts']);
+  let printed = '';
+  for (const command of ['npm init -y', `npm install ${release}`, ...commands]) {
+    const { code, stdout, stderr } = await run(command.split(' '), project);
+    expect(code, `${command}: ${stdout}${stderr}`).toBe(0);
+    printed = stdout;
+  }
+  expect(printed).toMatch(/^1 \d[\s\S]*^2 \d/m);
+});
+
 nightlyIt(
   'without the prebuilt engine and a compiler it is installed, and each run and program says what to do',
   async () => {
