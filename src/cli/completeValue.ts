@@ -5,7 +5,10 @@ import { keyPaths } from '../config/keys.ts';
 import { shippedConfigs } from '../config/locate.ts';
 
 /** Options and commands whose value is a run directory. */
-const takeRuns = new Set(['--resume', '--run-dir', '--checkpoint', '--init-from']);
+const takeRuns = new Set([
+  ...['--resume', '--run-dir', '--checkpoint', '--init-from'],
+  ...['chat', 'serve', 'generate', 'eval', 'finetune', 'merge', 'export', 'plot', 'report', 'dashboard'],
+]);
 
 /**
  * @param words the command line, up to the word to complete, which may be empty
@@ -20,7 +23,7 @@ export function completeValue(words: readonly string[], current: string, cwd: st
     return option === '' ? fitting : fitting.map((value) => `${option}=${value}`);
   };
   if (before === '--config' || before === '-c') return offer(shippedConfigs());
-  if (takeRuns.has(before)) return offer(runsIn(cwd));
+  if (takeRuns.has(before) && !typed.startsWith('-')) return offer(runsIn(cwd));
   const lastOption = words.slice(0, -1).findLast((word) => word.startsWith('-'));
   if (lastOption === '--set' && !current.startsWith('-')) {
     return offer(keyPaths.map((path) => `${path}=`));

@@ -106,13 +106,13 @@ function guessOfWord(name: string, typed: readonly string[], { commands, options
   if (key !== undefined) return `--set ${key}${name.slice(name.indexOf('='))}`;
   if (typed[0] !== name) {
     if (options.includes('prompt')) return `--prompt ${shellWord(wordsAfter(typed[0], typed).join(' '))}`;
-    return nearestWord(name, commands);
+    return nearestWord(name, commands) ?? (options.includes('config') ? guessOfPath(name) : undefined);
   }
   if (options.includes(name)) return [`--${name}`, ...wordsAfter(name, typed).slice(0, 1).map(shellWord)].join(' ');
   return nearestWord(name, commands) ?? guessOfPath(name);
 }
 
-/** What a file or a run as the only word is meant for. */
+/** What a file or a run without an option is meant for. */
 function guessOfPath(path: string): string | undefined {
   if (/\.ya?ml$/.test(path)) return `--config ${shellWord(path)}`;
   if (existsSync(join(path, 'checkpoints'))) return `--resume ${shellWord(path)}`;

@@ -40,7 +40,7 @@ export interface TrainOptions {
   readonly maxRestarts?: number;
   /** Run workers as threads of this process, without sockets, instead of processes. Default false. */
   readonly singleProcess?: boolean;
-  /** The directory of a new run, which must not hold a run yet. Default: the next free `runs/NAME`. */
+  /** The directory of a new run, which must not hold a run yet. Default: the next free of `runs/NAME`, `runs/NAME-2`, …, where NAME is that of the config file, or `run` for an object. */
   readonly runDir?: string;
   /** The directory of a run to resume; excludes `config` and `runDir`. */
   readonly resume?: string;

@@ -24,6 +24,8 @@ it('completes the names of shipped configs', () => {
 it('completes run directories', () => {
   expect(complete('--resume', '')).toEqual(['runs/first', 'runs/second']);
   expect(complete('eval', '--checkpoint', 'runs/s')).toEqual(['runs/second']);
+  expect(complete('generate', 'runs/f')).toEqual(['runs/first']);
+  expect(complete('eval', '--d')).toBeUndefined();
   expect(completeValue(['launch', '--resume', ''], '', join(folder, 'nowhere'))).toEqual([]);
 });
 

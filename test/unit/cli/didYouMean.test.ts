@@ -84,6 +84,10 @@ it.each([
   [['--engine', 'cpu'], 'unknown option --engine. Did you mean --set engine.name=native?'],
   [['--set', 'engine.name=gpu'], 'received "gpu". The engine for a GPU is webgpu.'],
   [['package.json'], 'unknown command package.json. Did you mean --set data.text=package.json?'],
+  [
+    ['train', '-w', '2', 'package.json'],
+    'unexpected argument package.json. Did you mean --set data.text=package.json?',
+  ],
   [['my.yaml'], 'unknown command my.yaml. Did you mean --config my.yaml?'],
   [['resume', 'runs/x'], 'unknown command resume. Did you mean --resume runs/x?'],
 ])('%j: %s', async (typed, said) => {
