@@ -7,7 +7,7 @@ import type { Gpu } from '../../../src/engine/webgpu/gpu.ts';
 import { matrixRate } from '../../../src/engine/webgpu/kernels/matrixLimit.ts';
 import { product } from '../../../src/engine/webgpu/kernels/product.ts';
 import { matrixProgram } from '../../../src/engine/webgpu/kernels/productMatrix.ts';
-import { gpuPlans, matrixPlan, type ProductPlan } from '../../../src/engine/webgpu/kernels/productPlan.ts';
+import { gpuPlans, matrixPlan, type ProductPlan, planFor } from '../../../src/engine/webgpu/kernels/productPlan.ts';
 import type { MatrixUnit } from '../../../src/engine/webgpu/matrixUnits.ts';
 import type { GpuTensor } from '../../../src/engine/webgpu/memory.ts';
 import { openGpu } from '../../../src/engine/webgpu/openDevice.ts';
@@ -105,14 +105,17 @@ describe.runIf(unavailable === undefined)('programs of products', () => {
     await expectSameBits([{ program: 'rows' }], layout, { m: 7, n: 35, k: 300, rowsApart: true });
   });
 
-  it('several terms a turn have the bits of one: even, odd and sliced numbers of terms', async () => {
+  it('tiles of software drivers have the same bits: small and large, one term and several a turn, even, odd and sliced sums', async () => {
     const lanes = softwareLanes(gpu);
     if (lanes === 0) return; // a GPU, or a software driver that says too little of itself
-    const plans = [1, 2, 4].map(
+    const small = [1, 2].map(
       (terms): ProductPlan => ({ program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 1, terms }),
     );
-    for (const layout of layouts) await expectSameBits(plans, layout, { m: 20, n: 28, k: 300 });
-    for (const k of [301, 600, 601]) await expectSameBits(plans, layouts[0]!, { m: 20, n: 28, k });
+    const [medium, large] = [192, 256].map((size) => planFor(gpu, { m: size, n: size, k: size }));
+    expect([medium, large]).toMatchObject([{ terms: 4 }, { terms: 2 }]);
+    for (const layout of layouts) await expectSameBits([...small, medium!], layout, { m: 40, n: 44, k: 300 });
+    for (const k of [301, 600, 601]) await expectSameBits(small, layouts[0]!, { m: 20, n: 28, k });
+    await expectSameBits([small[0]!, large!], layouts[2]!, { m: 70, n: 72, k: 34 });
   });
 
   it('float16: every program rounds to the nearest number, and sums in float32', async () => {

@@ -47,13 +47,15 @@ export const gpuPlans = [...Object.values(tiles), otherTiles].flatMap(({ large, 
 const GROUPS_FULL = 128;
 
 /**
- * The tiles of software drivers by the number of multiply-adds of a product: a large one takes longer to compile (0.1, 0.5 and 1.7 s) than it saves a small
- * product. docs/log.md, Matrix products in WGSL
+ * The tiles of software drivers by the number of multiply-adds of a product: a large one takes longer to compile (0.1, 0.5 and 1.7 s) than it
+ * saves a small product. docs/log.md, Matrix products in WGSL
  */
 const softwareTiles = [
   { from: 2 ** 24, perLane: 8, terms: 2 },
   { from: 2 ** 22, perLane: 4, terms: 4 },
 ] as const;
+/** Rows and columns of the largest tile, for any number of lanes: 128 take 10 s to compile. */
+const SOFTWARE_TILE_MAX = 64;
 
 interface ProductShape {
   readonly m: number;
@@ -83,11 +85,14 @@ export function areRowsApart({ m, rowsApart }: ProductShape): boolean {
 }
 
 function lanesPlan(lanes: number, { m, n, k }: ProductShape): ProductPlan {
-  const isMostlyFull = (perLane: number) => 4 * Math.min(m, n) >= 3 * perLane * lanes;
-  const found = softwareTiles.find(({ from, perLane }) => m * n * k >= from && isMostlyFull(perLane));
-  if (found === undefined) return { program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 2, terms: 1 };
-  const { perLane, terms } = found;
-  return { program: 'lanes', lanes, rowsPerLane: perLane, columnsPerLane: perLane, terms };
+  for (const { from, perLane, terms } of softwareTiles) {
+    const rows = Math.min(perLane, Math.ceil(SOFTWARE_TILE_MAX / lanes));
+    const isMostlyFull = 4 * Math.min(m, n) >= 3 * rows * lanes;
+    if (m * n * k >= from && isMostlyFull) {
+      return { program: 'lanes', lanes, rowsPerLane: rows, columnsPerLane: rows, terms };
+    }
+  }
+  return { program: 'lanes', lanes, rowsPerLane: 1, columnsPerLane: 2, terms: 1 };
 }
 
 /** The plan for a product. */
