@@ -42,7 +42,7 @@ export function parseMessages(value: unknown, form: MessageForm, { key, at }: { 
   }
   if (value.length > messagesMax) {
     throw new UserError(
-      `${at}: found ${value.length} messages in ${key}, expected at most ${messagesMax}. Split the conversation into several.`,
+      `${at}: expected at most ${messagesMax} messages in ${key}, received ${value.length}. Split the conversation into several.`,
     );
   }
   return value.map((item: unknown, index) => {

@@ -34,13 +34,16 @@ export interface SequenceEnds {
  * @throws UserError for a tokenizer without one
  */
 export function sequenceEnds(
-  { kind, endOfText }: Pick<ChatTokenizer, 'kind' | 'endOfText'>,
+  { kind, endOfText, specialTokens }: Pick<ChatTokenizer, 'kind' | 'endOfText' | 'specialTokens'>,
   begin = endOfText,
 ): SequenceEnds {
   if (begin !== undefined && endOfText !== undefined) return { begin, end: endOfText };
   throw new UserError(
     `the tokenizer ${kind} has no end-of-document token, so a model could not learn to end a target. ` +
-      'Name one of its special tokens as eos_token in tokenizer_config.json, or use data.tokenizer: gpt2, byte, char or bpe:N.',
+      (specialTokens.size === 0
+        ? 'Use'
+        : 'Name one of its special tokens as eos_token in tokenizer_config.json, or use') +
+      ' data.tokenizer: gpt2, byte or bpe:N, or char on rows (data.examples).',
   );
 }
 

@@ -67,7 +67,7 @@ describe('refused rows, each with its place', () => {
     [{ messages: 'Hi' }, 'rows.jsonl:7: expected an array of messages in messages, received "Hi".'],
     [
       { messages: Array.from({ length: 1002 }, (_, index) => (index % 2 === 0 ? user('Hi') : assistant('Yo'))) },
-      'rows.jsonl:7: found 1002 messages in messages, expected at most 1000. Split the conversation into several.',
+      'rows.jsonl:7: expected at most 1000 messages in messages, received 1002. Split the conversation into several.',
     ],
     [{ messages: [] }, 'rows.jsonl:7: expected the last message to be of the assistant, received no message.'],
     [{ messages: ['Hi'] }, 'rows.jsonl:7: messages[0]: expected a message with role and content, received "Hi".'],
