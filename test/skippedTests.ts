@@ -156,6 +156,7 @@ const expectedSkips: readonly ExpectedSkip[] = [
     file: 'test/parity/webgpu/matrixUnits.test.ts',
     reason: `${webgpu}; it also needs matrix units: scripts/matrixUnits.sh`,
   },
+  { file: 'test/parity/webgpu/peers.test.ts', reason: webgpu },
   { file: 'test/parity/webgpu/timings.test.ts', reason: webgpu },
   { file: 'test/parity/webgpu/unlikeWorkers.test.ts', reason: webgpu },
   { file: 'test/parity/model/tfjsWebgpu.test.ts', reason: webgpu },

@@ -27,8 +27,7 @@ interface BenchEngineArguments {
 
 export const benchEngineCommand: CommandModule<unknown, BenchEngineArguments> = {
   command: 'engine',
-  describe:
-    "Time an engine's kernels against its device's FMA limit, and the native engine's against oneDNN and OpenBLAS",
+  describe: "Time an engine's kernels against its device's FMA limit and products of other libraries",
   builder: (yargs) =>
     yargs
       .option('engine', { choices: engineNames, default: 'native' as const, describe: 'Compute engine (engine.name)' })
@@ -37,7 +36,8 @@ export const benchEngineCommand: CommandModule<unknown, BenchEngineArguments> = 
       .option('peers', {
         choices: ['auto', 'none'] as const,
         default: 'auto' as const,
-        describe: 'auto: compare matrix products with oneDNN and OpenBLAS where they are installed',
+        describe:
+          'auto: compare products with oneDNN and OpenBLAS, or on a GPU TensorFlow.js and jax-js, where they are installed',
       })
       .option('only', {
         type: 'string',

@@ -1,6 +1,6 @@
 /**
  * Times an engine's kernels against the floating-point limit that its device reaches in the same run, and the matrix products of the
- * native engine against other libraries', in turns. Speed only: test/parity/kernels compares the results with the reference; here a
+ * native and the webgpu engine against other libraries', in turns. Speed only: test/parity/kernels compares the results with the reference; here a
  * checksum shows that all libraries computed the same product.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,15 +10,17 @@ import { limitIn, type Machine, measureBandwidth, measureMachine, withBetterLimi
 import type { Engine } from '../../src/engine/engine.ts';
 import { createEngine, type EngineOptions } from '../../src/engine/registry.ts';
 import type { Shape, Tensor } from '../../src/engine/tensor.ts';
+import { checksum } from './checksum.ts';
+import { openGpuProductPeers } from './gpuPeers.ts';
 import { cycledValues, type KernelCase, type MakeTensor, type PreparedCase } from './kernelCase.ts';
 import { kernelCases } from './kernelCases.ts';
 import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';
+import { sampler, slowMs } from './sampler.ts';
 
 /** One sample of one kernel, and how many there are; fewer of one whose single call takes longer than `slowMs`. */
 const sampleMs = 15;
 const samplesMost = 9;
 const samplesSlow = 3;
-const slowMs = 150;
 /** Pause between two libraries, whose threads keep spinning for a moment. */
 const pauseMs = 3;
 
@@ -82,7 +84,7 @@ export async function runEngineBench(
     const cases = casesMatching(options.only).filter(
       ({ precision = 'float32' }) => limitIn(precision, machine) !== undefined,
     );
-    if (options.peers && engine.isHost) opened = await openProductPeers(machine);
+    if (options.peers) opened = await (engine.isHost ? openProductPeers(machine) : openGpuProductPeers());
     const peers = opened.peers.map(({ name, version }) => ({ name, version }));
     const head = { machine, peers, missingPeers: opened.missing };
     listener.started?.({ ...head, cases });
@@ -169,26 +171,6 @@ async function timeCase(engine: Engine, kernel: KernelCase, peers: readonly Prod
   return sources;
 }
 
-async function sampler(
-  engine: Engine,
-  call: () => void,
-): Promise<{ sample: (ms: number) => Promise<number>; callMs: number }> {
-  const timeOf = async (repetitions: number): Promise<number> => {
-    await engine.finish();
-    const start = performance.now();
-    for (let i = 0; i < repetitions; i++) call();
-    await engine.finish();
-    return (performance.now() - start) / repetitions;
-  };
-  let callMs = await timeOf(1);
-  const sample = async (ms: number): Promise<number> => {
-    if (callMs < slowMs) call(); // others have used the caches meanwhile
-    callMs = await timeOf(Math.max(1, Math.round(ms / callMs)));
-    return callMs * 1000;
-  };
-  return { sample, callMs };
-}
-
 /** The peers that can compute the product; each must have computed the same. */
 async function preparePeers(
   engine: Engine,
@@ -213,19 +195,6 @@ async function preparePeers(
 }
 
 const checksumTolerance = { f32: 1e-5, bf16: 1e-2 } as const satisfies Record<Product['dtype'], number>;
-
-/** As sumOf in bench/peers/productPeer.h, and what it is accurate to. */
-function checksum(values: Float32Array): { sum: number; scale: number } {
-  const stride = Math.floor(values.length / 100_000) + 1;
-  let sum = 0;
-  let scale = 0;
-  for (let i = 0; i < values.length; i += stride) {
-    const term = values[i]! * ((i % 7) + 1);
-    sum += term;
-    scale += Math.abs(term);
-  }
-  return { sum, scale };
-}
 
 function filledTensor(engine: Engine, shape: Shape, dtype: 'float32' | 'bfloat16'): Tensor {
   const tensor = engine.alloc(shape, dtype);

@@ -21,10 +21,12 @@ export interface Product {
   readonly accumulate: boolean;
 }
 
-export type PeerName = 'oneDNN' | 'OpenBLAS';
+export type PeerName = CpuPeerName | 'TensorFlow.js' | 'jax-js';
+
+type CpuPeerName = 'oneDNN' | 'OpenBLAS';
 
 interface PeerSource {
-  readonly name: PeerName;
+  readonly name: CpuPeerName;
   readonly source: string;
   readonly flags: readonly string[];
   readonly install: string;
@@ -98,7 +100,11 @@ export async function openProductPeers(options: { threads: number; isa: string }
 }
 
 async function startPeer(name: PeerName, process: PeerProcess): Promise<ProductPeer> {
-  const version = (await process.line()).replace(/^ready /, '');
+  return productPeer(name, (await process.line()).replace(/^ready /, ''), process);
+}
+
+/** A process that speaks the protocol of bench/peers/productPeer.h and has said that it is ready. */
+export function productPeer(name: PeerName, version: string, process: PeerProcess): ProductPeer {
   return {
     name,
     version,

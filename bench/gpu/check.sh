@@ -1,19 +1,28 @@
 #!/usr/bin/env bash
 # Measures and checks what only a GPU can show, on a machine that needs no network: docs/benchmarks.md. Linux or macOS, any GPU; all parts
 # but webgpu need an NVIDIA GPU, and are left out where nvidia-smi is missing.
-#   bench/gpu/check.sh [--out FOLDER] [--parts ceilings,driver,peer,webgpu] [--node FILE] [--root FOLDER] [--python FILE] [--seconds 480]
+#   bench/gpu/check.sh [--out FOLDER] [--parts ceilings,driver,peer,webgpu] [--node FILE] [--root FOLDER] [--python FILE] [--seconds 480] [--small]
 # Each part that lacks what it needs says so, and counts as failed. Prints one table; results.json in the folder has all of it.
+# --small: few and small shapes in `webgpu`, a trial for slow GPUs and software drivers.
 set -uo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-out=gpu-check parts=webgpu node=node root="$(cd "$here/../.." && pwd)" python=python3 seconds=480
+out=gpu-check parts=webgpu node=node root="$(cd "$here/../.." && pwd)" python=python3 seconds=480 small=
 command -v nvidia-smi >/dev/null && parts=ceilings,driver,peer,webgpu
 while [ $# -gt 0 ]; do
   case "$1" in
     --out | --parts | --node | --root | --python | --seconds) declare "${1#--}=${2:?"$1 needs a value"}" && shift 2 ;;
-    *) sed -n '2,5s/^# *//p' "$0" && exit 2 ;;
+    --small) small=1 && shift ;;
+    *) sed -n '2,6s/^# *//p' "$0" && exit 2 ;;
   esac
 done
-mkdir -p "$out" && out="$(cd "$out" && pwd)" && rm -f "$out"/*.jsonl "$out"/*.log
+# A part changes to the root.
+absolute() {
+  local folder
+  case "$1" in */*) folder="$(cd "$(dirname "$1")" 2>/dev/null && pwd)" && echo "$folder/$(basename "$1")" && return ;; esac
+  echo "$1"
+}
+node="$(absolute "$node")" python="$(absolute "$python")"
+mkdir -p "$out" && out="$(cd "$out" && pwd)" && rm -f "$out"/*.jsonl "$out"/*.log "$out"/results.json || exit 2
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 end=$((SECONDS + seconds))
@@ -24,7 +33,7 @@ note() { echo "[$((SECONDS))s] $*" >&2; }
 
 # failure PART NAME REASON: a record of what did not come to an end.
 failure() {
-  printf '{"part": "%s", "name": "%s", "failed": "%s"}\n' "$1" "$2" "$(tr -d '\\"\n\t' <<<"$3" | cut -c1-300)" >>"$out/$1.jsonl"
+  printf '{"part": "%s", "name": "%s", "failed": "%s"}\n' "$1" "$2" "$(tr -d '\\"[:cntrl:]' <<<"$3" | cut -c1-300)" >>"$out/$1.jsonl"
 }
 
 # limited SECONDS COMMAND...: ends what takes longer, with exit code 124. macOS has no `timeout`.
@@ -32,22 +41,36 @@ limited() {
   if command -v timeout >/dev/null; then
     timeout -k 5 "$@"
   else
-    perl -e 'my $s = shift; my $p = fork; if (!$p) { exec @ARGV; exit 127 } local $SIG{ALRM} = sub { kill "TERM", $p; exit 124 }; alarm $s; waitpid $p, 0; exit($? >> 8)' "$@"
+    perl -e 'my $s = shift; my $p = fork; if (!$p) { setpgrp; exec @ARGV; exit 127 }
+      my $end = sub { kill "TERM", -$p; sleep 2; kill "KILL", -$p; waitpid $p, 0; exit shift }; $SIG{INT} = sub { $end->(130) };
+      $SIG{ALRM} = sub { $end->(124) }; alarm $s; waitpid $p, 0; exit($? & 127 ? 128 + ($? & 127) : $? >> 8)' "$@"
   fi
+}
+
+# reasonIn LOG: the line that says best why a command failed: Lockstep's own, the count of failed tests, else one that sounds like it, else the last.
+reasonIn() {
+  local pattern
+  for pattern in '^(launch|bench): ' '^ *Tests .* failed' 'error|fail|not found|cannot' '.'; do
+    grep -v '^{' "$1" | grep -iE "$pattern" | tail -1 | grep . && return
+  done
 }
 
 # attempt PART NAME SECONDS COMMAND...: runs it, what it says kept in NAME.log; a record if it fails or takes too long.
 attempt() {
   local part="$1" name="$2" limit="$3" code=0
   shift 3
+  if [ "$(left)" -le 2 ]; then
+    failure "$part" "$name" 'not begun: out of time'
+    return 124
+  fi
   note "$part: $name"
   limited "$((limit < $(left) ? limit : $(left)))" "$@" >"$out/${name// /-}.log" 2>&1 || code=$?
   # Dawn says on the console that it refused what it was given, and computes nothing of it.
   grep -q '^validation:' "$out/${name// /-}.log" && failure "$part" "$name" "Dawn refused: $(sed -n 2p "$out/${name// /-}.log")"
   [ $code = 0 ] && return
-  [ $code != 124 ] && grep -q '^{.*"failed": ' "$out/${name// /-}.log" && return $code
+  [ $code != 124 ] && grep -q '^{.*"failed": *"' "$out/${name// /-}.log" && return $code
   local last
-  last="$(grep -v '^{' "$out/${name// /-}.log" | grep -iE 'error|fail|not found|cannot' | tail -1)"
+  last="$(reasonIn "$out/${name// /-}.log")"
   [ $code = 124 ] && last="took too long; $last"
   failure "$part" "$name" "exit code $code: $last"
   return $code
@@ -111,34 +134,63 @@ step() {
   "$node" bench/gpu/jsonRecords.mjs step "$log" "$name" >>"$out/webgpu.jsonl" || failure webgpu "$name" 'its JSON cannot be read'
 }
 
-# Complete runs of one and two workers that share the GPU: gradients leave it, the ring adds them, sums return.
+# ringRun NAME CONFIG BATCH: complete runs of one and two workers that share the GPU: gradients leave it, the ring adds them, sums return.
 ringRun() {
-  attempt webgpu 'ring' 100 "$node" dist/cli/main.js bench scaling --mode strong --workers 1,2 --batch 4 --steps 3 \
-    --config gpt-small.yaml --set engine.name=webgpu --out "$out/scaling" || return
-  "$node" bench/gpu/jsonRecords.mjs scaling "$out/scaling/bench.json" >>"$out/webgpu.jsonl" ||
+  attempt webgpu ring 100 "$node" dist/cli/main.js bench scaling --mode strong --workers 1,2 --batch "$3" --steps 3 \
+    --config "$2" --set engine.name=webgpu --out "$out/scaling" || return
+  "$node" bench/gpu/jsonRecords.mjs scaling "$out/scaling/bench.json" "$1" >>"$out/webgpu.jsonl" ||
     failure webgpu ring 'its JSON cannot be read'
+}
+
+# suites NAME SECONDS FILTER...: test suites of the engine; what they need is an error if it is missing.
+suites() {
+  local name="$1" limit="$2"
+  shift 2
+  attempt webgpu "$name" "$limit" "$node" node_modules/vitest/vitest.mjs run --project parity --exclude '**/tfjs*' "$@" || return
+  printf '{"part": "webgpu", "name": "%s", "value": "%s", "unit": ""}\n' "$name" \
+    "$(grep -E '^ *(Test Files|Tests) ' "$out/${name// /-}.log" | tr -s ' ' | tr '\n' ' ')" >>"$out/webgpu.jsonl"
+}
+
+# kernels PATTERN: kernels whose name and shape match.
+kernels() {
+  attempt webgpu kernels 100 "$node" build/bench/bench/main.js engine --engine webgpu --peers none --json --only "$1" || return
+  "$node" bench/gpu/jsonRecords.mjs kernels "$out/kernels.log" >>"$out/webgpu.jsonl" || failure webgpu kernels 'its JSON cannot be read'
 }
 
 webgpuPart() {
   if ! "$node" --version >"$out/node.log" 2>&1; then
-    failure webgpu node "$(head -1 "$out/node.log")"
+    failure webgpu node "$node does not run: name another Node.js with --node, or bring one along (bench/gpu/bundle.sh)"
     return
   fi
   cd "$root" || return
+  if ! [ -f dist/cli/main.js ] || ! [ -f build/bench/bench/main.js ]; then
+    failure webgpu build "$root is not built: npm ci && npm run build && npm run build:bench there, or see bench/gpu/bundle.sh"
+    return
+  fi
   export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$scratch}" LOCKSTEP_REQUIRE_WEBGPU=1 NO_COLOR=1
   attempt webgpu 'webgpu device' 60 "$node" bench/gpu/webgpuDevice.mjs "$out/webgpu.jsonl"
-  if attempt webgpu 'parity suites' 120 "$node" node_modules/vitest/vitest.mjs run --project parity webgpuEngine parity/webgpu/; then
-    printf '{"part": "webgpu", "name": "parity suites", "value": "%s", "unit": ""}\n' \
-      "$(grep -E '^ *(Test Files|Tests) ' "$out/parity-suites.log" | tr -s ' ' | tr '\n' ' ')" >>"$out/webgpu.jsonl"
+  # Nothing else can run then.
+  grep -q '"name":"adapter"' "$out/webgpu.jsonl" || return
+  local half=
+  grep -q 'shader-f16' "$out/webgpu.jsonl" && half=1
+  if [ -n "$small" ]; then
+    suites 'parity suites' 120 parity/webgpu/
+    kernels '^(linear(Forward|Backward) |attentionForward ).*(768×128×384|B=12 T=64)'
+    step 'shakespeare-char B 12' --config shakespeare-char.yaml --steps 3
+    [ -n "$half" ] && step 'shakespeare-char B 12 f16' --config shakespeare-char.yaml --steps 3 --precision f16
+    ringRun shakespeare-char shakespeare-char.yaml 12
+    return
   fi
-  local only='^(linear|attention).* (4096×|1024×|B=16 T=256|B=1 T=1024)'
-  if attempt webgpu kernels 100 "$node" build/bench/bench/main.js engine --engine webgpu --peers none --json --only "$only"; then
-    "$node" bench/gpu/jsonRecords.mjs kernels "$out/kernels.log" >>"$out/webgpu.jsonl" || failure webgpu kernels 'its JSON cannot be read'
-  fi
+  suites 'parity suites' 120 webgpu
+  kernels '^(linear|attention).* (4096×|1024×|B=16 T=256|B=1 T=1024)'
   step 'shakespeare-gpt B 64' --config shakespeare-gpt.yaml --steps 5 --set train.globalBatchSize=64 train.microBatchSize=64
   step 'gpt-small B 4' --config gpt-small.yaml --steps 3 --set train.globalBatchSize=4 train.microBatchSize=4
+  [ -n "$half" ] && step 'gpt-small B 4 f16' --config gpt-small.yaml --steps 3 --precision f16 --set train.globalBatchSize=4 train.microBatchSize=4
   step 'gpt-small B 16' --config gpt-small.yaml --steps 3 --set train.globalBatchSize=16 train.microBatchSize=16
-  ringRun
+  ringRun gpt-small gpt-small.yaml 4
+  # The tiles that other GPUs get: whether they are right here, and whether one is faster than this GPU's own.
+  LOCKSTEP_NIGHTLY=1 suites 'tiles of products' 60 kernels/webgpuProduct
+  attempt webgpu 'product tiles' 60 "$node" bench/gpu/productTiles.mjs "$out/webgpu.jsonl"
 }
 
 # The first parts take about a minute and a half; steps on WebGPU get what PyTorch leaves.
@@ -151,4 +203,11 @@ if wanted peer; then
 fi
 wanted webgpu && (webgpuPart)
 note report
-"$python" "$here/report.py" "$out"
+if "$node" --version >/dev/null 2>&1; then
+  "$node" "$here/report.mjs" "$out"
+else
+  # The records as they are.
+  cat "$out"/*.jsonl | paste -sd, - | sed 's/^/[/; s/$/]/' >"$out/results.json"
+  cat "$out"/*.jsonl
+  ! grep -q '"failed": *"' "$out"/*.jsonl
+fi

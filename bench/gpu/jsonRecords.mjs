@@ -8,7 +8,7 @@ const [, , kind, file, name] = process.argv;
 
 const records = {
   step({ results, kernels, parameters, shape, peakTensorBytes }) {
-    const { tokensPerSecond, medianMs, gflops, ofLimit } = results[0];
+    const { tokensPerSecond, medianMs, gflops, ofLimit, ofF16Limit } = results[0];
     const slowest = kernels.kernels
       .slice(0, 6)
       .map(({ name: kernel, share }) => `${kernel} ${Math.round(100 * share)} %`);
@@ -20,6 +20,7 @@ const records = {
         ms: medianMs,
         gflops,
         ofLimit,
+        ofF16Limit,
         parameters,
         peakTensorBytes,
         shape,
@@ -29,6 +30,9 @@ const records = {
   },
   kernels: ({ machine, results }) => [
     { name: 'float32 limit in registers', value: machine.fmaGflops / 1000, unit: 'TFLOP/s' },
+    ...(machine.f16Gflops === undefined
+      ? []
+      : [{ name: 'float16 limit in registers', value: machine.f16Gflops / 1000, unit: 'TFLOP/s' }]),
     ...results.map(({ name, shape, gflops, ofLimit, medianUs }) => ({
       name: `${name} ${shape}`,
       value: gflops / 1000,
@@ -39,7 +43,7 @@ const records = {
   ],
   scaling: ({ results }) =>
     results.map(({ workers, tokensPerSecond, stepMs, ringAloneMs, communicationShare, overlapWon }) => ({
-      name: `gpt-small, run of ${workers} on one GPU`,
+      name: `${name}, run of ${workers} on one GPU`,
       value: tokensPerSecond,
       unit: 'tokens/s',
       stepMs,
@@ -49,7 +53,9 @@ const records = {
     })),
 };
 
-const text = readFileSync(file, 'utf8');
-for (const record of records[kind](JSON.parse(text.slice(text.indexOf('{\n'))))) {
+// What the programs say beside it comes before and after the object, whose braces have lines of their own.
+const text = `\n${readFileSync(file, 'utf8')}`;
+const json = text.slice(text.indexOf('\n{\n'), text.lastIndexOf('\n}') + 2);
+for (const record of records[kind](JSON.parse(json))) {
   process.stdout.write(`${JSON.stringify({ part: 'webgpu', ...record })}\n`);
 }

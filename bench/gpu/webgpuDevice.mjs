@@ -151,11 +151,23 @@ async function matrixPart(device, shape, groups) {
   }
 }
 
+/** Why there is no GPU, and what to do, as the engine says it. */
+async function whyNone() {
+  const { countedAdapters } = await import('../../dist/engine/webgpu/adapters.js');
+  return countedAdapters().then(
+    () => 'no GPU adapter was found',
+    (error) => error,
+  );
+}
+
 async function main() {
   // Held until the end: when it is collected, so is the device under it. Dawn keeps f16 from NVIDIA's Vulkan unless told otherwise.
   const gpu = create(['enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia']);
   const adapter = await gpu.requestAdapter();
-  if (!adapter) throw new Error('no GPU adapter was found (VK_DRIVER_FILES selects a Vulkan driver)');
+  if (!adapter) {
+    fail('webgpu device', await whyNone());
+    process.exit(1);
+  }
   describe(adapter);
   const device = await adapter.requestDevice(deviceOptions(adapter));
   const small = /swiftshader|llvmpipe/i.test(`${adapter.info.device} ${adapter.info.description}`);

@@ -1,17 +1,18 @@
-/** `npm run bench -- training`: the same training steps in Lockstep and in PyTorch, in one run. */
+/** `npm run bench -- training`: the same training steps in Lockstep and in other libraries, in one run. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../../src/base/errors.ts';
 import { numberOption } from '../../src/cli/options.ts';
 import { statusLine } from '../../src/cli/terminal.ts';
 import { modelOf } from '../../src/config/groups/model.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type { PeerPrecision } from './pytorchPeer.ts';
+import type { EnginePrecision } from '../../src/engine/precision.ts';
 import { type NamedShape, runTrainingPeers, type TrainingPeersListener, trainingTable } from './trainingPeers.ts';
 
 interface BenchTrainingArguments {
   shapes: string;
+  engine: 'native' | 'webgpu';
   threads: number;
-  precision: PeerPrecision | 'both';
+  precision: EnginePrecision | 'both';
   python: string;
   compiled: boolean;
   seconds: number;
@@ -28,7 +29,8 @@ const shapes: Readonly<Record<string, { config: string; vocabSize: number; batch
 
 export const benchTrainingCommand: CommandModule<unknown, BenchTrainingArguments> = {
   command: 'training',
-  describe: 'Time the same training steps in Lockstep and in PyTorch, in turns',
+  describe:
+    'Time the same training steps in Lockstep and in PyTorch, or on a GPU in TensorFlow.js and jax-js, in turns',
   builder: (yargs) =>
     yargs
       .option('shapes', {
@@ -37,15 +39,20 @@ export const benchTrainingCommand: CommandModule<unknown, BenchTrainingArguments
         requiresArg: true,
         describe: 'What is trained, with commas between',
       })
+      .option('engine', {
+        choices: ['native', 'webgpu'] as const,
+        default: 'native' as const,
+        describe: 'webgpu: on a GPU, beside TensorFlow.js and jax-js where they are installed',
+      })
       .option('threads', {
         type: 'number',
         default: 0,
         describe: 'Threads; 0: one per core. PyTorch may take 1 instead',
       })
       .option('precision', {
-        choices: ['both', 'float32', 'bf16'] as const,
+        choices: ['both', 'float32', 'bf16', 'f16'] as const,
         default: 'both' as const,
-        describe: 'Precision of both programs; PyTorch uses autocast for bf16',
+        describe: 'both: float32 and bf16, or f16 with webgpu. PyTorch uses autocast for bf16',
       })
       .option('python', { type: 'string', default: 'python3', describe: 'A Python that has torch, version 2 or later' })
       .option('compiled', { type: 'boolean', default: true, describe: 'Also time PyTorch with torch.compile' })
@@ -56,21 +63,30 @@ export const benchTrainingCommand: CommandModule<unknown, BenchTrainingArguments
         'npm run bench -- training --shapes shakespeare-gpt --python ~/venv/bin/python',
         'one, with another PyTorch',
       ),
-  handler: async ({ shapes: names, threads, precision, python, compiled, seconds, json }) => {
+  handler: async ({ shapes: names, engine, threads, precision, python, compiled, seconds, json }) => {
     const report = await runTrainingPeers(
       {
         shapes: names.split(',').map(shapeOf),
+        engine,
         threads: numberOption('threads', threads, { min: 0, max: 256, whole: true }),
         python,
         compiled,
-        precisions: precision === 'both' ? ['float32', 'bf16'] : [precision],
+        precisions: precisionsOf(precision, engine === 'native' ? 'bf16' : 'f16'),
         secondsPerShape: numberOption('seconds', seconds, { min: 0, max: 86_400 }),
       },
       json ? progress() : { ...progress(), ...printer() },
     );
     if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    else process.stdout.write(report.missing.map((note) => `${note}\n`).join(''));
   },
 };
+
+/** @param half what the engine has besides float32 */
+function precisionsOf(precision: BenchTrainingArguments['precision'], half: EnginePrecision): EnginePrecision[] {
+  if (precision === 'both') return ['float32', half];
+  if (precision === 'float32' || precision === half) return [precision];
+  throw new UserError(`--precision: bf16 is for the native engine and f16 for webgpu; expected float32 or ${half}`);
+}
 
 function shapeOf(name: string): NamedShape {
   const shape = shapes[name];

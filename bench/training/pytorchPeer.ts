@@ -52,10 +52,10 @@ export async function openPyTorch(
   }
 }
 
-/** All sequences of the global batch in one pass. */
-function sizesOf({ model, train }: TrainedShape): string[] {
+/** The options of pytorchStep.py and jaxStep.mjs: all sequences of the global batch in one pass. */
+export function sizesOf({ model, train }: TrainedShape): string[] {
   if (model.architecture !== 'gpt2')
-    throw new UserError("PyTorch's model is a GPT-2, but model.architecture is not gpt2");
+    throw new UserError('the model of other libraries is a GPT-2, but model.architecture is not gpt2');
   const sizes = {
     layers: model.nLayer,
     heads: model.nHead,

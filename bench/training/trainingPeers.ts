@@ -1,18 +1,23 @@
-/** Times the same training steps in Lockstep and in PyTorch, in turns, so that both see the same machine. */
+/** Times the same training steps in Lockstep and in other libraries, in turns, so that all see the same machine. */
 import { stepFlops } from '../../src/architecture/work.ts';
-import type { InstructionSet } from '../../src/base/instructionSets.ts';
+import { invariant } from '../../src/base/errors.ts';
 import { median } from '../../src/base/statistics.ts';
 import {
+  limitIn,
   type Machine,
+  type MeasuredEngine,
   measureBandwidth,
   measureMachine,
   renderMachine,
   withBetterLimit,
 } from '../../src/bench/machine.ts';
-import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunner.ts';
+import type { TrainedShape } from '../../src/bench/stepRunner.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
-import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
-import { openPyTorch, type PeerPrecision, type PyTorchOptions, type PyTorchPeer } from './pytorchPeer.ts';
+import type { EnginePrecision } from '../../src/engine/precision.ts';
+import { createEngine } from '../../src/engine/registry.ts';
+import { type Contender, ours } from './contender.ts';
+import { openGpuContenders } from './gpuContenders.ts';
+import { openPyTorchContenders } from './pytorchContenders.ts';
 
 export interface NamedShape extends TrainedShape {
   readonly name: string;
@@ -20,11 +25,13 @@ export interface NamedShape extends TrainedShape {
 
 export interface TrainingPeersOptions {
   readonly shapes: readonly NamedShape[];
+  /** `webgpu` is compared with TensorFlow.js and jax-js on the same GPU, where they are installed; the others do not apply then. */
+  readonly engine: 'native' | 'webgpu';
   /** Threads of our engine; 0: one per core. PyTorch gets as many, or 1 where that is faster. */
   readonly threads: number;
   readonly python: string;
-  /** Each is timed in both programs. */
-  readonly precisions: readonly PeerPrecision[];
+  /** Each is timed in both programs; with `webgpu`, others than float32 in ours alone. */
+  readonly precisions: readonly EnginePrecision[];
   /** Whether PyTorch is timed a second time, with the model compiled (`torch.compile`). */
   readonly compiled: boolean;
   /** About how long the timed steps of one shape may take together. */
@@ -35,7 +42,7 @@ export interface TrainingResult {
   readonly shape: string;
   /** `Lockstep float32`, `PyTorch 2.13.0 float32`, `PyTorch 2.13.0 float32 compiled`. */
   readonly name: string;
-  readonly precision: PeerPrecision;
+  readonly precision: EnginePrecision;
   readonly threads: number;
   readonly steps: number;
   readonly medianMs: number;
@@ -43,16 +50,18 @@ export interface TrainingResult {
   readonly tokensPerSecond: number;
   /** By the flops of the model (`stepFlops`) and the median time. */
   readonly gflops: number;
-  /** Over the machine's limit for this precision: `fmaGflops` or `bf16Gflops`. */
+  /** Over the machine's limit for this precision: `fmaGflops`, `bf16Gflops` or `f16Gflops`. */
   readonly ofLimit: number;
-  /** How many times as fast as the fastest PyTorch in the same precision, by the median times; and as our float32, if that was timed. */
-  readonly timesPyTorch: number;
+  /** How many times as fast as the fastest other library in the same precision, if there is one, by the median times; and as our float32, if that was timed. */
+  readonly timesOthers?: number;
   readonly timesFloat32?: number;
 }
 
 export interface TrainingPeersReport {
   readonly machine: Machine;
   readonly results: readonly TrainingResult[];
+  /** For each library that is not compared with: why, and how to have it. */
+  readonly missing: readonly string[];
 }
 
 export interface TrainingPeersListener {
@@ -68,107 +77,57 @@ export async function runTrainingPeers(
   options: TrainingPeersOptions,
   listener: TrainingPeersListener = {},
 ): Promise<TrainingPeersReport> {
-  const engine = createNativeEngine({ threads: options.threads });
-  const measured = await measureMachine(engine);
-  const machine = { ...measured, ...measureBandwidth(engine) };
-  await engine.dispose();
-  listener.started?.(
-    machine,
-    options.shapes.map(({ name }) => name),
-  );
-  const results: TrainingResult[] = [];
-  for (const shape of options.shapes) {
-    const ofShape = await compare(shape, machine, options, (done) => listener.progress?.(shape.name, done));
-    results.push(...ofShape);
-    listener.measured?.(ofShape);
+  const engine = await createEngine({ name: options.engine, threads: options.threads });
+  try {
+    const measured = await measureMachine(engine);
+    invariant(measured !== undefined, `${engine.description} cannot measure its limit`);
+    const machine = { ...measured, ...measureBandwidth(engine) };
+    const names = options.shapes.map(({ name }) => name);
+    listener.started?.(machine, names);
+    const results: TrainingResult[] = [];
+    const missing = new Set<string>();
+    for (const shape of options.shapes) {
+      const progress = (done: number) => listener.progress?.(shape.name, done);
+      const compared = await compare(shape, engine as MeasuredEngine, machine, options, progress);
+      results.push(...compared.results);
+      for (const note of compared.missing) missing.add(note);
+      listener.measured?.(compared.results);
+    }
+    return { machine, results, missing: [...missing] };
+  } finally {
+    await engine.dispose();
   }
-  return { machine, results };
-}
-
-interface Contender {
-  readonly name: string;
-  readonly precision: PeerPrecision;
-  readonly isOurs: boolean;
-  readonly threads: number;
-  /** One step, in milliseconds. */
-  readonly step: () => Promise<number>;
-  readonly ms: number[];
 }
 
 async function compare(
   shape: NamedShape,
+  engine: MeasuredEngine,
   machine: Machine,
-  { python, precisions, compiled, secondsPerShape }: TrainingPeersOptions,
+  options: TrainingPeersOptions,
   progress: (done: number) => void,
-): Promise<TrainingResult[]> {
-  const engine = createNativeEngine({ threads: machine.threads, isa: machine.isa as InstructionSet });
-  const opened: PyTorchPeer[] = [];
-  const open = async (options: PyTorchOptions) => {
-    const peer = await openPyTorch(python, shape, options);
-    opened.push(peer);
-    return peer;
-  };
+): Promise<{ results: TrainingResult[]; missing: readonly string[] }> {
+  const { precisions, secondsPerShape } = options;
+  // First, so that a missing PyTorch is found at once.
+  const peers = engine.isHost
+    ? await openPyTorchContenders(shape, { ...options, threads: machine.threads })
+    : await openGpuContenders(shape);
   try {
-    // First, so that a missing PyTorch is found at once.
-    const peers: Contender[] = [];
-    for (const precision of precisions) peers.push(...(await theirs(open, precision, compiled, machine.threads)));
     const contenders: Contender[] = [];
     for (const precision of precisions) contenders.push(await ours(engine, { ...shape, precision }));
-    contenders.push(...peers);
+    contenders.push(...peers.contenders);
     const start = performance.now();
     const budgetMs = 1000 * secondsPerShape;
     for (let round = 0; round < roundsLeast || performance.now() - start < budgetMs; round++) {
       for (const { step, ms } of contenders) ms.push(await step());
       progress(Math.min(0.99, Math.max((performance.now() - start) / budgetMs, 0.01)));
     }
-    return resultsOf(contenders, shape, await withBetterLimit(machine, engine));
+    return {
+      results: resultsOf(contenders, shape, await withBetterLimit(machine, engine)),
+      missing: peers.missing,
+    };
   } finally {
-    for (const peer of opened) peer.close();
-    await engine.dispose();
+    await peers.close();
   }
-}
-
-/** After a step that is not timed. */
-async function ours(engine: NativeEngine, shape: TrainedShape & { precision: PeerPrecision }): Promise<Contender> {
-  const { precision } = shape;
-  const runner = new StepRunner(engine, shape);
-  const step = async (): Promise<number> => totalMs(await runner.step());
-  await step();
-  return { name: `Lockstep ${precision}`, precision, isOurs: true, threads: engine.threads, step, ms: [] };
-}
-
-/** Eager and compiled, with the number of threads that is faster for this shape in eager mode: small ones are slower with several. */
-async function theirs(
-  open: (options: PyTorchOptions) => Promise<PyTorchPeer>,
-  precision: PeerPrecision,
-  compiled: boolean,
-  most: number,
-): Promise<Contender[]> {
-  const eager = await open({ precision, compiled: false });
-  const threads = await fasterThreads(eager, most);
-  const contender = (peer: PyTorchPeer, suffix: string): Contender => ({
-    name: `PyTorch ${peer.version} ${precision}${suffix}`,
-    precision,
-    isOurs: false,
-    threads,
-    step: () => peer.step(threads),
-    ms: [],
-  });
-  if (!compiled) return [contender(eager, '')];
-  const faster = await open({ precision, compiled: true });
-  // The first step compiles; the second may once more.
-  for (let step = 0; step < 2; step++) await faster.step(threads);
-  return [contender(eager, ''), contender(faster, ' compiled')];
-}
-
-async function fasterThreads(peer: PyTorchPeer, most: number): Promise<number> {
-  await peer.step(most);
-  const candidates: { count: number; ms: number }[] = [];
-  for (const count of new Set([1, most])) {
-    const first = await peer.step(count);
-    candidates.push({ count, ms: first > 1000 ? first : Math.min(first, await peer.step(count)) });
-  }
-  return candidates.toSorted((a, b) => a.ms - b.ms)[0]!.count;
 }
 
 function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine: Machine): TrainingResult[] {
@@ -176,11 +135,11 @@ function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine:
   const flops = stepFlops(shape.model, tokens);
   const medians = new Map(contenders.map(({ name, ms }) => [name, median(ms)]));
   const float32Ms = medians.get('Lockstep float32');
-  const limits: Readonly<Record<PeerPrecision, number>> = { float32: machine.fmaGflops, bf16: machine.bf16Gflops! };
   return contenders.map(({ name, precision, threads, ms }) => {
     const medianMs = medians.get(name)!;
     const gflops = flops / medianMs / 1e6;
-    const peers = contenders.filter((other) => !other.isOurs && other.precision === precision);
+    const others = contenders.filter((other) => !other.isOurs && other.precision === precision);
+    const fastest = Math.min(...others.map((other) => medians.get(other.name)!));
     return {
       shape: shape.name,
       name,
@@ -191,8 +150,8 @@ function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine:
       minMs: Math.min(...ms),
       tokensPerSecond: (1000 * tokens) / medianMs,
       gflops,
-      ofLimit: gflops / limits[precision],
-      timesPyTorch: Math.min(...peers.map((peer) => medians.get(peer.name)!)) / medianMs,
+      ofLimit: gflops / limitIn(precision, machine)!,
+      ...(others.length > 0 && { timesOthers: fastest / medianMs }),
       ...(float32Ms !== undefined && { timesFloat32: float32Ms / medianMs }),
     };
   });
@@ -213,7 +172,7 @@ export function trainingTable(
     numberColumn('tokens/s'),
     numberColumn('GFLOP/s'),
     numberColumn('of limit'),
-    numberColumn('times PyTorch'),
+    numberColumn('times others'),
     numberColumn('times float32'),
   ];
   const row = (result: TrainingResult): string =>
@@ -227,7 +186,7 @@ export function trainingTable(
       fixed(result.tokensPerSecond, 0),
       fixed(result.gflops, 1),
       percent(result.ofLimit),
-      fixed(result.timesPyTorch, 2),
+      fixed(result.timesOthers, 2),
       fixed(result.timesFloat32, 2),
     ]);
   return {
