@@ -51,7 +51,7 @@ const GROUPS_FULL = 128;
  * saves a small product. docs/log.md, Matrix products in WGSL
  */
 const softwareTiles = [
-  { from: 2 ** 24, perLane: 8, terms: 2 },
+  { from: 2 ** 23, perLane: 8, terms: 2 },
   { from: 2 ** 22, perLane: 4, terms: 4 },
 ] as const;
 /** Rows and columns of the largest tile, for any number of lanes: 128 take 10 s to compile. */
