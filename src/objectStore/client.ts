@@ -9,7 +9,15 @@ import { objectPath } from '../base/objectPath.ts';
 import type { StoreSettings } from './credentials.ts';
 import { HttpClient, type HttpResponse, type HttpTimes } from './http.ts';
 import { isExpired, isPassing, type Refusal, refusalError, refusalOf, refusalText } from './refusals.ts';
-import { authorization, dateText, encodeSegment, queryText, type SignedRequest, sha256Of } from './signature.ts';
+import {
+  authorization,
+  dateText,
+  encodeSegment,
+  queryText,
+  type SignedRequest,
+  sha256Of,
+  type unsignedPayload,
+} from './signature.ts';
 
 /** When to repeat a request. */
 export interface RetryTimes {
@@ -50,7 +58,7 @@ export interface ObjectRequest {
   readonly query?: SignedRequest['query'];
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** The hash of the body, if it is known. */
+  /** The hash of the body, if it is known, or {@link unsignedPayload}. */
   readonly sha256?: string;
   readonly bytesMax?: number;
   readonly signal?: AbortSignal | undefined;
@@ -92,6 +100,11 @@ export class BucketClient {
   once(): BucketClient {
     const retries = { ...this.#retries, attemptsAtFirst: 1, attempts: 1 };
     return new BucketClient(this.bucket, this.#settings, { ...this.#options, retries }, this.#connection);
+  }
+
+  /** Whether TLS keeps bodies from being changed on their way. */
+  get isEncrypted(): boolean {
+    return this.endpoint.startsWith('https:');
   }
 
   /** The path of a key, for messages. */

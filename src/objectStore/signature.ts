@@ -1,7 +1,7 @@
 /**
  * Signs requests to an object store with AWS Signature Version 4
- * (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html). The body is always part of the signature, by its
- * sha256, so the store refuses a body that was changed on its way. Checked with the examples that AWS publishes.
+ * (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html). The body is part of the signature, by its
+ * sha256, so the store refuses a body that was changed on its way. Only uploads over TLS leave this to TLS (upload.ts). Checked with the examples that AWS publishes.
  */
 import { createHash, createHmac } from 'node:crypto';
 
@@ -22,11 +22,14 @@ export interface SignedRequest {
   readonly query: readonly (readonly [name: string, value: string])[];
   /** Every header that is sent, with names in lower case, and `host`. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The hash of the body, in hex. */
+  /** The hash of the body, in hex, or {@link unsignedPayload}. */
   readonly sha256: string;
 }
 
 const algorithm = 'AWS4-HMAC-SHA256';
+
+/** In place of the hash of a body that the signature does not cover. */
+export const unsignedPayload = 'UNSIGNED-PAYLOAD';
 
 /** Percent-encodes all but letters, digits and `-._~`. */
 export function encodeSegment(text: string): string {

@@ -59,6 +59,17 @@ describe.skipIf(obstacle !== undefined)(`an object store${obstacle === undefined
     );
     expect(await lossesOf(join(folder, 's3'))).toEqual(await lossesOf(join(folder, 'disk')));
     expect(existsSync(join(folder, 's3/checkpoints'))).toBe(false);
+    const measured = async (checkpoint: string) => {
+      const {
+        checkpoint: _,
+        data,
+        ...measures
+      } = JSON.parse(await launch('eval', '--checkpoint', checkpoint, '--json'));
+      return { ...measures, sameAsTrained: data.sameAsTrained };
+    };
+    const ofStored = await measured(place);
+    expect(ofStored).toMatchObject({ step: 30, split: 'val', sameAsTrained: true });
+    expect(ofStored).toEqual(await measured('disk'));
 
     // As on another machine, which has only the store.
     rmSync(join(folder, 's3'), { recursive: true });

@@ -27,8 +27,8 @@ import { FakeStore, fakeKeys } from './fakeStore.ts';
 /** Hardly any pause, and few attempts. */
 const retries = { attemptsAtFirst: 4, attempts: 4, firstPauseMs: 1, longestPauseMs: 2 };
 
-async function open(env: Record<string, string> = {}, bucket = 'bucket') {
-  const store = await FakeStore.open();
+async function open(env: Record<string, string> = {}, bucket = 'bucket', isEncrypted = false) {
+  const store = await FakeStore.open(isEncrypted);
   const client = new BucketClient(bucket, storeSettings({ ...store.env, ...env }), { retries });
   return { store, client };
 }
@@ -175,6 +175,32 @@ describe('an upload', () => {
       }
     },
   );
+
+  test.each([false, true])('has its bodies in the signature, unless TLS protects them (%s)', async (isEncrypted) => {
+    const { store, client } = await open({}, 'bucket', isEncrypted);
+    await putObject(client, 'signed', Buffer.from('x'));
+    await upload(client, Buffer.from('small'));
+    await upload(client, big);
+    expect(store.objects.get('big')!.body.equals(big)).toBe(true);
+    const parts = ['PUT big', ...[1, 2, 3].map((number) => `PUT big?partNumber=${number}`)];
+    expect(store.unsigned.map((each) => each.replace(/&.*/, ''))).toEqual(isEncrypted ? parts : []);
+  });
+
+  test('lets other work continue while it fills a buffer', async () => {
+    const { client } = await open();
+    const file = new ObjectUpload(client, 'big', {}, 3 * 2 ** 20);
+    await file.write(new Uint8Array(3 * 2 ** 20));
+    const written = file.write(new Uint8Array(3 * 2 ** 20 - 1));
+    let isWritten = false;
+    void written.then(() => {
+      isWritten = true;
+    });
+    await new Promise((done) => setImmediate(done));
+    expect(isWritten).toBe(false);
+    await written;
+    await file.sync();
+    await file.close();
+  });
 
   test('that fails leaves nothing', async () => {
     const { store, client } = await open();

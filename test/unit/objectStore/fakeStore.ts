@@ -1,11 +1,17 @@
 /** An object store in this process, on loopback: it keeps objects in memory, checks every signature and body, and fails when asked to. */
 import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { authorization } from '../../../src/objectStore/signature.ts';
 
 export const fakeKeys = { accessKeyId: 'AKIATEST', secretAccessKey: 'a secret that no message may have' };
+
+/** A certificate of 127.0.0.1 for a hundred years, with its key: `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=lockstep-test -addext subjectAltName=IP:127.0.0.1`. */
+export const certificate = join(import.meta.dirname, 'fixtures/loopback.pem');
 
 /** `lost`: it is not carried out. `unanswered`: it is, but the answer is lost. `silent`: nothing happens. `ExpiredToken`: so refused. A number: refused with this status. */
 export type Fault = 'lost' | 'unanswered' | 'silent' | 'ExpiredToken' | number;
@@ -36,20 +42,25 @@ export class FakeStore {
   fault: (count: number, request: string) => Fault | undefined = () => undefined;
   /** What a ranged read sends instead of the bytes of an object. */
   damage: (key: string, bytes: Buffer) => Buffer = (_, bytes) => bytes;
+  /** Requests whose signature did not cover their body. */
+  readonly unsigned: string[] = [];
   /** Connections so far. */
   connections = 0;
   /** Objects in one answer. */
   pageSize = 1000;
   endpoint = '';
 
-  static async open(): Promise<FakeStore> {
+  /** @param isEncrypted over TLS, with {@link certificate} */
+  static async open(isEncrypted = false): Promise<FakeStore> {
     const store = new FakeStore();
-    const server = createServer((request, response) => void store.#answer(request, response));
+    const answer = (request: IncomingMessage, response: ServerResponse) => void store.#answer(request, response);
+    const pem = isEncrypted ? readFileSync(certificate) : undefined;
+    const server = pem === undefined ? createServer(answer) : createSecureServer({ key: pem, cert: pem }, answer);
     server.on('connection', () => {
       store.connections += 1;
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    store.endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    store.endpoint = `${isEncrypted ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
     onTestFinished(() => {
       server.closeAllConnections();
       server.close();
@@ -63,6 +74,7 @@ export class FakeStore {
       AWS_ACCESS_KEY_ID: fakeKeys.accessKeyId,
       AWS_SECRET_ACCESS_KEY: fakeKeys.secretAccessKey,
       AWS_ENDPOINT_URL_S3: this.endpoint,
+      ...(this.endpoint.startsWith('https') && { AWS_CA_BUNDLE: certificate }),
       AWS_CONFIG_FILE: '/nonexistent',
       AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
     };
@@ -94,6 +106,7 @@ export class FakeStore {
     if (typeof fault === 'number') return refuse(response, fault, 'Fault', 'as the test wants it');
     const problem = signatureProblem(request, url, body);
     if (problem !== undefined) return refuse(response, 403, 'SignatureDoesNotMatch', problem);
+    if (request.headers['x-amz-content-sha256'] === 'UNSIGNED-PAYLOAD') this.unsigned.push(name);
     if (bucket !== this.bucket) return refuse(response, 404, 'NoSuchBucket', 'The bucket does not exist');
     if (fault === 'unanswered') {
       response.write = response.end = (() => response) as never;
@@ -203,14 +216,16 @@ function signatureProblem({ method, headers }: IncomingMessage, url: URL, body: 
   const unsigned = Object.keys(headers).filter((name) => name.startsWith('x-amz-') && !names.includes(name));
   if (unsigned.length > 0) return `${unsigned} is not signed`;
   const sha256 = createHash('sha256').update(body).digest('hex');
-  if (headers['x-amz-content-sha256'] !== sha256) return 'the body was changed';
+  const claimed = headers['x-amz-content-sha256'];
+  const isTrusted = claimed === 'UNSIGNED-PAYLOAD' && url.protocol === 'https:';
+  if (claimed !== sha256 && !isTrusted) return 'the body was changed';
   const expected = authorization(
     {
       method: method!,
       path: url.pathname,
       query: [...url.searchParams],
       headers: Object.fromEntries(names.map((name) => [name, String(headers[name])])),
-      sha256,
+      sha256: isTrusted ? claimed : sha256,
     },
     { credentials: fakeKeys, region: 'us-east-1', date: String(headers['x-amz-date']) },
   );
