@@ -11,7 +11,7 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 target="$scratch/lockstep"
 mkdir -p "$target/test" "$target/build/Release" "$target/build/bench" "$target/node_modules" "$(dirname "$file")"
-cp -r package.json vitest.config.ts dist configs src bench native binding.gyp "$target"
+cp -r package.json vitest.config.ts dist configs data src bench native binding.gyp "$target"
 cp -r test/parity test/engines test/{setup,nightly,skippedTests}.ts "$target/test"
 cp build/Release/lockstep_native.node "$target/build/Release"
 cp -r build/bench/. "$target/build/bench"
