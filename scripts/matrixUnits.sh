@@ -48,5 +48,5 @@ trap 'rm -rf "$scratch"' EXIT
 # Without its optimiser the driver compiles the programs of GPUs in seconds; with it, in more than eight minutes.
 export VK_ICD_FILENAMES="$mesa/driver.json" GALLIVM_PERF=nopt XDG_RUNTIME_DIR="$scratch" NODE_OPTIONS="--import=file://$mesa/forks.mjs"
 export LOCKSTEP_REQUIRE_WEBGPU=1 LOCKSTEP_REQUIRE_MATRIX_UNITS=1
-"$mesa/node" dist/cli/main.js doctor | grep 'matrix units'
+"$mesa/node" dist/cli/main.js doctor | grep 'matrix units' || true # the tests say what is missing
 "$mesa/node" node_modules/vitest/vitest.mjs run --project parity -t "matrix units" webgpuProduct matrixUnits

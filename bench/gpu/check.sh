@@ -51,7 +51,7 @@ limited() {
 reasonIn() {
   local pattern
   for pattern in '^(launch|bench): ' '^ *Tests .* failed' 'error|fail|not found|cannot' '.'; do
-    grep -v '^{' "$1" | grep -iE "$pattern" | tail -1 | grep . && return
+    grep -v -e '^{' -e '^Warning: maxDynamic' "$1" | grep -iE "$pattern" | tail -1 | grep . && return
   done
 }
 
