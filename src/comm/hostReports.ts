@@ -33,6 +33,9 @@ export const hostReports = z.discriminatedUnion('type', [
   z.object({ type: z.literal('phase'), step: count, phase, rows }),
 ]);
 type HostReports = z.infer<typeof hostReports>;
+type WithoutRows<Reports> = Reports extends HostReports ? Omit<Reports, 'rows'> : never;
+/** What such a message says of all workers. */
+type Common = WithoutRows<HostReports>;
 
 const timingNames = [
   'dataWaitMs',
@@ -91,11 +94,12 @@ function rowOf(report: ReportMessage): number[] {
   }
 }
 
-/** A message up to its rows, which end it, and what it says of all workers. */
+/** A message up to its rows, which end it. */
 interface Start {
   readonly bytes: Buffer;
   readonly rowBytes: number;
-  readonly common: HostReports;
+  /** Without the rows: they are a view of the frame, perhaps of megabytes, which would stay in memory. */
+  readonly common: Common;
 }
 
 /**
@@ -115,8 +119,7 @@ export class ReportReader {
     const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
     const known = this.#starts.find((start) => isBegunBy(bytes, start));
     if (known !== undefined) return reportsOf(known.common, bytes.subarray(known.bytes.length), workers);
-    const common = decodeFrame(hostReports, frame);
-    const { rows } = common;
+    const { rows, ...common } = decodeFrame(hostReports, frame);
     const reports = reportsOf(common, rows, workers);
     const start = bytes.subarray(0, bytes.length - rows.byteLength);
     const isLast = rows.buffer === frame.buffer && rows.byteOffset === start.byteOffset + start.length;
@@ -133,7 +136,7 @@ function isBegunBy(frame: Buffer, { bytes, rowBytes }: Start): boolean {
   return frame.length === bytes.length + rowBytes && frame.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 
-function reportsOf(common: HostReports, rows: Uint8Array, workers: number): ReportMessage[] {
+function reportsOf(common: Common, rows: Uint8Array, workers: number): ReportMessage[] {
   const columns = columnsOf(common);
   if (rows.byteLength !== workers * columns * Float64Array.BYTES_PER_ELEMENT) {
     throw new PeerError(
@@ -151,7 +154,7 @@ function reportsOf(common: HostReports, rows: Uint8Array, workers: number): Repo
   return reports;
 }
 
-function columnsOf(common: HostReports): number {
+function columnsOf(common: Common): number {
   switch (common.type) {
     case 'reduced':
       return 3 + common.sums.length;
@@ -165,7 +168,7 @@ function columnsOf(common: HostReports): number {
 }
 
 /** The report in the row that begins at this number; undefined if it is out of bounds. */
-function reportOf(common: HostReports, numbers: Float64Array, at: number): ReportMessage | undefined {
+function reportOf(common: Common, numbers: Float64Array, at: number): ReportMessage | undefined {
   switch (common.type) {
     case 'reduced': {
       const { type, term, step } = common;

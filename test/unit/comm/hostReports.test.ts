@@ -1,8 +1,17 @@
 /** The reports of several workers as one message. */
+import { setImmediate as eventLoop } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Packr } from 'msgpackr';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { messageOf, PeerError } from '../../../src/base/errors.ts';
-import { encodeReports, type ReportMessage, ReportReader, reportGroup } from '../../../src/comm/hostReports.ts';
+import {
+  encodeReports,
+  hostReports,
+  type ReportMessage,
+  ReportReader,
+  reportGroup,
+} from '../../../src/comm/hostReports.ts';
 import { decodeWorkerMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 
 const sums = { weight: 3, loss: 1 / 3, correct: 2 };
@@ -94,6 +103,33 @@ describe('a reader of such messages', () => {
     reused.fill(0);
     expect(outcome(another, frames[1]!)).toEqual(decodeReports(frames[1]!, 2));
     expect(outcome(another, reused)).toEqual(outcome(new ReportReader(), reused));
+  });
+
+  it('decodes what begins like a message before no second time', () => {
+    const decoded = vi.spyOn(hostReports, 'safeParse');
+    onTestFinished(() => decoded.mockRestore());
+    const reader = new ReportReader();
+    for (const at of [1, 2, 3]) reader.read(encodeReports([beat(at), beat(at)]), 2);
+    expect(decoded).toHaveBeenCalledTimes(1);
+    reader.read(encodeReports([beat(1)]), 1);
+    expect(decoded).toHaveBeenCalledTimes(2);
+  });
+
+  it('keeps no frame that it has read', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const reader = new ReportReader();
+    const readAt = (step: number) => {
+      const frame = Uint8Array.from(encodeReports([1, 2].map((at) => ({ ...beat(at), step }))));
+      reader.read(frame, 2);
+      return new WeakRef(frame.buffer);
+    };
+    const buffers = Array.from({ length: 8 }, (_, step) => readAt(step));
+    // A reference holds its target until the end of its turn of the event loop.
+    await eventLoop();
+    collect();
+    // msgpackr holds the newest.
+    expect(buffers.filter((buffer) => buffer.deref() !== undefined).length).toBeLessThan(2);
   });
 
   it('refuses what a new one refuses, for every byte that differs', () => {
