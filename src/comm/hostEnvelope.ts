@@ -3,13 +3,13 @@
  * coordinator (hostServer.ts). docs/decisions/host-agent.md says why.
  *
  * ```
- *  message:  [ 0xc1 | msgpack: [ [peers, message or nil, bytes of its payload or -1], … ] ]     payload: [ all payloads, in order ]
+ *  message:  [ 0xc1 | version | msgpack: [ [peers, message or nil, bytes of its payload or -1], … ] ]     payload: [ all payloads, in order ]
  * ```
  *
  * The peers are one text, with spaces between their ids: a host names the same workers again and again, and a reader knows such a text at once ({@link PeerLists}).
  *
  * 0xc1 begins no msgpack value, so no message of a worker looks like an envelope. An envelope without messages asks the coordinator whether it
- * knows envelopes, and is its answer.
+ * knows envelopes, and is its answer. One of another version gets no answer, so its workers connect by themselves.
  */
 import { Packr } from 'msgpackr';
 import { messageOf, PeerError } from '../base/errors.ts';
@@ -25,11 +25,14 @@ export interface EnvelopeMessage {
 }
 
 const mark = 0xc1;
+/** Raised when the bytes of envelopes change. The first format had none, and began its array here: a byte from 0x90 on. */
+const formatVersion = 2;
+const headBytes = 2;
 const messagesMax = 65_536;
 /** Workers of one host. */
 export const hostPeersMax = 4_096;
-/** Lists of peers that a reader remembers. */
-const listsMax = 1_024;
+/** Ids in all lists of peers that a reader remembers. */
+const listedMax = 65_536;
 /** Between ids, of which none has a space. */
 const separator = ' ';
 
@@ -49,15 +52,17 @@ export function encodeEnvelope(messages: readonly EnvelopeMessage[]): {
     return [peers.join(separator), message ?? null, payload?.byteLength ?? -1];
   });
   const packed = packr.pack(list);
-  const frame = new Uint8Array(packed.byteLength + 1);
-  frame[0] = mark;
-  frame.set(packed, 1);
+  const frame = new Uint8Array(headBytes + packed.byteLength);
+  frame.set([mark, formatVersion]);
+  frame.set(packed, headBytes);
   return { frame, payload: payloads.length < 2 ? payloads[0] : Buffer.concat(payloads) };
 }
 
 /** The peers that envelopes have named before, by the text that named them: each text is taken apart once, and names the same list. */
 export class PeerLists {
   readonly #lists = new Map<string, readonly string[]>();
+  /** Ids in these. */
+  #listed = 0;
 
   /** Undefined if the text does not name peers. */
   of(text: string): readonly string[] | undefined {
@@ -66,21 +71,26 @@ export class PeerLists {
     const peers = text.split(separator, hostPeersMax + 1);
     if (peers.length > hostPeersMax || !peers.every(isPeerId)) return undefined;
     // A peer that makes up names does not fill the memory.
-    if (this.#lists.size >= listsMax) this.#lists.clear();
+    if (this.#listed + peers.length > listedMax) {
+      this.#lists.clear();
+      this.#listed = 0;
+    }
+    this.#listed += peers.length;
     this.#lists.set(text, peers);
     return peers;
   }
 }
 
-/** @throws PeerError if this is not an envelope */
+/** @throws PeerError if this is not an envelope of this version */
 export function decodeEnvelope(
   frame: Uint8Array,
   payload: Uint8Array | undefined,
   lists = new PeerLists(),
 ): EnvelopeMessage[] {
+  if (frame[1] !== formatVersion) throw new PeerError(`expected envelopes of version ${formatVersion}`);
   let list: unknown;
   try {
-    list = packr.unpack(frame.subarray(1));
+    list = packr.unpack(frame.subarray(headBytes));
   } catch (error) {
     throw new PeerError(`expected an envelope of messages: ${messageOf(error)}`);
   }

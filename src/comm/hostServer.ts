@@ -18,8 +18,6 @@ import type { ControlServer } from './link.ts';
 
 /** Payloads that wait for others; from this size on they are sent at once. */
 const payloadBytesMost = 1 << 20;
-/** Lists of its workers that are remembered of a host: those that report together. */
-const ownListsMax = 64;
 
 interface Waiting {
   readonly peers: string[];
@@ -30,8 +28,8 @@ interface Waiting {
 interface Host {
   /** Its workers with a connection. */
   readonly peers: Set<string>;
-  /** Lists of several of these, each named once, that were checked. */
-  readonly ownLists: Set<readonly string[]>;
+  /** Lists of several of these, each named once, that were checked. What keeps them is {@link PeerLists}. */
+  ownLists: WeakSet<readonly string[]>;
   readonly waiting: Waiting[];
   payloadBytes: number;
 }
@@ -138,7 +136,7 @@ export class HostServer implements ControlServer {
       this.#dropped++;
       return;
     }
-    const host = this.#hosts.get(peer) ?? { peers: new Set(), ownLists: new Set(), waiting: [], payloadBytes: 0 };
+    const host = this.#hosts.get(peer) ?? { peers: new Set(), ownLists: new WeakSet(), waiting: [], payloadBytes: 0 };
     this.#hosts.set(peer, host);
     if (list.length === 0) this.#server.send(peer, encodeEnvelope([]).frame);
     for (const item of list) this.#open(peer, host, item);
@@ -168,7 +166,6 @@ export class HostServer implements ControlServer {
       host.peers.add(worker);
     }
     if (isOfSeveral) {
-      if (host.ownLists.size >= ownListsMax) host.ownLists.clear();
       host.ownLists.add(peers);
       this.#onReports(peers, message);
     } else this.#onMessage(peer, message, payload);
@@ -177,7 +174,7 @@ export class HostServer implements ControlServer {
   #close(peer: string, host: Host): void {
     this.#agentOf.delete(peer);
     host.peers.delete(peer);
-    host.ownLists.clear();
+    host.ownLists = new WeakSet();
     this.#onPeerGone(peer, 'its connection is closed');
   }
 

@@ -13,6 +13,8 @@ import type { ControlServer } from '../../../src/comm/link.ts';
 import { encodeMessage } from '../../../src/comm/protocol.ts';
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
+/** A frame with the head of an envelope. */
+const headed = (...values: number[]) => bytes(0xc1, 2, ...values);
 const heartbeat = encodeMessage({ type: 'heartbeat' });
 
 function about(peer: string | string[], message: Uint8Array | undefined, payload?: Uint8Array): EnvelopeMessage {
@@ -82,6 +84,12 @@ describe('an envelope', () => {
     expect(plain(decodeEnvelope(frame, payload))).toEqual(plain(messages));
   });
 
+  it('has these bytes: another format has another version', () => {
+    const { frame, payload } = encodeEnvelope([about(['a', 'b'], bytes(1), bytes(7)), about('c', undefined)]);
+    expect(Buffer.from(frame).toString('hex')).toBe('c102' + '92' + '93a3612062c4010101' + '93a163c0ff');
+    expect(payload).toEqual(bytes(7));
+  });
+
   it('looks like no message of a worker', () => {
     expect(isEnvelope(heartbeat)).toBe(false);
     expect(isEnvelope(bytes())).toBe(false);
@@ -89,29 +97,33 @@ describe('an envelope', () => {
 
   it.each<[string, Uint8Array, Uint8Array | undefined]>([
     ['nothing', bytes(0xc1), undefined],
-    ['no list', bytes(0xc1, 0x01), undefined],
-    ['a message of another kind', bytes(0xc1, 0x91, 0x01), undefined],
+    ['no list', headed(0x01), undefined],
+    ['a message of another kind', headed(0x91, 0x01), undefined],
     ['a malformed id', encodeEnvelope([about('a/b', bytes(1))]).frame, undefined],
     ['a long id', encodeEnvelope([about(['a', 'b'.repeat(65)], bytes(1))]).frame, undefined],
     ['an empty id', encodeEnvelope([about(['a', '', 'b'], bytes(1))]).frame, undefined],
     ['too many ids', encodeEnvelope([about(Array(4_097).fill('a'), bytes(1))]).frame, undefined],
-    ['ids of another type', bytes(0xc1, 0x91, 0x93, 0x91, 0xa1, 0x61, 0xc4, 0x01, 0x01, 0xff), undefined],
+    ['ids of another type', headed(0x91, 0x93, 0x91, 0xa1, 0x61, 0xc4, 0x01, 0x01, 0xff), undefined],
     ['nobody', encodeEnvelope([about([], bytes(1))]).frame, undefined],
     ['an empty message', encodeEnvelope([about('a', bytes())]).frame, undefined],
     ['a payload that is missing', encodeEnvelope([about('a', bytes(1), bytes(1, 2))]).frame, bytes(1)],
     ['a payload that belongs to nobody', encodeEnvelope([about('a', bytes(1))]).frame, bytes(1)],
-    ['what msgpack cannot read', bytes(0xc1, 0xc1), undefined],
+    ['what msgpack cannot read', headed(0xc1), undefined],
+    ['another version', bytes(0xc1, 3, 0x90), undefined],
   ])('with %s is refused', (_, frame, payload) => {
     expect(() => decodeEnvelope(frame, payload)).toThrow(PeerError);
   });
 });
 
-it('names the same peers by the same list, and forgets lists when there are too many', () => {
+it('names the same peers by the same list, and forgets lists when they have too many ids', () => {
   const lists = new PeerLists();
   const named = lists.of('a b');
   expect(named).toEqual(['a', 'b']);
   expect(lists.of('a b')).toBe(named);
-  for (let i = 0; i < 2_000; i++) lists.of(`w${i}`);
+  const many = (i: number) => lists.of([`list${i}`, ...Array<string>(4_095).fill('w')].join(' '));
+  for (let i = 0; i < 15; i++) expect(many(i)).toHaveLength(4_096);
+  expect(lists.of('a b')).toBe(named);
+  many(15);
   expect(lists.of('a b')).toEqual(named);
   expect(lists.of('a b')).not.toBe(named);
 });
@@ -122,6 +134,16 @@ describe('a server of envelopes', () => {
     fake.from('agent');
     expect(fake.envelopesTo('agent')).toEqual([[]]);
     expect(heard).toEqual([]);
+  });
+
+  it('does not answer an agent with another format, whose workers then connect by themselves', () => {
+    const { fake, server, heard } = opened();
+    // The format before versions, and one to come.
+    for (const probe of [bytes(0xc1, 0x90), bytes(0xc1, 3, 0x90)]) fake.receive('agent', probe);
+    expect(fake.sent).toEqual([]);
+    expect(server.dropped).toBe(2);
+    fake.receive('a', bytes(1));
+    expect(heard).toEqual([['a', [1], undefined]]);
   });
 
   it('gives workers of a host and others their own ids', () => {
@@ -269,7 +291,7 @@ describe('a server of envelopes', () => {
 
   it('drops a malformed envelope', () => {
     const { fake, server, heard } = opened();
-    fake.receive('agent', bytes(0xc1, 0x01));
+    fake.receive('agent', headed(0x01));
     expect(heard).toEqual([]);
     expect(server.dropped).toBe(1);
   });
