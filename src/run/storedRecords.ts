@@ -94,8 +94,8 @@ export class StoredRecords {
       const parts = newestEdition(all.filter((part) => part.kind === kind));
       const gap = parts.findIndex(({ number }, i) => number !== i);
       const whole = gap < 0 ? parts : parts.slice(0, gap);
-      const [last] = parts.slice(gap);
-      if (gap >= 0 && last !== undefined) missing.push(this.#client.pathOf(this.#keyOf(kind, { ...last, parts: gap })));
+      const [next] = parts.slice(gap);
+      if (gap >= 0 && next !== undefined) missing.push(this.#client.pathOf(this.#keyOf(kind, { ...next, parts: gap })));
       if (whole.length > 0) await this.#restoreOne(this.#pathOf(kind), whole);
     }
     return { hasAny: all.length > 0, missing };
