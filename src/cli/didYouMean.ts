@@ -40,7 +40,10 @@ export function withGuess(message: string, typed: readonly string[], known: Know
   const wrong = unknown.filter((name) => unknownWord(name, typed).startsWith('unknown command'));
   const reported = wrong.length > 0 ? wrong : unknown;
   const said = reported.map((name) => unknownWord(name, typed)).join(', ');
-  const guesses = reported.flatMap((name) => guessOf(name, typed, known) ?? []);
+  const words = reported.filter((name) => optionTyped(name, typed) === undefined);
+  // The words of one text are one guess.
+  const apart = known.options.includes('prompt') ? words.slice(1) : [];
+  const guesses = reported.flatMap((name) => (apart.includes(name) ? [] : (guessOf(name, typed, known) ?? [])));
   return guesses.length === 0 ? said : `${said}. Did you mean ${[...new Set(guesses)].join(', ')}?`;
 }
 
@@ -105,11 +108,22 @@ function guessOfWord(name: string, typed: readonly string[], { commands, options
   const key = path === undefined ? undefined : nearestKey(path);
   if (key !== undefined) return `--set ${key}${name.slice(name.indexOf('='))}`;
   if (typed[0] !== name) {
-    if (options.includes('prompt')) return `--prompt ${shellWord(wordsAfter(typed[0], typed).join(' '))}`;
+    if (options.includes('prompt')) return guessOfPrompt(name, typed);
     return nearestWord(name, commands) ?? (options.includes('config') ? guessOfPath(name) : undefined);
   }
   if (options.includes(name)) return [`--${name}`, ...wordsAfter(name, typed).slice(0, 1).map(shellWord)].join(' ');
   return nearestWord(name, commands) ?? guessOfPath(name);
+}
+
+/** The text that a command with a run as its only argument was given as several words, perhaps after a run. */
+function guessOfPrompt(unexpected: string, typed: readonly string[]): string | undefined {
+  const at = typed.indexOf(unexpected);
+  const [first = '', before = ''] = [typed[at - 1], typed[at - 2]];
+  // Only the first unexpected word follows the argument at once; that may be the value of an option, too.
+  if (first.startsWith('-') || before.startsWith('-')) return undefined;
+  const isRun = first.includes('/') || existsSync(first);
+  const words = isRun ? [unexpected, ...wordsAfter(unexpected, typed)] : [first, ...wordsAfter(first, typed)];
+  return `--prompt ${shellWord(words.join(' '))}`;
 }
 
 /** What a file or a run without an option is meant for. */

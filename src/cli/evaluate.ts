@@ -1,12 +1,9 @@
 /** `launch eval`: the mean loss of a trained model over a full split of its own data, or of other data; the accuracy of a classifier or reward model. */
-import { statSync } from 'node:fs';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { hasEncoder, labelsOf } from '../architecture/registry.ts';
 import { availableCores } from '../base/cores.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
-import { isObjectPath } from '../base/objectPath.ts';
-import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import type { DataOptions, Dataset } from '../data/dataset.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
@@ -31,6 +28,7 @@ import {
   numberOption,
   withModelOptions,
 } from './options.ts';
+import { refuseFile } from './refuseAsCheckpoint.ts';
 import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -105,7 +103,8 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const cwd = process.cwd();
   const { data: text } = args;
   const workers = numberOption('workers', args.workers, { min: 1, max: 1024, whole: true });
-  checkPositional(args, cwd);
+  const { checkpoint, data } = args;
+  if (checkpoint !== undefined && data === undefined) refuseFile({ command: 'eval', checkpoint, use: '--data' }, cwd);
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   let pool: EvaluationPool | undefined;
   try {
@@ -139,18 +138,6 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
     await pool?.close();
     await loaded.engine.dispose();
   }
-}
-
-/** @throws UserError for data in the place of the checkpoint */
-export function checkPositional(
-  { checkpoint, data }: Pick<EvaluateArguments, 'checkpoint' | 'data'>,
-  cwd: string,
-): void {
-  if (checkpoint === undefined || data !== undefined || isObjectPath(checkpoint)) return;
-  if (statSync(userPath(cwd, checkpoint), { throwIfNoEntry: false })?.isFile() !== true) return;
-  throw new UserError(
-    `eval: ${checkpoint} is a file, but a checkpoint or a run is a folder. To evaluate this data, use ${ownCommand('eval', '--data', checkpoint)}`,
-  );
 }
 
 /** @throws UserError for an option of rows, which text does not have */

@@ -1,17 +1,14 @@
 /** `launch generate`: continues a prompt with a trained model. One text is streamed; several are printed one after another. */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { hasEncoder } from '../architecture/registry.ts';
 import { messageOf, UserError } from '../base/errors.ts';
 import { countOf } from '../base/numberText.ts';
-import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import { continueText, continueTextOften, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { mostLikelyTarget } from '../run/mostLikelyTarget.ts';
-import { runsHint } from '../run/runFolder.ts';
 import { type BeamArguments, beamsOf, withBeamOptions } from './beamOptions.ts';
 import {
   checkpointChoiceOf,
@@ -21,6 +18,7 @@ import {
   numberOption,
   withModelOptions,
 } from './options.ts';
+import { refuseFile, refuseText } from './refuseAsCheckpoint.ts';
 import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions } from './samplingOptions.ts';
 
 interface GenerateArguments extends ModelArguments, SamplingArguments, BeamArguments {
@@ -78,7 +76,11 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   if (args.greedy && args.numSamples > 1) {
     throw new UserError('--greedy always gives the same text, so --num-samples has no effect: omit one of the two');
   }
-  await checkPositional(args, process.cwd());
+  const { checkpoint } = args;
+  if (checkpoint !== undefined && (args.prompt ?? args.promptFile) === undefined) {
+    refuseFile({ command: 'generate', checkpoint, use: '--prompt-file' }, process.cwd());
+    await refuseText(checkpoint, process.cwd());
+  }
   const beams = beamsOf(args);
   if (beams.beams > 1) checkSearch(args);
   const prompt = await promptOf(args);
@@ -131,23 +133,6 @@ async function printTexts(
     process.stdout.write(`${between}${isTarget ? '' : options.prompt}${text}\n`);
     between = `${separator}\n`;
   }
-}
-
-/** @throws UserError for a text in the place of the checkpoint */
-export async function checkPositional(
-  {
-    checkpoint,
-    prompt,
-    promptFile,
-  }: Pick<ArgumentsCamelCase<GenerateArguments>, 'checkpoint' | 'prompt' | 'promptFile'>,
-  cwd: string,
-): Promise<void> {
-  if (checkpoint === undefined || (prompt ?? promptFile) !== undefined || checkpoint.includes('/')) return;
-  const path = userPath(cwd, checkpoint);
-  if (existsSync(path)) return;
-  throw new UserError(
-    `generate: there is no run or checkpoint ${JSON.stringify(checkpoint)} in ${cwd}. To continue this text, use ${ownCommand('generate', '--prompt', checkpoint)}${await runsHint(path, cwd)}`,
-  );
 }
 
 /** A search does not have them. */

@@ -234,9 +234,20 @@ export async function runsHint(path: string, cwd: string): Promise<string> {
   const runs = await runFolders(cwd);
   if (runs.length === 0) return '';
   const names = runs.map((folder) => basename(folder.path));
-  const guess = runs.find((folder) => basename(folder.path) === nearestWord(basename(path), names))?.path;
+  const guess = nearestOf(runs, path);
   const more = names.length > namesMost ? `, and ${names.length - namesMost} more` : '';
   return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${shortPath(guess, cwd)}?`}`;
+}
+
+/** The run in `runs/` whose name is nearly that of `path`, if there is one. */
+export async function nearestRun(path: string, cwd: string): Promise<string | undefined> {
+  return nearestOf(await runFolders(cwd), path);
+}
+
+function nearestOf(runs: readonly RunFolder[], path: string): string | undefined {
+  const names = runs.map((folder) => basename(folder.path));
+  const nearest = nearestWord(basename(path), names);
+  return runs.find((folder) => basename(folder.path) === nearest)?.path;
 }
 
 /** The runs in `runs/` that have made a step, most recently active first. */

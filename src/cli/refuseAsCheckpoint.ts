@@ -1,0 +1,31 @@
+/** Refuses what people type where a run belongs, and prints the command that they mean: `generate "Once upon a time"`, `eval rows.jsonl`. */
+import { existsSync, statSync } from 'node:fs';
+import { UserError } from '../base/errors.ts';
+import { isObjectPath } from '../base/objectPath.ts';
+import { ownCommand } from '../base/ownCommand.ts';
+import { userPath } from '../base/userPath.ts';
+import { nearestRun } from '../run/runFolder.ts';
+
+/**
+ * @param use the option that takes such a file
+ * @throws UserError if the checkpoint is a file
+ */
+export function refuseFile(
+  { command, checkpoint, use }: { readonly command: string; readonly checkpoint: string; readonly use: string },
+  cwd: string,
+): void {
+  if (isObjectPath(checkpoint)) return;
+  if (statSync(userPath(cwd, checkpoint), { throwIfNoEntry: false })?.isFile() !== true) return;
+  throw new UserError(
+    `${command}: ${checkpoint} is a file, but a checkpoint or a run is a folder. To use this file, run ${ownCommand(command, use, checkpoint)}`,
+  );
+}
+
+/** @throws UserError if the checkpoint looks like a text to continue: it is no path, and no run has nearly this name */
+export async function refuseText(checkpoint: string, cwd: string): Promise<void> {
+  const path = userPath(cwd, checkpoint);
+  if (checkpoint.includes('/') || existsSync(path) || (await nearestRun(path, cwd)) !== undefined) return;
+  throw new UserError(
+    `generate: there is no run or checkpoint ${JSON.stringify(checkpoint)} in ${cwd}. To continue this text, use ${ownCommand('generate', '--prompt', checkpoint)}`,
+  );
+}
