@@ -96,11 +96,14 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
   },
 };
 
-/** @throws UserError for an address beyond this machine: nothing listens there without keys, so waiting for an answer would be in vain */
-export async function checkKeyless(address: string): Promise<void> {
+/**
+ * @param isHere whether an address is one of this machine alone; it may ask the name server
+ * @throws UserError for an address beyond this machine: nothing listens there without keys, so waiting for an answer would be in vain
+ */
+export async function checkKeyless(address: string, isHere = isLoopback): Promise<void> {
   parseTcpAddress(address);
   // A name that is unknown for now is not one of this machine.
-  if (await isLoopback(address).catch(() => false)) return;
+  if (await isHere(address).catch(() => false)) return;
   throw new UserError(
     `${address} needs the key of its run, because other machines can reach it: copy join.key from the run directory and name it with --key, or put its contents into ${joinKeyVariable}`,
   );

@@ -93,7 +93,7 @@ it('ends in time where something hangs, with and without the command timeout', a
   const run = async (path: string) => {
     const within = await mkdtemp(join(folder, 'run-'));
     const hanging = `{ echo $$ >${join(within, 'pid')}; sleep 300; echo; }`;
-    const { failed } = await check({ 'webgpuDevice.mjs': device, 'vitest.mjs': hanging }, { seconds: 8, path, within });
+    const { failed } = await check({ 'webgpuDevice.mjs': device, 'vitest.mjs': hanging }, { seconds: 4, path, within });
     const pid = Number(await readFile(join(within, 'pid'), 'utf8'));
     return {
       failed,
