@@ -21,7 +21,7 @@ export function refuseFile(
   );
 }
 
-/** @throws UserError if the checkpoint looks like a text to continue: it is no path, and no run has nearly this name */
+/** @throws UserError if the checkpoint looks like a text to continue: it is not a path, and no run has nearly this name */
 export async function refuseText(checkpoint: string, cwd: string): Promise<void> {
   const path = userPath(cwd, checkpoint);
   if (checkpoint.includes('/') || existsSync(path) || (await nearestRun(path, cwd)) !== undefined) return;
