@@ -10,7 +10,10 @@ import { FakeStore, type Fault } from '../objectStore/fakeStore.ts';
 import { collect, contentsAt, valuesOf, writeTiny } from './tinyCheckpoint.ts';
 
 // No pause before an attempt.
-vi.mock('node:timers/promises', () => ({ setTimeout: () => new Promise((done) => setImmediate(done)) }));
+vi.mock('node:timers/promises', () => {
+  const turn = () => new Promise((done) => setImmediate(done));
+  return { setTimeout: turn, setImmediate: turn };
+});
 
 const directory = 's3://bucket/runs/tiny';
 
