@@ -141,8 +141,9 @@ export class BucketClient {
     request: ObjectRequest,
   ): Promise<{ response: HttpResponse; refusal: Refusal | undefined } | { reason: string; error?: unknown }> {
     let response: HttpResponse;
+    let signedFor: string;
     try {
-      response = await this.#signAndSend(request);
+      [response, signedFor] = await this.#signAndSend(request);
     } catch (error) {
       if (error instanceof UserError || request.signal?.aborted) throw error;
       return { reason: messageOf(error), error };
@@ -155,8 +156,9 @@ export class BucketClient {
       return { reason: refusalText(refusal) };
     }
     const region = response.headers['x-amz-bucket-region'];
-    if (typeof region === 'string' && region !== this.#connection.region && this.#settings.endpoint === undefined) {
-      this.#moveTo(region);
+    if (typeof region === 'string' && region !== signedFor && this.#settings.endpoint === undefined) {
+      // Unless another request has done so meanwhile.
+      if (signedFor === this.#connection.region) this.#moveTo(region);
       return { reason: `the bucket is in the region ${region}` };
     }
     throw refusalError(refusal, {
@@ -168,25 +170,25 @@ export class BucketClient {
     });
   }
 
-  async #signAndSend(request: ObjectRequest): Promise<HttpResponse> {
+  /** @returns the answer, and the region that the request was signed for */
+  async #signAndSend(request: ObjectRequest): Promise<[HttpResponse, string]> {
     const { action, key, query = [], body, bytesMax = listBytesMax, signal } = request;
     const credentials = await this.#settings.keys.get();
+    // Read together: another request may move the connection while this one is on its way.
+    const { region, http } = this.#connection;
     const sha256 = request.sha256 ?? sha256Of(body ?? '');
     const method = action === 'LIST' ? 'GET' : action;
     const date = dateText(new Date());
     const headers = {
       ...request.headers,
-      host: this.#connection.http.host,
+      host: http.host,
       'x-amz-content-sha256': sha256,
       'x-amz-date': date,
       ...(credentials.sessionToken !== undefined && { 'x-amz-security-token': credentials.sessionToken }),
     };
     const path = this.#targetOf(key);
-    const signature = authorization(
-      { method, path, query, headers, sha256 },
-      { credentials, region: this.#connection.region, date },
-    );
-    return await this.#connection.http.send({
+    const signature = authorization({ method, path, query, headers, sha256 }, { credentials, region, date });
+    const response = await http.send({
       method,
       target: query.length === 0 ? path : `${path}?${queryText(query)}`,
       headers: { ...headers, authorization: signature },
@@ -194,6 +196,7 @@ export class BucketClient {
       bytesMax,
       signal,
     });
+    return [response, region];
   }
 
   /** Amazon wants the bucket in the name of the host, others in the path. A name with dots fits no certificate. */
@@ -222,8 +225,8 @@ export class BucketClient {
     return new HttpClient(origin.origin, { ...usualTimes, ...this.#options.times }, this.#settings.certificates);
   }
 
+  /** Requests on their way end over the former connections, which then close by themselves. */
   #moveTo(region: string): void {
-    this.#connection.http.close();
     this.#connection.region = region;
     this.#connection.http = this.#connect(region);
   }

@@ -113,11 +113,6 @@ export class HttpClient {
       writeBody(call, body ?? new Uint8Array(0));
     });
   }
-
-  /** Closes idle connections. */
-  close(): void {
-    this.#agent.destroy();
-  }
 }
 
 /** In slices, since encryption copies what it is given. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, Agent as HttpAgent } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -8,6 +8,7 @@ import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { openBucket } from '../../../src/objectStore/buckets.ts';
 import { BucketClient } from '../../../src/objectStore/client.ts';
 import { storeSettings } from '../../../src/objectStore/credentials.ts';
+import { HttpClient } from '../../../src/objectStore/http.ts';
 import { openObject } from '../../../src/objectStore/objectReader.ts';
 import {
   deleteObject,
@@ -379,6 +380,28 @@ test('expired keys that cannot be renewed are the error of one request', async (
     's3://bucket/a: the temporary keys from the environment (AWS_ACCESS_KEY_ID) have expired: fetch new ones',
   );
   expect(store.requests).toHaveLength(1);
+});
+
+test('requests that were signed together for another region are all repeated in that of the bucket', async () => {
+  const regions: string[] = [];
+  const sent = vi.spyOn(HttpClient.prototype, 'send').mockImplementation(async ({ headers }) => {
+    const [, region = ''] = /([^/]+)\/s3\/aws4_request/.exec(headers['authorization']!)!;
+    regions.push(`${region} ${headers['host']}`);
+    if (region === 'eu-west-1') return { status: 200, headers: {}, body: Buffer.from('x') };
+    const body = Buffer.from('<Error><Code>AuthorizationHeaderMalformed</Code></Error>');
+    return { status: 400, headers: { 'x-amz-bucket-region': 'eu-west-1' }, body };
+  });
+  // Would end what others are still receiving.
+  const closed = vi.spyOn(HttpAgent.prototype, 'destroy');
+  onTestFinished(() => [sent, closed].forEach((spy) => void spy.mockRestore()));
+  const { AWS_ENDPOINT_URL_S3: _, ...env } = (await FakeStore.open()).env;
+  const client = new BucketClient('bucket', storeSettings({ ...env, AWS_REGION: 'us-east-1' }), { retries });
+  const answers = await Promise.all(['a', 'b'].map((key) => client.send({ action: 'GET', key })));
+  expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+  const before = 'us-east-1 bucket.s3.us-east-1.amazonaws.com';
+  const after = 'eu-west-1 bucket.s3.eu-west-1.amazonaws.com';
+  expect(regions).toEqual([before, before, after, after]);
+  expect(closed).not.toHaveBeenCalled();
 });
 
 test('no attempt begins late', async () => {
