@@ -1,11 +1,15 @@
 /** When the memory of a batch may be used again. */
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import type { WeighedBatch } from '../../../src/base/batch.ts';
 import { WindowBatch } from '../../../src/base/windowBatch.ts';
 import { HostServer } from '../../../src/comm/hostServer.ts';
 import type { ControlServer } from '../../../src/comm/link.ts';
+import { configSchema } from '../../../src/config/schema.ts';
 import { Assignments } from '../../../src/coordinator/assignments.ts';
 import type { Effect } from '../../../src/coordinator/core/effects.ts';
+import { TrainBatches } from '../../../src/data/trainBatches.ts';
+import { runInMemory } from '../../engines/runInMemory.ts';
+import { testEngines } from '../../engines/testEngines.ts';
 
 const silent: ControlServer = {
   address: 'memory://silent',
@@ -73,4 +77,19 @@ it('after a rewind a step counts as new', () => {
   assign(1, 2);
   assignments.committed(1, 2);
   expect(released).toEqual([1, 1]);
+});
+
+it('a coordinator releases the batch of each step that it commits', async () => {
+  const released = vi.spyOn(TrainBatches.prototype, 'release');
+  onTestFinished(() => released.mockRestore());
+  const config = configSchema.parse({
+    model: { blockSize: 16, nLayer: 1, nHead: 2, nEmbd: 16 },
+    train: { globalBatchSize: 4, microBatchSize: 2, maxSteps: 3, workers: 1 },
+    eval: { everySteps: 0 },
+    checkpoint: { everySteps: 0 },
+    sample: { maxTokens: 0 },
+    engine: { name: 'native', threads: 1 },
+  });
+  await runInMemory(config, { native: testEngines.native });
+  expect(released.mock.calls).toEqual([[0], [1], [2]]);
 });
