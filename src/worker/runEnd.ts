@@ -32,16 +32,29 @@ export function runEndOf({ failed, unfinished, interrupted }: CoordinatorMessage
   return interrupted ? 'interrupted' : 'complete';
 }
 
-/** The exit code of a worker that somebody asked to leave: the run continues. Neither Node nor a shell uses it. */
-export const leftExitCode = 87;
+/** The code of a worker that somebody asked to leave: the run continues. Neither Node nor a shell uses it. */
+const leftExitCode = 87;
 
-/** The exit code of a worker whose run ended so. */
-export function codeOfEnd(end: RunEnd): number {
-  return exitCodes[end];
+/** What the exit code of a worker stands for. */
+export interface WorkerEnd {
+  /** How its run ended; undefined if the worker itself failed. */
+  readonly runEnd: RunEnd | undefined;
+  /** It was asked to leave, and the run continues without it. */
+  readonly hasLeft: boolean;
 }
 
-/** The end that the exit code of a worker stands for; undefined if the worker itself failed. */
-export function endOfCode(code: number | null): RunEnd | undefined {
-  if (code === leftExitCode) return 'complete';
-  return (Object.keys(exitCodes) as RunEnd[]).find((end) => exitCodes[end] === code);
+/**
+ * The exit code of a worker.
+ * @param end of its run
+ * @param isLeaving whether somebody asked it to leave: the end of the run may have come first
+ */
+export function codeOfEnd(end: RunEnd, isLeaving: boolean): number {
+  return isLeaving && end === 'complete' ? leftExitCode : exitCodes[end];
+}
+
+/** What such an exit code stands for. */
+export function endOfCode(code: number | null): WorkerEnd {
+  if (code === leftExitCode) return { runEnd: 'complete', hasLeft: true };
+  const runEnd = (Object.keys(exitCodes) as RunEnd[]).find((end) => exitCodes[end] === code);
+  return { runEnd, hasLeft: false };
 }

@@ -18,7 +18,7 @@ import { HostAgent } from './hostAgent.ts';
 import { isOfHost, serveHost } from './hostChannel.ts';
 import { channelToWorker } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
-import { endOfCode, leftExitCode, type RunEnd } from './runEnd.ts';
+import { endOfCode, type RunEnd } from './runEnd.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
@@ -251,8 +251,8 @@ function exitOf(
 ): WorkerExit {
   if (failure !== undefined) return failedExit(worker, pid, failure);
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
-  const runEnd = endOfCode(code);
-  return { worker, pid, description, clean: runEnd !== undefined, runEnd, hasLeft: code === leftExitCode };
+  const end = endOfCode(code);
+  return { worker, pid, description, clean: end.runEnd !== undefined, ...end };
 }
 
 function failedExit(worker: string, pid: number, failure: WorkerFailure): WorkerExit {

@@ -10,7 +10,7 @@ import { Agent } from './agent.ts';
 import { throughHost } from './hostChannel.ts';
 import { channelToHost } from './processChannel.ts';
 import type { Replica } from './replicaThread.ts';
-import { codeOfEnd, leftExitCode, type RunEnd } from './runEnd.ts';
+import { codeOfEnd, type RunEnd } from './runEnd.ts';
 import { leaveMessage, type WorkerArguments } from './spawn.ts';
 import { failureOf } from './workerFailure.ts';
 
@@ -93,7 +93,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
         agent = started;
       },
     );
-    end(failure, isLeaving && runEnd === 'complete' ? leftExitCode : codeOfEnd(runEnd));
+    end(failure, codeOfEnd(runEnd, isLeaving));
   } catch (error) {
     end(failureOf(error, 0, 'starting'));
   }
