@@ -239,7 +239,11 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     return { kind: 'left', cause: leaving };
   }
   if (losses.length > 0) throw failureOf(losses);
-  const kind = joined?.runEnd ?? 'complete';
+  const kind = joined?.runEnd;
+  if (kind === undefined) {
+    print('all workers left the run');
+    return { kind: 'left', cause: 'SIGTERM' };
+  }
   print(linesOfEnd[kind]);
   return { kind };
 }

@@ -71,7 +71,7 @@ export class JoinedWorkers {
     return [...this.#lost.values()];
   }
 
-  /** The gravest end of the run that a worker told; undefined if none did. */
+  /** The gravest end of the run that a worker told; undefined if none did, as when all were asked to leave. */
   get runEnd(): RunEnd | undefined {
     return this.#runEnd;
   }
@@ -84,7 +84,7 @@ export class JoinedWorkers {
 
   #exited(exit: WorkerExit): void {
     const { worker, clean, hasLeft = false, failure, description } = exit;
-    this.#runEnd = graver(this.#runEnd, exit.runEnd);
+    if (!hasLeft) this.#runEnd = graver(this.#runEnd, exit.runEnd);
     // The run has ended, for the others too.
     if (clean && !hasLeft) this.startNoMore();
     const restart =

@@ -89,8 +89,9 @@ it('starts none again once the run has ended', async () => {
 });
 
 it('starts others again after one was asked to leave: the run continues', async () => {
-  const { started, exit, losses } = joinedWorkers();
+  const { joined, started, exit, losses } = joinedWorkers();
   exit('a', { ...done, runEnd: 'complete', hasLeft: true });
+  expect(joined.runEnd).toBeUndefined();
   exit('b', killed);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(started).toEqual(['a', 'b', 'b']);
