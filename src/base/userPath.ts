@@ -6,9 +6,12 @@ import { isObjectPath, objectPath, parseObjectPath } from './objectPath.ts';
 
 /**
  * Expands `~` and `~/x` to the home folder, like a shell, which does not expand them after `=` and in files. Other paths are unchanged.
- * @throws UserError for `~name`, another user's
+ * @throws UserError for `~name`, another user's, and for a zero byte, which no path of a file has
  */
 export function expandHome(path: string): string {
+  if (path.includes('\0')) {
+    throw new UserError(`expected a path without a zero byte, received ${JSON.stringify(path.slice(0, 100))}`);
+  }
   if (path === '~' || path.startsWith('~/')) return join(homedir(), path.slice(1));
   if (!/^~[\w.-]*(\/|$)/.test(path)) return path;
   throw new UserError(

@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { checkOptionTypes, checkPath, isRecord, received } from '../base/optionValues.ts';
 import { overrideText } from '../base/ownCommand.ts';
 import { engineHint } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
@@ -60,8 +61,11 @@ export interface LoadedConfig {
  */
 export function loadConfig(options: LoadConfigOptions): LoadedConfig {
   checkOptionNames('loadConfig', options, loadNames);
+  checkOptionTypes(options, { file: 'a string', overrides: 'an array of strings' });
   const { config, file, overrides = [], cwd } = options;
+  checkPath('cwd', cwd);
   if (config !== undefined) {
+    if (!isRecord(config)) throw new UserError(`config: expected an object, received ${received(config)}`);
     const checked = checkConfig(config, { overrides, originOf: () => objectName });
     return { config: checked, source: objectName, chosen: keysOf(config, overrides), suggested: [] };
   }
@@ -207,8 +211,4 @@ function chosenBy(chooser: string, group: Readonly<Record<string, unknown>>): un
 function recordAt(value: unknown, path: readonly PropertyKey[]): Readonly<Record<string, unknown>> {
   const found = valueAt(value, path);
   return isRecord(found) ? found : {};
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -2,6 +2,7 @@
 import { hasEncoder, type ModelConfig, modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { checkOptionTypes, checkPath, received } from '../base/optionValues.ts';
 import { sourceOf } from '../base/stateParts.ts';
 import { storedPath } from '../base/userPath.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -88,12 +89,14 @@ export async function saveCheckpoint(
   trainer: Trainer,
   options: SaveCheckpointOptions,
 ): Promise<string> {
+  checkPath('saveCheckpoint', directory);
   checkOptionNames('saveCheckpoint', options, saveNames);
+  checkOptionTypes(options, { cwd: 'a path', onWarning: 'a function' });
   const { step, dataset, valLoss, keep = 0, samplesSeen, config } = options;
   const { cwd = process.cwd(), onWarning = () => {} } = options;
   for (const [name, value] of Object.entries({ step, keep, samplesSeen: samplesSeen ?? 0 })) {
     if (Number.isSafeInteger(value) && value >= 0) continue;
-    throw new UserError(`${name}: expected a whole number, 0 or more, received ${value}`);
+    throw new UserError(`${name}: expected a whole number, 0 or more, received ${received(value)}`);
   }
   const { model, parameters } = trainer;
   const { config: parsed } = loadConfig({ config: recordedConfig(trainer, config), cwd });
@@ -164,7 +167,9 @@ export async function restoreCheckpoint(
   trainer: Trainer,
   options: RestoreCheckpointOptions = {},
 ): Promise<RestoredCheckpoint> {
+  checkPath('restoreCheckpoint', path);
   checkOptionNames('restoreCheckpoint', options, restoreNames);
+  checkOptionTypes(options, { cwd: 'a path', onWarning: 'a function' });
   const { cwd = process.cwd(), onWarning = emitWarning } = options;
   const checkpoint = await findCheckpoint({ path, cwd, onWarning, verify: 'all' });
   const { config } = trainer.model;

@@ -1,6 +1,7 @@
 /** Training as a library: one call from a config to a summary. The same as `launch train`, without terminal, signals or exit codes. */
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { checkOptionTypes, isRecord, received } from '../base/optionValues.ts';
 import { restartsMaxDefault } from '../base/restarts.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
@@ -101,6 +102,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   checkListener(listener);
   const { singleProcess = false, encrypt = true, maxRestarts = restartsMaxDefault } = options;
   checkNumbers({ ...options, maxRestarts });
+  checkTypes(options);
   signal?.throwIfAborted();
   const warn = (line: string) => listener.warning?.(line);
   const messages = { note: (line: string) => listener.note?.(line), warn, progress: () => () => {} };
@@ -205,8 +207,26 @@ function checkNumbers(options: TrainOptions): void {
   for (const [name, [min, max]] of Object.entries(ranges)) {
     const value = options[name as keyof typeof ranges];
     if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) continue;
-    throw new UserError(`${name}: expected a whole number from ${min} to ${max}, received ${value}`);
+    throw new UserError(`${name}: expected a whole number from ${min} to ${max}, received ${received(value)}`);
   }
+}
+
+/** @throws UserError for an option of another type, and for an empty path: it would be the working folder */
+function checkTypes(options: TrainOptions): void {
+  checkOptionTypes(options, {
+    initFrom: 'a path',
+    overrides: 'an array of strings',
+    cwd: 'a path',
+    singleProcess: 'true or false',
+    runDir: 'a path',
+    resume: 'a path',
+    listen: 'a string',
+    encrypt: 'true or false',
+    signal: 'an AbortSignal',
+  });
+  const { config } = options;
+  if (config === undefined || typeof config === 'string' || isRecord(config)) return;
+  throw new UserError(`config: expected an object, or a path as a string, received ${received(config)}`);
 }
 
 function recorderOf(seen: { loss?: number; valLoss?: number; checkpoint?: string }): Partial<RunListener> {

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
+import { checkOptionTypes, checkPath, received } from '../base/optionValues.ts';
 import { newTokenArray } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
@@ -136,6 +137,7 @@ export class TrainedModel {
   async *generate(prompt: string, options: GenerateTextOptions = {}): AsyncGenerator<string, void, undefined> {
     this.#check();
     checkOptionNames('generate', options, generateNames);
+    checkOptionTypes(options, { specialTokens: 'true or false', ignoreEos: 'true or false', signal: 'an AbortSignal' });
     checkTexts('generate', [prompt]);
     const { signal, ...given } = options;
     const text = { maxTokens: 200, temperature: 0.8, topK: 200, topP: 1, seed: 1337, ...given };
@@ -245,7 +247,9 @@ export class TrainedModel {
  * ```
  */
 export async function loadCheckpoint(path: string, options: LoadCheckpointOptions = {}): Promise<TrainedModel> {
+  checkPath('loadCheckpoint', path);
   checkOptionNames('loadCheckpoint', options, loadNames);
+  checkOptionTypes(options, { cwd: 'a path', best: 'true or false', onWarning: 'a function' });
   if (options.engine !== undefined) checkOptionNames("loadCheckpoint's engine", options.engine, engineOptionNames);
   const { cwd = process.cwd(), engine = { name: 'auto' }, best, onWarning = emitWarning } = options;
   return new TrainedModel(await loadModel({ path, best, cwd, engine, onWarning }));
@@ -300,11 +304,11 @@ const ranges = {
 
 function checkRanges(options: Partial<Record<keyof typeof ranges, number>>): void {
   for (const [name, { min, max, whole }] of Object.entries(ranges)) {
-    const value = options[name as keyof typeof ranges];
+    const value: unknown = options[name as keyof typeof ranges];
     if (value === undefined) continue;
-    if (value >= min && value <= max && (!whole || Number.isInteger(value))) continue;
+    if (typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))) continue;
     throw new UserError(
-      `${name}: expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, received ${value}`,
+      `${name}: expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, received ${received(value)}`,
     );
   }
 }

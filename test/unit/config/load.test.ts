@@ -153,7 +153,7 @@ describe('finding a config', () => {
     expect(refusal(() => loadConfig({ file: 'x'.repeat(5000), cwd }))).toMatch(
       /cannot be read \(its name is too long \(ENAMETOOLONG/,
     );
-    expect(refusal(() => loadConfig({ file: 'a\0b', cwd }))).toContain('cannot be read');
+    expect(refusal(() => loadConfig({ file: 'a\0b', cwd }))).toContain('expected a path without a zero byte');
   });
 
   it('lists the shipped configs and the nearest of them for a name that does not exist', () => {
