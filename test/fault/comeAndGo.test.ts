@@ -98,15 +98,24 @@ it('four workers that joined with one command share its connection, and continue
   const running = start([...args, ...set(...config)], folder());
   const [, address = '', port = ''] = await running.printed(/^listening on (\S+:(\d+))/m);
   const joined = start(['join', address, '--workers', '4'], folder());
+  let warnings = '';
+  joined.process.stderr?.on('data', (chunk: string) => {
+    warnings += chunk;
+  });
   const ranks = async () => (await stepsOf(join(folder(), name))).at(-1)?.ranks.length;
   await until(async () => (await ranks()) === 5);
   // Those of the local worker and of the command.
   expect(await connectionsTo(Number(port))).toBe(2);
-  const [lost = '', other = ''] = (await workerPids(joined)).keys();
-  process.kill((await workerPids(joined)).get(lost)!, 'SIGKILL');
-  await until(async () => (await ranks()) === 4);
+  const pids = await workerPids(joined);
+  const [left = '', lost = '', other = ''] = pids.keys();
+  process.kill(pids.get(left)!, 'SIGTERM');
+  await until(async () => !(await workerPids(joined)).has(left));
+  process.kill(pids.get(lost)!, 'SIGKILL');
+  // The first has exited so that the command knows that the run continues.
+  await until(() => warnings.includes(`worker ${lost} was killed by SIGKILL; it is started again in`));
+  await until(async () => (await ranks()) === 3);
   process.kill(joined.process.pid!, 'SIGKILL');
-  await until(async () => (await connectionsTo(Number(port))) === 4 && (await ranks()) === 4);
+  await until(async () => (await connectionsTo(Number(port))) === 3 && (await ranks()) === 3);
   // The rest of the run would show no more.
   running.process.kill('SIGINT');
   expect(await running.finished).toMatchObject({ code: 130 });
@@ -115,6 +124,7 @@ it('four workers that joined with one command share its connection, and continue
   expectSameLosses(steps, undisturbed.slice(0, steps.length), 1e-4);
   const events = await eventsOf(join(folder(), name));
   const of = (worker: string) => events.filter((event) => event.worker === worker).map(({ event }) => event);
+  expect(of(left)).toEqual(['join', 'leave']);
   expect(of(lost)).toEqual(['join', 'lost']);
   expect(of(other)).toEqual(['join', 'lost', 'join']);
 });
