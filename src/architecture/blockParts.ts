@@ -6,6 +6,7 @@
  */
 import { activationKinds } from '../base/activations.ts';
 import { choice, real, whole } from '../base/keyTypes.ts';
+import { countOf } from '../base/numberText.ts';
 import type { KeyRule, Sizes } from './architecture.ts';
 import { declareLayerNorm, declareLinear, type LinearOptions } from './layers.ts';
 import { loraOf, type MaybeLora } from './lora.ts';
@@ -137,7 +138,7 @@ export function partsSummary({ normPlace, norm, mlp }: BlockConfig): string {
 /** The heads for the summary of a model. */
 export function headsSummary(config: BlockConfig): string {
   const { nHead } = config;
-  return `${nHead} heads${keyHeads(config) === nHead ? '' : ` (${keyHeads(config)} of keys)`}`;
+  return `${countOf(nHead, 'head')}${keyHeads(config) === nHead ? '' : ` (${keyHeads(config)} of keys)`}`;
 }
 
 /** Declares a norm with this name. */

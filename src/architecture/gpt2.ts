@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { activationKinds, activations } from '../base/activations.ts';
 import { choice, flag, real, whole } from '../base/keyTypes.ts';
+import { countOf } from '../base/numberText.ts';
 import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
 import { declareHead, declareLayerNorm, declareLinear, labelsKey, labelsSummary, residualStd, std } from './layers.ts';
 import { gpt2LoraTargets, loraKeys, loraOf, loraSummary } from './lora.ts';
@@ -70,7 +71,7 @@ export const gpt2 = {
 
 function summary(config: Gpt2Config): string {
   const { nLayer, nHead, nEmbd, labels } = config;
-  return `${nLayer} layers, ${nHead} heads, ${nEmbd} wide${labelsSummary(labels)}${loraSummary(config)}`;
+  return `${countOf(nLayer, 'layer')}, ${countOf(nHead, 'head')}, ${nEmbd} wide${labelsSummary(labels)}${loraSummary(config)}`;
 }
 
 function transformer(config: Gpt2Config, declare: Declarations): Network {

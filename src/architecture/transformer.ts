@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { choice, flag, positives, real, whole } from '../base/keyTypes.ts';
+import { countOf } from '../base/numberText.ts';
 import { type Architecture, architectureDoc, type Network, type TokenWork } from './architecture.ts';
 import {
   blockPartKeys,
@@ -94,7 +95,7 @@ export const transformer = {
 function summary(config: TransformerConfig): string {
   const { nLayer, nEmbd, positions, labels } = config;
   const parts = `${positions === 'none' ? 'no' : positions} positions, ${partsSummary(config)}`;
-  return `${nLayer} layers, ${headsSummary(config)}, ${nEmbd} wide, ${parts}${labelsSummary(labels)}${loraSummary(config)}`;
+  return `${countOf(nLayer, 'layer')}, ${headsSummary(config)}, ${nEmbd} wide, ${parts}${labelsSummary(labels)}${loraSummary(config)}`;
 }
 
 function network(config: TransformerConfig, declare: Declarations): Network {

@@ -27,8 +27,15 @@ export function userPath(cwd: string, path: string): string {
   );
 }
 
-/** The same, but a path of an object or prefix, `s3://…`, stays. @throws UserError for `~name`, and for `s3://` without a bucket */
+/**
+ * The same, but a path of an object or prefix, `s3://…`, stays.
+ * @throws UserError for `~name`, for `s3://` without a bucket, and for other addresses
+ */
 export function storedPath(cwd: string, path: string): string {
+  if (/^[a-z][a-z\d+.-]+:\/\//i.test(path) && !isObjectPath(path)) {
+    const meant = /^s3:/i.test(path) ? 'write s3:// in small letters' : 'download it first';
+    throw new UserError(`${path}: only paths on a disk and s3://BUCKET/PREFIX are read: ${meant}`);
+  }
   return isObjectPath(path) ? objectPath(parseObjectPath(path)) : userPath(cwd, path);
 }
 

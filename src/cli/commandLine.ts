@@ -11,7 +11,7 @@ import { shortPath } from '../base/shortPath.ts';
 import { standardInput } from '../base/userPath.ts';
 import { benchCommand, benches } from './bench.ts';
 import { programName } from './calledAs.ts';
-import { checkArguments } from './checkArguments.ts';
+import { checkArguments, refuseTerminator } from './checkArguments.ts';
 import { type CommandEntry, loadNamed, namesOf } from './commandEntry.ts';
 import { complete, completionEntry, yargsCommand } from './completion.ts';
 import type { Known } from './didYouMean.ts';
@@ -133,6 +133,8 @@ class Complaint extends Error {
  * @throws UserError for an invalid command line, and any error of the command
  */
 export async function runCommandLine(typed: readonly string[], version: string): Promise<void> {
+  // A line that is completed may be unfinished.
+  if (!typed.includes('--get-yargs-completions')) refuseTerminator(typed);
   const parser = await commandLine(typed, version);
   try {
     await parser.parseAsync();

@@ -25,6 +25,9 @@ const keysMeant: Readonly<Record<string, string>> = {
   'batch-size': 'train.globalBatchSize',
 };
 
+/** What other programs call the option `--checkpoint`. */
+const checkpointMeant: readonly string[] = ['run', 'run-dir', 'runDir', 'model', 'weights', 'ckpt', 'model-path'];
+
 /**
  * What is wrong with a command line, in our own words, followed by a suggestion.
  * @param message of yargs: `Unknown argument: wrokers`
@@ -39,6 +42,10 @@ export function withGuess(message: string, typed: readonly string[], known: Know
   // What follows an unknown command is not known to be wrong.
   const wrong = unknown.filter((name) => unknownWord(name, typed).startsWith('unknown command'));
   const reported = wrong.length > 0 ? wrong : unknown;
+  const letters = lettersTyped(reported, typed);
+  if (letters !== undefined) {
+    return `unknown option ${letters}. A path that starts with a dash is typed as ${shellWord(`./${letters}`)}`;
+  }
   const said = reported.map((name) => unknownWord(name, typed)).join(', ');
   const words = reported.filter((name) => optionTyped(name, typed) === undefined);
   // The words of one text are one guess.
@@ -86,6 +93,12 @@ function inOurWords(message: string, typed: readonly string[]): string {
   );
 }
 
+/** The word that yargs takes for single letters, each an option: `-name`. */
+function lettersTyped(unknown: readonly string[], typed: readonly string[]): string | undefined {
+  const letters = unknown.filter((name) => name.length === 1 && optionTyped(name, typed) === undefined);
+  return typed.find((word) => /^-[^-\d]./.test(word) && letters.some((letter) => word.includes(letter)));
+}
+
 /** The option `name` as it was typed: `--name=value`. */
 function optionTyped(name: string, typed: readonly string[]): string | undefined {
   // yargs takes `--train.maxSteps=5` for an object `train`.
@@ -109,7 +122,9 @@ function guessOfWord(name: string, typed: readonly string[], { commands, options
   if (key !== undefined) return `--set ${key}${name.slice(name.indexOf('='))}`;
   if (typed[0] !== name) {
     if (options.includes('prompt')) return guessOfPrompt(name, typed);
-    return nearestWord(name, commands) ?? (options.includes('config') ? guessOfPath(name) : undefined);
+    const command = nearestWord(name, commands);
+    if (command !== undefined) return command === name ? undefined : command;
+    return options.includes('config') ? guessOfPath(name) : undefined;
   }
   if (options.includes(name)) return [`--${name}`, ...wordsAfter(name, typed).slice(0, 1).map(shellWord)].join(' ');
   return nearestWord(name, commands) ?? guessOfPath(name);
@@ -144,6 +159,9 @@ function guessOfOption(option: string, typed: readonly string[], { options }: Kn
     const isKey = path.includes('.') || (configKey(nearest ?? '')?.name ?? '') === camelCase(path);
     const key = Object.hasOwn(keysMeant, path) ? keysMeant[path] : isKey ? nearest : undefined;
     if (key !== undefined) return `--set ${value === undefined ? `${key}=…` : shellWord(`${key}=${value}`)}`;
+  }
+  if (options.includes('checkpoint') && checkpointMeant.includes(path)) {
+    return ['--checkpoint', ...(value === undefined ? [] : [shellWord(value)])].join(' ');
   }
   const guess = nearestWord(path, options);
   return guess === undefined ? undefined : `--${guess}`;

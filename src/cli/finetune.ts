@@ -131,7 +131,7 @@ export function shorterWarmup({ train, data, schedule }: Config, rows: number): 
 
 /** @throws UserError for a path that names nothing, and for weights and rows in the wrong order */
 export async function checkPaths({ model, rows }: Pick<Positionals, 'model' | 'rows'>, cwd: string): Promise<void> {
-  const isThere = (path: string) => isObjectPath(path) || existsSync(userPath(cwd, path));
+  const isThere = (path: string) => isObjectPath(path) || existsSync(storedPath(cwd, path));
   const hasRows = isThere(rows) || rows === 'builtin' || isDynamicPattern(rows);
   const weights = 'the weights (a run, a checkpoint or a folder of GPT-2, Llama or MarianMT weights)';
   if (!isThere(model)) {

@@ -14,7 +14,8 @@ export function refuseFile(
   { command, checkpoint, use }: { readonly command: string; readonly checkpoint: string; readonly use: string },
   cwd: string,
 ): void {
-  if (isObjectPath(checkpoint)) return;
+  // Nobody means weights as text; `findCheckpoint` names their folder.
+  if (isObjectPath(checkpoint) || /\.(safetensors|bin|pt|pth|ckpt|gguf)$/i.test(checkpoint)) return;
   if (statSync(userPath(cwd, checkpoint), { throwIfNoEntry: false })?.isFile() !== true) return;
   throw new UserError(
     `${command}: ${checkpoint} is a file, but a checkpoint or a run is a folder. To use this file, run ${ownCommand(command, use, checkpoint)}`,

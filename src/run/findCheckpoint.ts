@@ -2,11 +2,14 @@
  * Which checkpoint a command or a program takes: that of a path, a run's newest or its best, or those of the newest run. The one
  * place that decides it, for `generate`, `eval` and whatever else loads a model.
  */
+import { dirname } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { optionName, ownCommand } from '../base/ownCommand.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { storedPath } from '../base/userPath.ts';
+import { isFile } from '../base/wholeFiles.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { isCheckpointFolder } from '../checkpoint/checkpointFolder.ts';
 import { openCheckpoint } from '../checkpoint/openCheckpoint.ts';
@@ -46,6 +49,7 @@ export async function findCheckpoint(
   }
   const directory = (await checkpointsIn(folder)) ?? folder;
   if (!(await isStoredFolder(directory))) {
+    if (!isObjectPath(folder) && (await isFile(folder))) await refuseFile(folder, cwd);
     throw new UserError(
       `${isObjectPath(folder) ? '' : 'folder '}${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a folder of GPT-2, Llama or MarianMT weights${isObjectPath(folder) ? '' : await runsHint(folder, cwd)}`,
     );
@@ -76,6 +80,14 @@ export async function findCheckpoint(
     `no checkpoint in ${shortPath(directory, cwd)} has a validation loss, because the run was never evaluated ` +
       `(eval.everySteps): omit ${optionName('best')} to use the newest`,
   );
+}
+
+/** @throws UserError that names the checkpoint of which the file is a part, if there is one */
+async function refuseFile(file: string, cwd: string): Promise<never> {
+  const around = dirname(file);
+  const isPart = /\.(safetensors|json)$/.test(file) && (await isCheckpointFolder(around));
+  const name = isPart ? `: name its folder, ${shellWord(shortPath(around, cwd))}` : '';
+  throw new UserError(`${shortPath(file, cwd)} is a file, but a checkpoint or a run is a folder${name}`);
 }
 
 /** Warns if an older or a worse model replaces the requested one. */

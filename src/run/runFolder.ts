@@ -236,7 +236,7 @@ export async function runsHint(path: string, cwd: string): Promise<string> {
   const names = runs.map((folder) => basename(folder.path));
   const guess = nearestOf(runs, path);
   const more = names.length > namesMost ? `, and ${names.length - namesMost} more` : '';
-  return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${shortPath(guess, cwd)}?`}`;
+  return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${shellWord(shortPath(guess, cwd))}?`}`;
 }
 
 /** The run in `runs/` whose name is nearly that of `path`, if there is one. */

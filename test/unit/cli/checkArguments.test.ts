@@ -49,6 +49,12 @@ it.each([
   expect(() => check(...typed)).toThrow(new UserError(message));
 });
 
+it('the argument and --checkpoint may name one checkpoint, written in two ways', () => {
+  const typed = ['generate', 'runs/x', '--checkpoint=./runs/x/'];
+  expect(checkArguments({ checkpoint: 'runs/x' }, typed)).toBe(true);
+  expect(() => checkArguments({ checkpoint: 'runs/y' }, typed)).toThrow('name two checkpoints: give one');
+});
+
 it('only switches can be negated', () => {
   expect(() => check('--no-config')).toThrow(
     new UserError('--no-config: --config takes a value and cannot be negated: omit it'),

@@ -64,6 +64,10 @@ it.each([
   expect(withGuess(message, typed, { commands: [], options: [] })).toBe(said);
 });
 
+it('guesses nothing that was typed', async () => {
+  await expect(runCommandLine(['eval', 'chat', 'chat'], '0')).rejects.toThrow(/unexpected argument chat\n/);
+});
+
 /** Each complaint that yargs has for the commands as they are: its own words reach nobody. */
 it.each([
   [['--set'], '--set: expected a value after it'],
@@ -84,6 +88,16 @@ it.each([
   [['generate', 'now', '--checkpoint', 'then'], '--checkpoint and the argument now name two checkpoints: give one'],
   [['eval', 'package.json'], 'To use this file, run launch eval --data package.json'],
   [['eval', 'runs/none', '--data', 'a'], 'folder runs/none not found'],
+  [['eval', 'package.json', '--data', 'a'], 'package.json is a file, but a checkpoint or a run is a folder'],
+  [['chat', 'package.json'], 'package.json is a file, but a checkpoint or a run is a folder'],
+  [['generate', '--', 'chat', '--max-tokens', '3'], '--: commands take no arguments after it: omit it'],
+  [['plot', '--', '-dash x'], "A path that starts with a dash is typed as './-dash x'"],
+  [['generate', '-dash'], 'unknown option -dash. A path that starts with a dash is typed as ./-dash'],
+  [['generate', '--run', 'runs/x'], 'unknown option --run. Did you mean --checkpoint runs/x?'],
+  [['eval', '--model=runs/my run'], "unknown option --model. Did you mean --checkpoint 'runs/my run'?"],
+  [['chat', 'https://a.example/b'], 'https://a.example/b: only paths on a disk and s3://BUCKET/PREFIX are read'],
+  [['merge', 'S3://bucket/x', '--out', 'm'], 'write s3:// in small letters'],
+  [['generate', 'x', '--checkpoint='], '--checkpoint: expected a non-empty text'],
   [['generate', '--gpu'], 'unknown option --gpu. Did you mean --engine webgpu?'],
   [['generate', '--engine', 'cuda'], 'received "cuda". The engine for a GPU is webgpu.'],
   [['--engine', 'cpu'], 'unknown option --engine. Did you mean --set engine.name=native?'],

@@ -51,6 +51,11 @@ describe('paths', () => {
       'gpt2',
       /gpt2 has weights, and rows\.jsonl has none\. Name the weights first: .* finetune gpt2 rows\.jsonl$/,
     ],
+    [
+      'https://a.example/b',
+      'rows.jsonl',
+      /^https:\/\/a\.example\/b: only paths on a disk and s3:.* are read: download/,
+    ],
   ])('%s, %s: says what is wrong with them', async (model, rows, message) => {
     await expect(checkPaths({ model, rows }, cwd)).rejects.toThrow(message);
   });

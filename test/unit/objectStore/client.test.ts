@@ -299,6 +299,7 @@ describe('settings', () => {
     );
     expect(() => storeSettings({ ...bare, AWS_ENDPOINT_URL: 'storage:9000' })).toThrow('is not an address');
     expect(() => openBucket('s3://', bare)).toThrow('expected s3://BUCKET/PREFIX');
+    expect(() => openBucket('s3://b/x', bare)).toThrow('"b" cannot be the name of a bucket: expected 3 to 255 letters');
     expect(() => openBucket('s3://bucket/a/../b', bare)).toThrow('without . and ..');
   });
 

@@ -161,7 +161,8 @@ describe('a checkpoint is found', () => {
     writeFileSync(join(folder, 'file'), '');
     for (const [path, message] of [
       ['absent', 'folder absent not found'],
-      ['file', 'folder file not found'],
+      ['file', 'file is a file, but a checkpoint or a run is a folder'],
+      [join('bare', 'model.safetensors'), 'a run is a folder: name its folder, bare'],
       ['empty', 'has no checkpoint'],
     ] as const) {
       await expect(load(path)).rejects.toThrow(UserError);

@@ -55,6 +55,11 @@ it.each(commands)('%s suggests the run whose name is nearest, as a path that can
   );
 });
 
+it('quotes a suggestion that a shell would split', async () => {
+  await makeRun('with space', 100);
+  await expect(existingRunFolder('runs/with_space', cwd)).rejects.toThrow(/Did you mean 'runs\/with space'\?$/);
+});
+
 it('a program is warned of the same thing once', () => {
   const emit = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
   for (const message of ['a slow engine', 'a damaged checkpoint', 'a slow engine']) emitWarning(message);
