@@ -9,10 +9,10 @@ import { CoordinatorFileReader } from '../cluster/coordinatorFile.ts';
 import type { Placement } from '../cluster/placement.ts';
 import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
 import { formatTcpAddress, UnreachableError } from '../comm/linkAddress.ts';
-import type { RunKeys } from '../comm/runKeys.ts';
+import { joinKeyVariable, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import type { RunFolder } from '../run/runFolder.ts';
-import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
+import { joinKeys } from '../run/runKeyFiles.ts';
 import { print } from './output.ts';
 
 /** How often a node looks for what node 0 writes. */

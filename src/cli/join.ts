@@ -9,11 +9,11 @@ import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
 import { countOf } from '../base/numberText.ts';
 import { restartsMaxDefault } from '../base/restarts.ts';
 import { awaitCoordinator } from '../comm/awaitCoordinator.ts';
-import { isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
+import { formatTcpAddress, isEveryInterface, isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RingPlace } from '../comm/ringPlace.ts';
-import type { RunKeys } from '../comm/runKeys.ts';
+import { joinKeyVariable, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
-import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
+import { joinKeys } from '../run/runKeyFiles.ts';
 import { agentWorkersMin } from '../worker/hostAgent.ts';
 import type { RunEnd } from '../worker/runEnd.ts';
 import { forkWorkers } from '../worker/spawn.ts';
@@ -101,11 +101,27 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
  * @throws UserError for an address beyond this machine: nothing listens there without keys, so waiting for an answer would be in vain
  */
 export async function checkKeyless(address: string, isHere = isLoopback): Promise<void> {
-  parseTcpAddress(address);
-  // A name that is unknown for now is not one of this machine.
-  if (await isHere(address).catch(() => false)) return;
+  checkJoinable(address);
+  // A name that is unknown for now is hardly one of this machine.
+  const reason = await isHere(address).then(
+    (here) => (here ? undefined : 'other machines can reach it'),
+    () => 'its name is not known here, and only runs on this machine go without a key',
+  );
+  if (reason === undefined) return;
   throw new UserError(
-    `${address} needs the key of its run, because other machines can reach it: copy join.key from the run directory and name it with --key, or put its contents into ${joinKeyVariable}`,
+    `${address} needs the key of its run, because ${reason}: copy join.key from the run directory and name it with --key, or put its contents into ${joinKeyVariable}`,
+  );
+}
+
+/** @throws UserError for what is not an address that a coordinator can be reached at */
+function checkJoinable(address: string): void {
+  const { host, port } = parseTcpAddress(address);
+  if (port === 0) {
+    throw new UserError(`expected the address with the port that the run printed, received ${address}`);
+  }
+  if (!isEveryInterface(host)) return;
+  throw new UserError(
+    `expected the address of one machine, received ${address}, which stands for all addresses of a machine that listens. Write the one that the run printed, or ${formatTcpAddress({ host: '127.0.0.1', port })} for a run on this machine`,
   );
 }
 
@@ -164,9 +180,7 @@ export async function joinRun(options: JoinOptions): Promise<JoinEnd> {
     staysForScheduler = false,
     nodeRank,
   } = options;
-  if (parseTcpAddress(address).port === 0) {
-    throw new UserError(`expected the address with the port that the run printed, received ${address}`);
-  }
+  checkJoinable(address);
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
     .slice(0, 20);

@@ -1,5 +1,6 @@
 /** The keys in the environment of this process. Processes that it starts inherit neither: workers receive what they need over their IPC. */
-import { joinKeyVariable, runKeyVariable } from '../run/runKeyFiles.ts';
+import { joinKeyVariable } from '../comm/runKeys.ts';
+import { runKeyVariable } from '../run/runKeyFiles.ts';
 
 interface KeyTexts {
   /** Contents of a `run.key`; undefined if there is none. */

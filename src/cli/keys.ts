@@ -2,8 +2,9 @@
 import type { CommandModule } from 'yargs';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
+import { joinKeyVariable } from '../comm/runKeys.ts';
 import { RunFolder } from '../run/runFolder.ts';
-import { joinKeyVariable, makeKeyFiles, runKeyVariable } from '../run/runKeyFiles.ts';
+import { makeKeyFiles, runKeyVariable } from '../run/runKeyFiles.ts';
 import { print } from './output.ts';
 
 interface KeysArguments {

@@ -4,7 +4,7 @@
  */
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
-import { isIPv6 } from 'node:net';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { externalAddresses, type Interfaces, ownAddresses } from '../base/localAddresses.ts';
 
@@ -31,15 +31,20 @@ export interface TcpAddress {
 
 /** @throws UserError unless `text` is `tcp://HOST:PORT` */
 export function parseTcpAddress(text: string): TcpAddress {
+  const address = addressIn(text);
+  if (address !== undefined) return address;
+  const whole = `tcp://${text}`;
+  const hint = addressIn(whole) === undefined ? '' : ` Put tcp:// before it: ${whole}`;
+  throw new UserError(
+    `expected an address like tcp://127.0.0.1:5555 or tcp://[::1]:5555, received ${JSON.stringify(text.slice(0, 200))}.${hint}`,
+  );
+}
+
+function addressIn(text: string): TcpAddress | undefined {
   const match = /^tcp:\/\/(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^:[\]/,\s]+)):(\d{1,5}|\*)$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3] === '*' ? 0 : Number(match?.[3]);
-  if (host === undefined || !(port <= 65535)) {
-    throw new UserError(
-      `expected an address like tcp://127.0.0.1:5555 or tcp://[::1]:5555 (port 0: any free port), received "${text}".`,
-    );
-  }
-  return { host, port };
+  return host === undefined || !(port <= 65535) ? undefined : { host, port };
 }
 
 export function formatTcpAddress({ host, port }: TcpAddress): string {
@@ -90,8 +95,14 @@ export async function ownHosts(host: string): Promise<string[]> {
   }
 }
 
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+loopback.addAddress('::1', 'ipv6');
+
+/** Also for an IPv4 address that is written as one of IPv6: `::ffff:127.0.0.1`. */
 export function isLoopbackHost(host: string): boolean {
-  return host === '::1' || host.startsWith('127.');
+  if (host.startsWith('127.')) return true;
+  return isIP(host) === 6 && loopback.check(host.replace(/%.*/, ''), 'ipv6');
 }
 
 /** Where a process of this machine reaches what listens on `bound`. */

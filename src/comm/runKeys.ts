@@ -16,6 +16,9 @@ import { isZ85Key } from './z85.ts';
 /** Longer texts are not looked at. */
 const textMax = 4_096;
 
+/** The environment variable that can hold the contents of a `join.key`. */
+export const joinKeyVariable = 'LOCKSTEP_JOIN_KEY';
+
 const curveKey = z.string().refine(isZ85Key, 'expected a CURVE key of 40 Z85 characters');
 
 export const runKeysSchema = z.strictObject({

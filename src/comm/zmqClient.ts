@@ -1,10 +1,9 @@
 /** A worker's end of the control star: a ZeroMQ DEALER. What its messages look like is in `zmqLink.ts`. */
 import * as zmq from 'zeromq';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
-import { durationOf } from '../base/numberText.ts';
 import { type ControlClient, isPeerId, type LinkOptions } from './link.ts';
 import { UnreachableError } from './linkAddress.ts';
-import type { RunKeys } from './runKeys.ts';
+import { joinKeyVariable, type RunKeys } from './runKeys.ts';
 import {
   checkSize,
   clientMessageBytes,
@@ -62,7 +61,7 @@ export async function connectToOne(
     if (failure === undefined) return client;
     await client.close();
     if (failure === 'timeout' && performance.now() < endMs) continue;
-    throw failureError(failure, address, connectTimeoutMs, keys !== undefined);
+    throw failureError(failure, address, keys !== undefined);
   }
 }
 
@@ -84,7 +83,7 @@ function openClient(
   return new DealerClient(socket, target, clientMessageBytes(maxMessageBytes), log);
 }
 
-function failureError(failure: ConnectFailure, address: string, timeoutMs: number, keyed: boolean): Error {
+function failureError(failure: ConnectFailure, address: string, keyed: boolean): Error {
   switch (failure) {
     case 'refused':
     case 'broken':
@@ -93,13 +92,13 @@ function failureError(failure: ConnectFailure, address: string, timeoutMs: numbe
       return new UserError(
         keyed
           ? `what listens at ${address} does not encrypt, and a key was given: is it the coordinator of this run?`
-          : `the coordinator at ${address} expects the key of its run: pass on the join.key of its run directory.`,
+          : `the coordinator at ${address} expects the key of its run: name the join.key of its run directory with --key, or put its contents into ${joinKeyVariable}.`,
       );
     case 'foreign':
       return new PeerError(`the server at ${address} is not a coordinator: is this its address?`);
     case 'timeout':
       return new UnreachableError(
-        `nobody answers at ${address} after ${durationOf(timeoutMs)}: is the coordinator running, and is this its address?`,
+        `nobody answers at ${address}: is the coordinator running, and is this its address?`,
         'nothing answers',
       );
     default:

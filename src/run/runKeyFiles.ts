@@ -7,15 +7,13 @@ import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { expandHome } from '../base/userPath.ts';
 import { writeWhole } from '../base/writeWhole.ts';
-import { joinKeysOf, newRunKeys, parseRunKeys, type RunKeys, renderRunKeys } from '../comm/runKeys.ts';
+import { joinKeysOf, joinKeyVariable, newRunKeys, parseRunKeys, type RunKeys, renderRunKeys } from '../comm/runKeys.ts';
 import type { RunFolder } from './runFolder.ts';
 
 /** Maximum size of a key file, in bytes. */
 const fileBytesMax = 4_096;
 
-/** The environment variable that can hold the contents of a `join.key`. */
-export const joinKeyVariable = 'LOCKSTEP_JOIN_KEY';
-/** The same for a `run.key`. */
+/** The environment variable that can hold the contents of a `run.key`. */
 export const runKeyVariable = 'LOCKSTEP_RUN_KEY';
 
 type KeyPaths = Pick<RunFolder, 'path' | 'runKeyPath' | 'joinKeyPath'>;

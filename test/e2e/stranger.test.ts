@@ -150,7 +150,7 @@ it('launch join says what is wrong with its keys, and takes them from the enviro
   const damaged = joinPath(folder(), 'damaged.key');
   await writeFile(damaged, (await readFile(keyPath, 'utf8')).slice(0, 200), { mode: 0o600 });
   for (const [args, message] of [
-    [[], /expects the key of its run: pass on the join\.key/],
+    [[], /expects the key of its run: name the join\.key/],
     [['--key', copy], /open to other users \(mode 644\): chmod 600/],
     [['--key', other], /does not know this key: is it the join\.key of the same run\?/],
     [['--key', damaged], /damaged\.key: expected the keys of a run/],

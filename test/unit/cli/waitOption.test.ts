@@ -41,5 +41,12 @@ it('says at once that an address beyond this machine needs a key', async () => {
   await expect(checkKeyless('tcp://192.0.2.1:5555')).rejects.toThrow(needed);
   const unknownName = () => Promise.reject(new Error('the host is not known'));
   await expect(checkKeyless('tcp://run-0:5555', unknownName)).rejects.toThrow(needed);
+  await expect(checkKeyless('tcp://run-0:5555', unknownName)).rejects.toThrow('its name is not known here');
+  await expect(checkKeyless('tcp://[::ffff:127.0.0.1]:5555')).resolves.toBeUndefined();
+  for (const host of ['0.0.0.0', '[::]', '*']) {
+    await expect(checkKeyless(`tcp://${host}:5555`)).rejects.toThrow(
+      /one machine, received .* tcp:\/\/127\.0\.0\.1:5555 for/,
+    );
+  }
   await expect(checkKeyless('192.0.2.1')).rejects.toThrow('expected an address like');
 });

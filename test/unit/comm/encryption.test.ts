@@ -74,7 +74,9 @@ describe('the control link of an encrypted run', () => {
     const plain = await openServer({});
     const without = await failureOf(zmqTransport().connect(encrypted.server.address, 'w'));
     expect(without.error).toBeInstanceOf(UserError);
-    expect(String(without.error)).toMatch(/expects the key of its run: pass on the join\.key/);
+    expect(String(without.error)).toMatch(
+      /expects the key of its run: name the join\.key .* with --key, .* LOCKSTEP_JOIN_KEY/,
+    );
     const needless = await failureOf(zmqTransport({ keys }).connect(plain.server.address, 'w'));
     expect(needless.error).toBeInstanceOf(UserError);
     expect(String(needless.error)).toMatch(/does not encrypt, and a key was given/);

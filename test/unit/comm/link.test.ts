@@ -399,7 +399,7 @@ describe('zmq link', () => {
       ...given,
       options: { ...given.options, connectTimeoutMs: 700 },
     });
-    await expect(late).rejects.toThrow(/^nobody answers at tcp:\/\/both\.example:1 after 700 ms/);
+    await expect(late).rejects.toThrow(/^nobody answers at tcp:\/\/both\.example:1: is/);
   });
 
   describe.each([

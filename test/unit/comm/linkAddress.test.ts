@@ -91,12 +91,26 @@ it.each([
 it('finds the address that faces another, and what is loopback', async () => {
   expect(await hostFacing(['127.0.0.1'], 'tcp://127.0.0.1:5555')).toBe('127.0.0.1');
   expect(await hostFacing(await resolveHosts('localhost'), 'tcp://localhost:5555')).toMatch(/^(127\.0\.0\.1|::1)$/);
-  for (const address of ['tcp://127.0.0.1:1', 'tcp://localhost:1', 'tcp://[::1]:1']) {
+  const here = ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]'];
+  for (const address of here.map((host) => `tcp://${host}:1`)) {
     expect(await isLoopback(address), address).toBe(true);
   }
-  for (const address of ['tcp://0.0.0.0:1', 'tcp://[::]:1', 'tcp://*:1', 'tcp://10.7.0.1:1']) {
+  for (const address of [
+    'tcp://0.0.0.0:1',
+    'tcp://[::]:1',
+    'tcp://*:1',
+    'tcp://10.7.0.1:1',
+    'tcp://[::ffff:10.7.0.1]:1',
+  ]) {
     expect(await isLoopback(address), address).toBe(false);
   }
+});
+
+it('says what to put before an address without tcp://', () => {
+  expect(() => parseTcpAddress('127.0.0.1:5555')).toThrow(
+    /"127.0.0.1:5555"\. Put tcp:\/\/ before it: tcp:\/\/127.0.0.1:5555$/,
+  );
+  expect(() => parseTcpAddress('quickstart')).toThrow(/"quickstart"\.$/);
 });
 
 const beside = { coordinatorAddress: 'tcp://127.0.0.1:5', isBeside: true };
