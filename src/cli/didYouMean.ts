@@ -44,7 +44,10 @@ export function withGuess(message: string, typed: readonly string[], known: Know
   const reported = wrong.length > 0 ? wrong : unknown;
   const letters = lettersTyped(reported, typed);
   if (letters !== undefined) {
-    return `unknown option ${letters}. A path that starts with a dash is typed as ${shellWord(`./${letters}`)}`;
+    const isKnown = known.options.includes(letters.slice(1));
+    const guess = isKnown ? `-${letters}` : guessOfOption(letters, typed, known);
+    const path = `A path that starts with a dash is typed as ${shellWord(`./${letters}`)}`;
+    return `unknown option ${letters.split('=', 1)[0]}. ${guess === undefined ? path : `Did you mean ${guess}?`}`;
   }
   const said = reported.map((name) => unknownWord(name, typed)).join(', ');
   const words = reported.filter((name) => optionTyped(name, typed) === undefined);
@@ -96,7 +99,7 @@ function inOurWords(message: string, typed: readonly string[]): string {
 /** The word that yargs takes for single letters, each an option: `-name`. */
 function lettersTyped(unknown: readonly string[], typed: readonly string[]): string | undefined {
   const letters = unknown.filter((name) => name.length === 1 && optionTyped(name, typed) === undefined);
-  return typed.find((word) => /^-[^-\d]./.test(word) && letters.some((letter) => word.includes(letter)));
+  return typed.find((word) => /^-[^-\d][^=]/.test(word) && letters.some((letter) => word.includes(letter)));
 }
 
 /** The option `name` as it was typed: `--name=value`. */
