@@ -6,7 +6,8 @@ export function received(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 100 ? `${value.slice(0, 100)}...` : value);
   if (typeof value === 'bigint') return `${String(value).slice(0, 100)}n`;
   if (Array.isArray(value)) return 'an array';
-  if (typeof value === 'object' && value !== null) return isRecord(value) ? 'an object' : `an object (${tagOf(value)})`;
+  if (typeof value === 'object' && value !== null)
+    return isRecord(value) ? 'an object' : `an object (${tagOf(value).slice('[object '.length, -1)})`;
   return typeof value === 'function' || typeof value === 'symbol' ? `a ${typeof value}` : String(value);
 }
 
@@ -14,11 +15,11 @@ export function received(value: unknown): string {
 export function isRecord(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null) return false;
   const tag = tagOf(value);
-  return tag === 'Object' || tag === 'Module';
+  return tag === '[object Object]' || tag === '[object Module]';
 }
 
 function tagOf(value: object): string {
-  return Object.prototype.toString.call(value).slice('[object '.length, -1);
+  return Object.prototype.toString.call(value);
 }
 
 /** @param name for messages: `runDir` @throws UserError unless `value` is a string that is not empty, which would mean the working folder */
