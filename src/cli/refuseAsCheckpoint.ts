@@ -27,6 +27,6 @@ export async function refuseText(checkpoint: string, cwd: string): Promise<void>
   const path = userPath(cwd, checkpoint);
   if (checkpoint.includes('/') || existsSync(path) || (await nearestRun(path, cwd)) !== undefined) return;
   throw new UserError(
-    `generate: there is no run or checkpoint ${JSON.stringify(checkpoint)} in ${cwd}. To continue this text, use ${ownCommand('generate', '--prompt', checkpoint)}`,
+    `folder ${checkpoint} not found. If it is a text to continue, use ${ownCommand('generate', '--prompt', checkpoint)}`,
   );
 }

@@ -86,7 +86,7 @@ describe('a signal', () => {
     const running = start(['--workers', '1', '--run-dir', 'insisted', ...slow], folder());
     await running.printed(/worker ready/);
     running.process.kill('SIGUSR1');
-    await running.printed(/again to stop at once/);
+    await running.printed(/stopping after this step/);
     running.process.kill('SIGTERM');
     await sleep(500);
     expect(running.process.exitCode).toBeNull();

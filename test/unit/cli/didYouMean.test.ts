@@ -84,7 +84,7 @@ it.each([
   [['generate', '--max-tokens', '5', 'runs/x', 'Once'], 'Did you mean --prompt Once?'],
   [['generate', '--max-tokens', '5', 'hello', 'world'], "Did you mean --prompt 'hello world'?"],
   [['generate', 'package.json'], 'To use this file, run launch generate --prompt-file package.json'],
-  [['generate', 'now'], 'To continue this text, use launch generate --prompt now'],
+  [['generate', 'now'], 'folder now not found. If it is a text to continue, use launch generate --prompt now'],
   [['generate', 'now', '--checkpoint', 'then'], '--checkpoint and the argument now name two checkpoints: give one'],
   [['eval', 'package.json'], 'To use this file, run launch eval --data package.json'],
   [['eval', 'runs/none', '--data', 'a'], 'folder runs/none not found'],
