@@ -24,8 +24,9 @@ export function refuseFile(
 
 /** @throws UserError if the checkpoint looks like a text to continue: it is not a path, and no run has nearly this name */
 export async function refuseText(checkpoint: string, cwd: string): Promise<void> {
+  if (checkpoint.includes('/')) return;
   const path = userPath(cwd, checkpoint);
-  if (checkpoint.includes('/') || existsSync(path) || (await nearestRun(path, cwd)) !== undefined) return;
+  if (existsSync(path) || (await nearestRun(path, cwd)) !== undefined) return;
   throw new UserError(
     `folder ${checkpoint} not found. If it is a text to continue, use ${ownCommand('generate', '--prompt', checkpoint)}`,
   );
