@@ -10,10 +10,14 @@ mesa="$PWD/build/mesa"
 unpack() {
   local folder="$1" mirror suite package
   mirror="$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk '/ (bookworm|trixie)$/ && !seen++ { print $1 }')"
+  if [ -z "$mirror" ]; then
+    echo "$0 needs Debian 12 or 13: apt names no mirror of either here" >&2
+    return 1
+  fi
   mkdir -p "$folder/lists/partial" "$folder/archives/partial" "$folder/none" "$folder/root"
   touch "$folder/status"
   for suite in trixie trixie-backports; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} $suite main"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
   done >"$folder/sources.list"
   {
     echo "Dir::State::lists \"$folder/lists\"; Dir::State::status \"$folder/status\"; Dir::Cache \"$folder\";"
