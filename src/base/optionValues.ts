@@ -1,4 +1,4 @@
-/** Values from programs in JavaScript, whose types no compiler has checked. */
+/** Values from programs in JavaScript and from files, whose types no compiler has checked. */
 import { UserError } from './errors.ts';
 
 /** A value as messages show it after "received": strings in quotes, objects by their kind. */

@@ -1,4 +1,5 @@
 /** Renamed keys: files of old runs and checkpoints use the old names. */
+import { isRecord } from '../base/optionValues.ts';
 
 /** New paths by old path. */
 const renamed: Readonly<Record<string, string>> = { 'train.leases': 'train.batchSplit' };
@@ -84,8 +85,4 @@ export function withTodaysKeys(config: unknown): unknown {
     result[group] = { ...rest, [newName]: value };
   }
   return result;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -2,10 +2,11 @@
  * Lines of journal.jsonl, metrics.jsonl and events.jsonl as versions up to 0.1 wrote them: a term was called an epoch, and the format
  * of the journal was 1. They are read as if they were written today, so that a run of then can be resumed, drawn and reported.
  */
+import { isRecord } from '../base/optionValues.ts';
 
 /** @param value of a line, as JSON has it; what is of today comes back as it is */
 export function inTodaysWords(value: unknown): unknown {
-  if (!isObject(value)) return value;
+  if (!isRecord(value)) return value;
   const { epoch, ...rest } = value;
   // Beside a term it counts passes over the data, as in a metric of that name.
   const isOldTerm = epoch !== undefined && value['term'] === undefined;
@@ -36,9 +37,5 @@ export function isToldOfOldRun(events: readonly OldEvent[], at: number): boolean
 
 /** Whether it is the first record of a journal that must be rewritten before another record is added. */
 export function isOfOldRun(value: unknown): boolean {
-  return isObject(value) && value['kind'] === 'run' && value['format'] === 1;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isRecord(value) && value['kind'] === 'run' && value['format'] === 1;
 }

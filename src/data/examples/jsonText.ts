@@ -1,5 +1,6 @@
 /** Rows of JSON Lines, or of an array of objects in JSON, each with the line where it begins. The file is in memory. */
 import { UserError } from '../../base/errors.ts';
+import { isRecord } from '../../base/optionValues.ts';
 import type { Row } from '../../task/rows.ts';
 
 export interface JsonRow {
@@ -36,7 +37,7 @@ function parseObject(json: string, at: string, expected: string): Row {
   } catch {
     throw new UserError(`${at}: expected ${expected}, received ${shown(json.trim())}, which is not valid JSON`);
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Row;
+  if (isRecord(value)) return value as Row;
   throw new UserError(`${at}: expected ${expected}, received ${shown(json.trim())}`);
 }
 

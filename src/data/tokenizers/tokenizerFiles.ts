@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { UserError } from '../../base/errors.ts';
+import { isRecord } from '../../base/optionValues.ts';
 
 const id = z
   .int()
@@ -46,9 +47,9 @@ export function parseTokenizerJson(text: string | undefined, where: string): Tok
   if (text === undefined) throw new UserError(`${name}: expected this file, but it is missing.`);
   const value = parseJson(text, name);
   // Files from the format's first years omit the model's type.
-  const model = isObject(value) && value['model'];
-  if (isObject(model) && model['type'] === undefined && 'merges' in model) model['type'] = 'BPE';
-  if (isObject(model) && typeof model['type'] === 'string' && !['BPE', 'Unigram'].includes(model['type'])) {
+  const model = isRecord(value) && value['model'];
+  if (isRecord(model) && model['type'] === undefined && 'merges' in model) model['type'] = 'BPE';
+  if (isRecord(model) && typeof model['type'] === 'string' && !['BPE', 'Unigram'].includes(model['type'])) {
     throw new UserError(`${name}: expected a model of the type BPE or Unigram, received ${model['type']}.`);
   }
   const result = tokenizerJsonSchema.safeParse(value);
@@ -124,8 +125,8 @@ const templateProcessing = z.looseObject({
  * @throws UserError for a damaged post-processor, also one with ids that are not special tokens of the file; `where` names its folder
  */
 export function beginTokenIds({ post_processor: processor, added_tokens }: TokenizerJson, where: string): number[] {
-  const parts = isObject(processor) && Array.isArray(processor['processors']) ? processor['processors'] : [processor];
-  const template: unknown = parts.find((part) => isObject(part) && part['type'] === 'TemplateProcessing');
+  const parts = isRecord(processor) && Array.isArray(processor['processors']) ? processor['processors'] : [processor];
+  const template: unknown = parts.find((part) => isRecord(part) && part['type'] === 'TemplateProcessing');
   if (template === undefined) return [];
   const result = templateProcessing.safeParse(template);
   if (!result.success) {
@@ -172,8 +173,4 @@ function parseJson(text: string, name: string): unknown {
   } catch {
     throw new UserError(`${name}: expected JSON, received text that does not parse. The file is damaged.`);
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }
