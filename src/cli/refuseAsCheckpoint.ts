@@ -4,6 +4,7 @@ import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
+import { fileAsCheckpoint } from '../run/findCheckpoint.ts';
 import { nearestRun } from '../run/runFolder.ts';
 
 /**
@@ -17,8 +18,9 @@ export function refuseFile(
   // Nobody means weights as text; `findCheckpoint` names their folder.
   if (isObjectPath(checkpoint) || /\.(safetensors|bin|pt|pth|ckpt|gguf)$/i.test(checkpoint)) return;
   if (statSync(userPath(cwd, checkpoint), { throwIfNoEntry: false })?.isFile() !== true) return;
-  throw new UserError(
-    `${command}: ${checkpoint} is a file, but a checkpoint or a run is a folder. To use this file, run ${ownCommand(command, use, checkpoint)}`,
+  throw fileAsCheckpoint(
+    `${command}: ${checkpoint}`,
+    `. To use this file, run ${ownCommand(command, use, checkpoint)}`,
   );
 }
 

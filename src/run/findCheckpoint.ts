@@ -87,7 +87,12 @@ async function refuseFile(file: string, cwd: string): Promise<never> {
   const around = dirname(file);
   const isPart = /\.(safetensors|json)$/.test(file) && (await isCheckpointFolder(around));
   const name = isPart ? `: name its folder, ${shellWord(shortPath(around, cwd))}` : '';
-  throw new UserError(`${shortPath(file, cwd)} is a file, but a checkpoint or a run is a folder${name}`);
+  throw fileAsCheckpoint(shortPath(file, cwd), name);
+}
+
+/** @param advice completes the sentence, or adds one */
+export function fileAsCheckpoint(file: string, advice: string): UserError {
+  return new UserError(`${file} is a file, but a checkpoint or a run is a folder${advice}`);
 }
 
 /** Warns if an older or a worse model replaces the requested one. */
