@@ -20,14 +20,14 @@ export function isObjectPath(path: string): boolean {
 /** @throws UserError for a path that no bucket or object can have */
 export function parseObjectPath(path: string): ObjectPath {
   const [bucket = '', ...segments] = path.slice(scheme.length).replace(/\/+$/, '').split('/');
-  if (isObjectPath(path) && bucket !== '' && !bucketName.test(bucket)) {
-    throw new UserError(
-      `${path}: ${JSON.stringify(bucket)} cannot be the name of a bucket: expected 3 to 255 letters, digits and . _ - with a letter or digit at both ends`,
-    );
-  }
   if (!isObjectPath(path) || bucket === '') {
     throw new UserError(
       `${path}: expected s3://BUCKET/PREFIX with the name of a bucket, for example s3://my-bucket/runs`,
+    );
+  }
+  if (!bucketName.test(bucket)) {
+    throw new UserError(
+      `${path}: ${JSON.stringify(bucket)} cannot be the name of a bucket: expected 3 to 255 letters, digits and . _ - with a letter or digit at both ends`,
     );
   }
   const key = segments.join('/');

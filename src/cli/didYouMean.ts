@@ -82,14 +82,11 @@ function inOurWords(message: string, typed: readonly string[]): string {
       /^Arguments (\S+) and (\S+) are mutually exclusive$/,
       (a, b) => `--${a} and --${b} exclude each other: leave one out`,
     ) ??
-    said(/^Invalid values:\s+Argument: (.*), Given: (.*), Choices: (.*)$/s, (name, given, choices) =>
-      [
-        `${optionOf(name)}: expected one of ${choices.replaceAll('"', '')}, received ${given}`,
-        (name === 'engine' ? engineHint(given.replaceAll('"', '')) : undefined) ?? [],
-      ]
-        .flat()
-        .join('. '),
-    ) ??
+    said(/^Invalid values:\s+Argument: (.*), Given: (.*), Choices: (.*)$/s, (name, given, choices) => {
+      const hint = name === 'engine' ? engineHint(given.replaceAll('"', '')) : undefined;
+      const wrong = `${optionOf(name)}: expected one of ${choices.replaceAll('"', '')}, received ${given}`;
+      return hint === undefined ? wrong : `${wrong}. ${hint}`;
+    }) ??
     said(/^Not enough non-option arguments/, () => 'missing argument') ??
     said(/^Too many non-option arguments/, () => 'too many arguments') ??
     message

@@ -1,7 +1,7 @@
 /**
  * Signs requests to an object store with AWS Signature Version 4
  * (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html). The body is part of the signature, by its
- * sha256, so the store refuses a body that was changed on its way. Only uploads over TLS leave this to TLS (upload.ts). Checked with the examples that AWS publishes.
+ * sha256, so the store refuses a body that was changed on its way. Uploads over TLS do without it (upload.ts). Checked with the examples that AWS publishes.
  */
 import { createHash, createHmac } from 'node:crypto';
 
