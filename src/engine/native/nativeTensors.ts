@@ -1,18 +1,17 @@
-/** What the native engine does with tensors other than compute on them: that is nativeEngine.ts. */
+/** What the native engine does with tensors other than compute on them: kernels/ does that. */
 import type { EngineMemory } from '../device.ts';
 import { checkGroupRange } from '../groupRange.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
-import type { NativeAddon } from './addon.ts';
 import { checkHostArray, floats, floatsOfGroup, nativeTensor } from './checks.ts';
-import { SharedMemory } from './sharedMemory.ts';
+import type { SharedMemory } from './sharedMemory.ts';
 
 export abstract class NativeTensors {
   readonly isHost = true;
   readonly #memory: SharedMemory;
 
-  constructor(addon: NativeAddon) {
-    this.#memory = new SharedMemory(addon);
+  constructor(memory: SharedMemory) {
+    this.#memory = memory;
   }
 
   alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
@@ -74,10 +73,6 @@ export abstract class NativeTensors {
 
   memory(): EngineMemory {
     return this.#memory.memory();
-  }
-
-  protected clear(): void {
-    this.#memory.clear();
   }
 }
 
