@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { choice, flag, whole } from '../base/keyTypes.ts';
+import { countOf } from '../base/numberText.ts';
 import { type Architecture, architectureDoc, type Network, type TokenWork } from './architecture.ts';
 import {
   attentionOf,
@@ -107,7 +108,8 @@ export const encoderDecoder = {
 function summary(config: EncoderDecoderConfig): string {
   const { nLayer, encoderLayers, nEmbd, positions } = config;
   const parts = `${positions === 'none' ? 'no' : positions} positions, ${partsSummary(config)}`;
-  return `${encoderLayers} + ${nLayer} layers, ${headsSummary(config)}, ${nEmbd} wide, ${parts}${loraSummary(config)}`;
+  const layers = `${countOf(encoderLayers, 'encoder layer')}, ${countOf(nLayer, 'decoder layer')}`;
+  return `${layers}, ${headsSummary(config)}, ${nEmbd} wide, ${parts}${loraSummary(config)}`;
 }
 
 function network(config: EncoderDecoderConfig, declare: Declarations): Network {

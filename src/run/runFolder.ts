@@ -233,10 +233,11 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
 export async function runsHint(path: string, cwd: string): Promise<string> {
   const runs = await runFolders(cwd);
   if (runs.length === 0) return '';
-  const names = runs.map((folder) => basename(folder.path));
+  const shown = (run: string) => shellWord(shortPath(run, cwd));
+  const paths = runs.slice(0, namesMost).map((folder) => shown(folder.path));
   const guess = nearestOf(runs, path);
-  const more = names.length > namesMost ? `, and ${names.length - namesMost} more` : '';
-  return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${shellWord(shortPath(guess, cwd))}?`}`;
+  const more = runs.length > namesMost ? `, and ${runs.length - namesMost} more` : '';
+  return `. Your runs: ${paths.join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${shown(guess)}?`}`;
 }
 
 /** The run in `runs/` whose name is nearly that of `path`, if there is one. */

@@ -1,6 +1,7 @@
 /** The number of steps of a run that counts epochs (`train.epochs`). */
 import { messageOf, UserError } from '../base/errors.ts';
 import { countOf, grouped } from '../base/numberText.ts';
+import { settingText } from '../base/ownCommand.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
@@ -42,8 +43,8 @@ export function shortRunProblem({ train: { maxSteps }, schedule }: Config): stri
   if (maxSteps === 0 || kind === 'sweep' || maxSteps >= warmupSteps) return undefined;
   const share = (100 * learningRateAt(maxSteps - 1, schedule)) / learningRate;
   return (
-    `the run has ${countOf(maxSteps, 'step')}, but the learning rate rises for ${grouped(warmupSteps)} (schedule.warmupSteps): ` +
-    `it ends at ${Number(share.toPrecision(2))} % of schedule.learningRate. A fitting value: schedule.warmupSteps=${fittingWarmup(maxSteps)}`
+    `the run has ${countOf(maxSteps, 'step')}, fewer than its warm-up of ${grouped(warmupSteps)}, so the learning rate only reaches ` +
+    `${Number(share.toPrecision(2))} % of schedule.learningRate. For a warm-up that fits, use ${settingText('schedule.warmupSteps', String(fittingWarmup(maxSteps)))}`
   );
 }
 

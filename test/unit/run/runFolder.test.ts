@@ -38,7 +38,9 @@ it('resumes the run that was written to last', async () => {
   await makeRun('older', 100);
   const newer = await makeRun('newer', 200);
   expect((await existingRunFolder(undefined, cwd)).path).toBe(newer);
-  await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(/is not a run directory.*\. Runs in runs: \w+, \w+$/);
+  await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(
+    /is not a run directory.*\. Your runs: runs\/\w+, runs\/\w+$/,
+  );
 });
 
 const commands: [string, (path: string) => Promise<unknown>][] = [
@@ -51,7 +53,7 @@ it.each(commands)('%s suggests the run whose name is nearest, as a path that can
   await makeRun('shakespeare', 100);
   await makeRun('quickstart', 200);
   await expect(open('runs/shakespaere')).rejects.toThrow(
-    /runs\/shakespaere.*\. Runs in runs: quickstart, shakespeare\. Did you mean runs\/shakespeare\?$/,
+    /runs\/shakespaere.*\. Your runs: runs\/quickstart, runs\/shakespeare\. Did you mean runs\/shakespeare\?$/,
   );
 });
 

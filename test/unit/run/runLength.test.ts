@@ -37,12 +37,10 @@ function warningOf(train: { epochs: number; maxSteps: number }, schedule: Partia
 const short = { epochs: 2, maxSteps: 16 };
 
 it('is shorter than the warm-up: the run says so, and where its learning rate ends', () => {
-  expect(warningOf({ epochs: 0, maxSteps: 60 }, {})).toContain(
-    'the run has 60 steps, but the learning rate rises for 100',
-  );
+  expect(warningOf({ epochs: 0, maxSteps: 60 }, {})).toContain('the run has 60 steps, fewer than its warm-up of 100');
   expect(warningOf(short, { kind: 'inverseSqrt' })).toBe(
-    'the run has 16 steps, but the learning rate rises for 100 (schedule.warmupSteps): it ends at 16 % of schedule.learningRate. ' +
-      'A fitting value: schedule.warmupSteps=1',
+    'the run has 16 steps, fewer than its warm-up of 100, so the learning rate only reaches 16 % of schedule.learningRate. ' +
+      'For a warm-up that fits, use schedule.warmupSteps=1',
   );
 });
 
