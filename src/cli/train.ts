@@ -156,25 +156,25 @@ async function printBest(run: Run, evaluations: readonly EvaluatedLoss[], comman
   print(`${at}, ${last.loss.toFixed(4)} at the end: ${use}`);
 }
 
-/** What a user does with a model that has learned this task. */
-function useOf(
+/** What a user does with a model that has learned this task: the words after `launch`. @param run its directory */
+export function useOf(
   kind: Config['task']['kind'],
   run: string,
 ): { readonly purpose: string; readonly command: readonly string[] } {
   switch (kind) {
     case 'lm':
-      return { purpose: 'Generate more text', command: ['generate', '--checkpoint', run] };
+      return { purpose: 'Generate more text', command: ['generate', run] };
     case 'seq2seq':
-      return { purpose: 'Translate a text', command: ['generate', '--prompt', 'TEXT', '--checkpoint', run] };
+      return { purpose: 'Translate a text', command: ['generate', run, '--prompt', 'TEXT'] };
     case 'sft':
     case 'dpo':
     case 'grpo':
     case 'ppo':
-      return { purpose: 'Talk to the model', command: ['chat', '--checkpoint', run] };
+      return { purpose: 'Talk to the model', command: ['chat', run] };
     case 'classify':
       return { purpose: 'Classify a text', command: ['classify', 'TEXT', '--checkpoint', run] };
     case 'reward':
-      return { purpose: 'Judge pairs of answers', command: ['eval', '--checkpoint', run] };
+      return { purpose: 'Judge pairs of answers', command: ['eval', run] };
     default:
       return kind satisfies never;
   }

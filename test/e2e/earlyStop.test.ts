@@ -20,8 +20,7 @@ it('stops after eval.stopAfter evaluations, those before a resume included', asy
   expect(resumed.stdout).toMatch(
     /^the validation loss has not fallen in 2 evaluations: .* at step 5, .*; the run ends early \(eval.stopAfter is 2\)$/m,
   );
-  const best =
-    /^best validation loss (\d\.\d{4}) at step 5, \1 at the end: .* generate --checkpoint runs\/still --best$/m;
+  const best = /^best validation loss (\d\.\d{4}) at step 5, \1 at the end: .* generate runs\/still --best$/m;
   expect(resumed.stdout).toMatch(best);
 
   // checkpoint.keep is 1: the newest, and the best.

@@ -57,7 +57,7 @@ it('--quiet prints the last line only', async () => {
   const { code, stdout, stderr } = await launch(['--quiet', '--run-dir', 'quiet', ...overrides], folder());
   expect({ code, stdout, stderr }).toEqual({
     code: 0,
-    stdout: 'done: quiet. Generate more text: npx launch generate --checkpoint quiet\n',
+    stdout: 'done: quiet. Generate more text: npx launch generate quiet\n',
     stderr: '',
   });
 });

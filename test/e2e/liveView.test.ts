@@ -51,7 +51,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     expect(saved).toEqual(['100', '200', '300']);
     expect(lines.filter((line) => /^step 300\/300 {2}loss/.test(line))).toHaveLength(1);
     expect(lines.slice(-2)).toEqual([
-      expect.stringMatching(new RegExp(`^done: ${runDir}. Generate more text: .* generate --checkpoint ${runDir}$`)),
+      expect.stringMatching(new RegExp(`^done: ${runDir}. Generate more text: .* generate ${runDir}$`)),
       'exit code 0',
     ]);
     expect(await terminal.isCursorVisible()).toBe(true);
