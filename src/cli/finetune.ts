@@ -7,16 +7,14 @@ import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { storedPath, userPath } from '../base/userPath.ts';
 import { isCheckpointFolder } from '../checkpoint/checkpointFolder.ts';
-import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
-import { heldOut } from '../data/examples/exampleOrder.ts';
 import { type ReadRow, readRows } from '../data/examples/readRows.ts';
 import { checkpointsIn } from '../run/checkpointsOfRun.ts';
 import { runsHint } from '../run/runFolder.ts';
-import { fittingWarmup } from '../run/runLength.ts';
 import { kindOfRow } from '../task/kindOfRow.ts';
 import { targetsOption } from './columns.ts';
+import { fittingLength } from './fittingLength.ts';
 import { print, warn } from './output.ts';
 import { runTrain } from './train.ts';
 import { trainOptions } from './trainOptions.ts';
@@ -84,49 +82,41 @@ async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
     throw new UserError(`--targets is for --task seq2seq, but this is --task ${args.task}: omit one of the two`);
   }
   const chosen = args.set ?? [];
-  // A translator has no warm-up, whatever its rows are.
-  const rows = targets === undefined && args.task !== 'seq2seq' ? await rowsOf(args, cwd) : [];
+  const rows = await rowsOf(args, cwd);
   const kind = args.task ?? (targets === undefined ? kindOf(rows) : 'seq2seq');
   const { config, settings } = starts[kind];
   const data = [
     `model.from=${JSON.stringify(args.model)}`,
     `data.examples=${JSON.stringify(targets === undefined ? args.rows : [args.rows, targets])}`,
   ];
-  const set = [...data, ...unchosen(settings, chosen), ...chosen];
+  let set = [...data, ...unchosen(settings, chosen), ...chosen];
   const { config: resolved } = loadConfig({ file: config, overrides: withWorkers(set, args.workers), cwd });
-  const warmup = shorterWarmup(resolved, rows.length);
-  if (warmup !== undefined) set.push(...unchosen([`schedule.warmupSteps=${warmup}`], set));
+  const isChosen = (key: string) => chosen.some((setting) => keyOf(setting) === key);
+  const { settings: fitting, notice } = fittingLength(resolved, rows.length, isChosen);
+  set = [...unchosen(set, fitting), ...fitting];
   const { workers, runDir } = args;
   const chosenToo = [
     ...(workers === undefined ? [] : ['--workers', String(workers)]),
     ...(runDir === undefined ? [] : ['--run-dir', runDir]),
   ];
+  if (notice !== undefined) print(notice);
   print(`the same as: ${ownCommand('--config', config, ...chosenToo, '--set', ...set)}`);
   await runTrain({ ...args, config, set, initFrom: undefined, 'init-from': undefined, resume: undefined });
 }
 
 /** The settings whose keys `chosen` does not set. */
 function unchosen(settings: readonly string[], chosen: readonly string[]): string[] {
-  const keyOf = (setting: string) => setting.slice(0, setting.indexOf('=')).trim();
   const keys = new Set(chosen.map(keyOf));
   return settings.filter((setting) => !keys.has(keyOf(setting)));
+}
+
+function keyOf(setting: string): string {
+  return setting.slice(0, setting.indexOf('=')).trim();
 }
 
 /** A schema may relate the number of workers to other keys. */
 function withWorkers(set: readonly string[], workers: number | undefined): string[] {
   return workers === undefined ? [...set] : [...set, `train.workers=${workers}`];
-}
-
-/**
- * The warm-up of a run on so few rows that the config's would take more than a tenth of it; undefined for another run. Rows that the task
- * leaves out are counted too.
- */
-export function shorterWarmup({ train, data, schedule }: Config, rows: number): number | undefined {
-  const isHeldOut = [data.validation].flat().length === 0;
-  const trained = rows - (isHeldOut ? heldOut(rows, data.valFraction, train.seed).length : 0);
-  const steps = train.epochs > 0 ? Math.ceil((train.epochs * trained) / train.globalBatchSize) : train.maxSteps;
-  const warmup = fittingWarmup(steps);
-  return rows > 0 && warmup < schedule.warmupSteps ? warmup : undefined;
 }
 
 /** @throws UserError for a path that names nothing, and for weights and rows in the wrong order */
@@ -159,19 +149,26 @@ async function hasWeights(path: string, cwd: string): Promise<boolean> {
 }
 
 async function rowsOf(
-  { rows, task = 'sft', set = [] }: Pick<FinetuneArguments, 'rows' | 'task' | 'set'>,
+  {
+    rows,
+    targets,
+    task = targets === undefined ? 'sft' : 'seq2seq',
+    set = [],
+  }: Pick<FinetuneArguments, 'rows' | 'targets' | 'task' | 'set'>,
   cwd: string,
 ): Promise<ReadRow[]> {
   const { config: file, settings } = starts[task];
-  const overrides = [...unchosen(settings, set), ...set, `data.examples=${JSON.stringify(rows)}`];
+  const paths = targets === undefined ? [rows] : [rows, targets];
+  const overrides = [...unchosen(settings, set), ...set, `data.examples=${JSON.stringify(paths)}`];
   const { columns, format } = loadConfig({ file, overrides, cwd }).config.data;
   return readRows({
-    paths: [rows],
+    paths,
     setting: 'data.examples',
     cwd,
     columns,
     format: format === 'auto' ? undefined : format,
     builtinPath: builtinRows(task),
+    aligned: task === 'seq2seq',
     onNotice: warn,
   });
 }

@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkPaths, shorterWarmup, starts } from '../../../src/cli/finetune.ts';
+import { checkPaths, starts } from '../../../src/cli/finetune.ts';
+import { fittingLength } from '../../../src/cli/fittingLength.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
 
@@ -14,18 +15,75 @@ it('a translator learns from the first step on: a run on few rows would end with
   expect(rates).toEqual([1e-4, 0]);
 });
 
-it.each([
-  ['a tenth of few steps', 50, {}, 0],
-  ['the same for each number of steps', 900, {}, 10],
-  ["the config's if the run is long", 10_000, {}, undefined],
-  ['also where validation has its own rows', 50, { 'data.validation': 'other.jsonl' }, 0],
-])('the warm-up is %s', (_, rows, more, expected) => {
-  const overrides = [
-    ...['model.from=gpt2', 'data.examples=rows.jsonl', ...starts.sft.settings],
-    ...Object.entries(more).map((pair) => pair.join('=')),
-  ];
-  const { config } = loadConfig({ file: starts.sft.config, overrides, cwd: '/' });
-  expect(shorterWarmup(config, rows)).toBe(expected);
+describe('the length suits the rows', () => {
+  const lengthFor = (kind: keyof typeof starts, rows: number, ...more: string[]) => {
+    const { config: file, settings } = starts[kind];
+    const keys = more.map((setting) => setting.split('=')[0]);
+    const own = settings.filter((setting) => !keys.includes(setting.split('=')[0]));
+    const overrides = ['model.from=gpt2', 'data.examples=rows.jsonl', ...own, ...more];
+    const { config } = loadConfig({ file, overrides, cwd: '/' });
+    return fittingLength(config, rows, (key) => keys.includes(key));
+  };
+
+  it('ten rows: small batches and more epochs', () => {
+    expect(lengthFor('sft', 10)).toEqual({
+      settings: [
+        ...['train.epochs=23', 'train.globalBatchSize=2', 'train.microBatchSize=2'],
+        ...['train.logEverySteps=10', 'schedule.warmupSteps=10'],
+      ],
+      notice: 'few rows: 9 to train on, each used 23 times, in 104 steps of 2',
+    });
+  });
+
+  it.each([
+    ['smaller batches come first', 'sft', 500, 'train.globalBatchSize=8'],
+    ['a classifier keeps its epochs', 'classify', 200, 'train.globalBatchSize=4'],
+    ['no more than 25 epochs', 'sft', 5, 'train.epochs=25'],
+    ['a translator', 'seq2seq', 40, 'train.epochs=6'],
+    ['pairs count steps, so that few would be used too often', 'dpo', 10, 'train.globalBatchSize=2'],
+  ] as const)('%s', (_, kind, rows, setting) => {
+    expect(lengthFor(kind, rows).settings).toContain(setting);
+  });
+
+  it.each([
+    ['sft', 1_000],
+    ['classify', 2_000],
+    ['dpo', 100],
+  ] as const)('%s: %i rows are enough', (kind, rows) => {
+    const { settings, notice } = lengthFor(kind, rows);
+    expect(settings.filter((setting) => setting.startsWith('train.'))).toEqual([]);
+    expect(notice).toBeUndefined();
+  });
+
+  it.each([
+    ['the batch', ['train.globalBatchSize=16'], { changes: 'train.epochs=25' }],
+    ['the epochs', ['train.epochs=40'], { changes: 'train.globalBatchSize=2' }],
+    ['the micro-batch', ['train.microBatchSize=4'], { changes: 'train.globalBatchSize=4' }],
+    ['the workers', ['train.workers=4'], { changes: 'train.globalBatchSize=4' }],
+  ])('what the user chose stays: %s', (_, more, { changes }) => {
+    const { settings } = lengthFor('sft', 10, ...more);
+    expect(settings).toContain(changes);
+    for (const key of more.map((setting) => setting.split('=')[0])) {
+      expect(settings.some((setting) => setting.startsWith(`${key}=`))).toBe(false);
+    }
+  });
+
+  it('says so if the run is too short to learn', () => {
+    const chosen = ['train.epochs=2', 'train.globalBatchSize=16'];
+    expect(lengthFor('sft', 10, ...chosen).notice).toBe(
+      '2 steps at a learning rate of 0.00005 hardly change a model: use train.epochs=25',
+    );
+    expect(lengthFor('sft', 1).notice).toMatch(/^13 steps .*: use more rows$/);
+    expect(lengthFor('sft', 1_000, 'train.epochs=0', 'train.maxSteps=9').notice).toMatch(/: use train.maxSteps=100$/);
+  });
+
+  it.each([
+    ['a tenth of few steps', 1_200, [], 'schedule.warmupSteps=13'],
+    ["the config's if the run is long", 10_000, [], undefined],
+    ['also where validation has its own rows', 1_200, ['data.validation=other.jsonl'], 'schedule.warmupSteps=15'],
+  ])('the warm-up is %s', (_, rows, more, expected) => {
+    expect(lengthFor('sft', rows, ...more).settings).toEqual(expected === undefined ? [] : [expected]);
+  });
 });
 
 describe('paths', () => {
