@@ -196,3 +196,19 @@ it('refuses a run directory that another process trains in', async () => {
   running.process.kill('SIGINT');
   await running.finished;
 });
+
+it('says that it waits when its last worker leaves, and the command that it prints joins', async () => {
+  const overrides = set(...tiny, 'train.maxSteps=1000000');
+  const args = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '1', '--run-dir', 'left', ...overrides];
+  const run = start(args, folder());
+  await run.printed(/^step +2\//m);
+  for (const pid of await run.descendants()) process.kill(pid, 'SIGTERM');
+  const [, join = ''] = await run.printed(
+    / leaves as requested; 0 of 1 workers are ready, waiting for others to join\nwaiting for 1 more: npx launch (join \S+)$/m,
+  );
+  const joined = start(join.split(' '), folder());
+  await run.printed(/ joined\n[\s\S]*^step /m);
+  run.process.kill('SIGINT');
+  expect(await run.finished).toMatchObject({ code: 130 });
+  await joined.finished;
+});

@@ -102,14 +102,15 @@ export function afterEvaluation(view: ViewState, evaluation: EvaluationMetrics):
 }
 
 /** A lost worker is also reported as a warning, which adds the line to the list of events. */
-export function afterEvent(view: ViewState, { event, worker, reason }: LoggedEvent, nowMs: number): ViewState {
+export function afterEvent(view: ViewState, { event, worker, reason, action }: LoggedEvent, nowMs: number): ViewState {
   if (worker === undefined) return view;
   const lost = new Map(view.lost);
   if (event === 'lost') lost.set(worker, nowMs);
   if (event === 'join' || event === 'leave') lost.delete(worker);
   const known = new Set(view.known).add(worker);
   const isNews = event === 'restart' || event === 'leave' || (event === 'join' && view.last !== undefined);
-  return noted({ ...view, lost, known }, isNews ? reason : '', false, nowMs);
+  const text = action === undefined ? reason : `${reason}; ${action}`;
+  return noted({ ...view, lost, known }, isNews ? text : '', false, nowMs);
 }
 
 /** Adds a line to the list of events, unless the text is empty. */

@@ -29,7 +29,7 @@ import type { RunLength, RunPlan } from './runPlan.ts';
 import type { Member, RunState } from './runState.ts';
 import { isSameTable, unlikeDeclared, unlikeOrder } from './stateMatch.ts';
 import { atBoundary } from './stepping.ts';
-import { openTerm, tryToOpen } from './terms.ts';
+import { afterLeave, openTerm, tryToOpen } from './terms.ts';
 
 export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, nowMs: number): Decision {
   const { worker, host, pid, ringAddress, node, state: holds } = join;
@@ -240,7 +240,8 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
       { kind: 'event', event, show: true },
       ...abandon,
     ];
-    return after(effects, next.stage === 'gathering' ? tryToOpen(without, nowMs, reason) : nothing(without, reason));
+    if (next.stage !== 'gathering') return after(effects, nothing(without, reason));
+    return afterLeave(effects, tryToOpen(without, nowMs, reason));
   }
   return atBoundary(next, nowMs, reason);
 }

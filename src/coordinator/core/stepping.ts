@@ -38,7 +38,7 @@ import {
 import { needsRollouts, partsDone, samplesThrough } from './iterations.ts';
 import { onRolledOut as onPartRolledOut, rollOut } from './rollingOut.ts';
 import type { Member, RunState } from './runState.ts';
-import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
+import { afterLeave, letGo, openTerm, reform, tryToOpen } from './terms.ts';
 
 export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<'ready'>, nowMs: number): Decision {
   // The ring broke while it formed; a worker that received the state by then still has it.
@@ -158,7 +158,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   if (gone.names.length > 0) {
     const isEnough = gone.state.members.length + comers.length >= plan.minWorkers;
     if (comers.length === 0 || !isEnough)
-      return after(gone.effects, reform(gone.state, nowMs, `${gone.names.join(', ')} left`));
+      return afterLeave(gone.effects, reform(gone.state, nowMs, `${gone.names.join(', ')} left`));
     const ring = [...gone.state.members, ...comers];
     return after(gone.effects, openTerm(gone.state, ring, nowMs, `${gone.names.join(', ')} left, others joined`));
   }

@@ -144,7 +144,18 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1, lease: undefined }));
   const needed = state.plan.minWorkers;
   const gathering = { stage: 'gathering', sinceMs: nowMs, members: [], joiners, needed, broken: undefined } as const;
-  return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
+  return afterLeave(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
+}
+
+/** After workers have left: if the run then waits, the last of the events says for whom, like that of a loss. */
+export function afterLeave(effects: readonly Effect[], next: Decision): Decision {
+  const { action, state } = next;
+  const last = effects.findLastIndex((effect) => effect.kind === 'event' && effect.event.event === 'leave');
+  const told = effects.map((effect, i): Effect => {
+    const isSaid = i === last && effect.kind === 'event' && action !== undefined && state.stage === 'gathering';
+    return isSaid ? { ...effect, event: { ...effect.event, action } } : effect;
+  });
+  return after(told, next);
 }
 
 /**

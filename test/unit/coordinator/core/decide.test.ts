@@ -912,17 +912,23 @@ describe('the decision core: losses', () => {
     expect(script.snapshotTaken(2).kinds()).toEqual(['beginCheckpoint']);
     expect(script.event({ kind: 'checkpointWritten', step: 2 }).kinds()).toEqual(['stop→w0']);
     expect(script.leaves()).toEqual([expect.stringMatching(/^rank 0 \(pid .*\) leaves as requested$/)]);
+    // As after a loss, the event says that the run waits.
+    const waiting1 = expect.stringMatching(/^0 of 1 workers are ready, waiting for /);
+    expect(script.events('leave')).toEqual([expect.objectContaining({ action: waiting1 })]);
 
     const waiting = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1).exited('w1');
     expect(waiting.from('w0', { type: 'leave' }).kinds()).toEqual(['termOpened', 'form→w0']);
     expect(waiting.ready('w0').kinds()).toEqual(['started', 'snapshot→w0']);
     waiting.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
     expect(waiting.kinds()).toEqual(['stop→w0']);
+    const waiting2 = expect.stringMatching(/^0 of 2 workers are ready, waiting for /);
+    expect(waiting.events('leave')).toEqual([expect.objectContaining({ action: waiting2 })]);
 
     // The member that stays has no state yet.
     const only = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
     only.join('w2').from('w2', { type: 'leave' });
     expect(only.leaves()).toEqual([expect.stringMatching(/^worker w2 \(pid .*\) leaves as requested$/)]);
+    expect(only.events('leave')[0]).not.toHaveProperty('action');
     only.join('w1b').prepared('w1b').step(2);
     expect(only.forms()).toMatchObject([{ send: true }, { state: 'follow' }]);
     only.from('w0', { type: 'leave' }).ready('w0').exited('w1');
