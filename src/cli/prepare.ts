@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { availableCores } from '../base/cores.ts';
-import { UserError } from '../base/errors.ts';
+import { interruptedExitCode, UserError } from '../base/errors.ts';
 import { countOf, grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
@@ -17,6 +17,7 @@ import { checkFieldOptions, findSources } from '../data/prepare/sources.ts';
 import type { Split } from '../data/prepare/splitWriter.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { onEndRequest } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
@@ -123,6 +124,7 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     formatOption: '--format',
   });
   const progress = prepareProgress(sources.reduce((sum, { size }) => sum + size, 0));
+  const ignoreRequests = endOnRequest(progress.end);
   let told = 0;
   let normalised = 0;
   const prepared = await prepareShards({
@@ -147,11 +149,26 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
         normalised += lines;
       },
     },
-  }).finally(progress.end);
+  }).finally(() => {
+    ignoreRequests();
+    progress.end();
+  });
   if (normalised > 0) print(normalisedNotice(grouped(normalised), '--line-endings keep'));
   print(
     prepared === undefined ? `${args.out} already exists, made from the same sources` : summary(prepared, args.out),
   );
+}
+
+/**
+ * Ends the command at a signal. What is complete is on the disk at any time, so nothing has to be finished first.
+ * @returns a function that removes the listener
+ */
+function endOnRequest(endProgress: () => void): () => void {
+  return onEndRequest(() => {
+    endProgress();
+    process.stderr.write('interrupted. The same command resumes\n');
+    process.exit(interruptedExitCode);
+  });
 }
 
 function summary({ documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared, out: string): string {

@@ -1,7 +1,10 @@
 /** `launch prepare` and `launch inspect` as commands, and runs that train, resume and are evaluated on what they made. */
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
@@ -44,6 +47,22 @@ describe('launch prepare', () => {
     const shard = (name: string) => readFile(join(folder(), name, 'tokens-00000.bin'));
     expect(await shard('stdin-plain')).toEqual(await shard('from-file'));
     expect(await shard('stdin-gzip')).toEqual(await shard('from-file'));
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('says after %s that the same command resumes', async (signal) => {
+    const out = `stopped-${signal}`;
+    const args = ['prepare', '-', '--tokenizer', 'byte', '--out', out];
+    const child = spawn(process.execPath, [join(packageRoot, 'dist/cli/main.js'), ...args], { cwd: folder() });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr += chunk;
+    });
+    const ended = once(child, 'close');
+    // Standard input is open, so it does not end by itself.
+    while (!existsSync(join(folder(), out))) await setTimeout(20);
+    child.kill(signal);
+    expect(await ended).toEqual([130, null]);
+    expect(stderr).toMatch(/^interrupted\. The same command resumes$/m);
   });
 
   it('with a vocabulary of its own, of bytes, and from a file: a run trains on it and takes its tokenizer along', async () => {
