@@ -5,7 +5,7 @@ import { attentionShape } from '../attentionOptions.ts';
 import { expectRanges, expectStarts } from '../hostIntegers.ts';
 import type { AttentionOptions } from '../kernels.ts';
 import type { Tensor } from '../tensor.ts';
-import type { AttentionDims } from './attention.ts';
+import type { AttentionDims } from './attentionMath.ts';
 import { expectSizes } from './deviceTensor.ts';
 
 /** The extents that the operands mean, which the others fit. */
