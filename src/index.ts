@@ -69,33 +69,32 @@ export type { TokenArray, TokenSequence } from './data/tokenArray.ts';
 export { type CreateTokenizerOptions, createTokenizer } from './data/tokenizers/openTokenizer.ts';
 export type { EncodeSteps, StreamDecoder, Tokenizer } from './data/tokenizers/tokenizer.ts';
 export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
-export type { DeviceTimings, EngineMemory, KernelTime } from './engine/device.ts';
-export type { Engine } from './engine/engine.ts';
 export type {
-  AdamwOptions,
   AttentionHeads,
   AttentionOptions,
-  AverageOptions,
   CachedKeys,
   CachedOperands,
-  Documents,
-  Dropout,
-  ForwardActivation,
   FusedGradient,
   FusedOperands,
   KeyRanges,
+  SeparateGradients,
+  SeparateOperands,
+} from './engine/attentionOptions.ts';
+export type { DeviceTimings, EngineMemory, KernelTime } from './engine/device.ts';
+export type { Documents } from './engine/documents.ts';
+export type { Dropout } from './engine/dropout.ts';
+export type { Engine } from './engine/engine.ts';
+export type {
+  ForwardActivation,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
-  MatrixPart,
-  RopeOptions,
-  SeparateGradients,
-  SeparateOperands,
-  WeightedSumOptions,
-} from './engine/kernels.ts';
+} from './engine/linearOptions.ts';
+export type { AdamwOptions, AverageOptions, MatrixPart, WeightedSumOptions } from './engine/optimizerOptions.ts';
 export type { EnginePrecision } from './engine/precision.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
+export type { RopeOptions } from './engine/ropeOptions.ts';
 export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';
 export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';
 export { type BeamSearchOptions, beamSearch, type FoundTarget } from './model/beamSearch.ts';

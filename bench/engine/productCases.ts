@@ -1,6 +1,6 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
 import type { Engine } from '../../src/engine/engine.ts';
-import type { LinearOptions } from '../../src/engine/kernels.ts';
+import type { LinearOptions } from '../../src/engine/linearOptions.ts';
 import type { EnginePrecision } from '../../src/engine/precision.ts';
 import { cycledValues, type KernelCase, type MakeTensor, type PreparedCase } from './kernelCase.ts';
 import type { Product } from './productPeers.ts';

@@ -3,7 +3,8 @@
  * kernels. Kernels without a rule of their own are measured by the size of their tensors.
  */
 import { attentionShape } from '../engine/attentionOptions.ts';
-import type { KernelOptions, Kernels, LinearOptions } from '../engine/kernels.ts';
+import type { KernelOptions, Kernels } from '../engine/kernels.ts';
+import type { LinearOptions } from '../engine/linearOptions.ts';
 import type { EnginePrecision } from '../engine/precision.ts';
 import { elementBytes, type Tensor, type TensorGroup } from '../engine/tensor.ts';
 

@@ -1,15 +1,105 @@
-/** What every backend makes of the options of the attention kernels. */
+/** The options of the attention kernels (kernels.ts, with the dimensions and the contract), and what every engine makes of them. */
 import { InvariantError, invariant } from '../base/errors.ts';
-import type {
-  AttentionHeads,
-  CachedKeys,
-  CachedOperands,
-  FusedGradient,
-  FusedOperands,
-  SeparateGradients,
-  SeparateOperands,
-} from './kernels.ts';
+import type { Dropout } from './dropout.ts';
 import type { Tensor } from './tensor.ts';
+
+/** The heads of an attention. */
+export interface AttentionHeads {
+  /** NH: heads of queries, of results and of attention weights. */
+  readonly nHead: number;
+  /**
+   * NKV: heads of keys and values, by default NH; it divides NH. Heads h·NH/NKV to (h + 1)·NH/NKV - 1 of the queries share head h of keys and
+   * values (grouped-query attention: https://arxiv.org/abs/2305.13245).
+   */
+  readonly nKvHead?: number;
+}
+
+/** The keys that each query sees: from its start to before its end. */
+export interface KeyRanges {
+  /** [B, Tq] int32: the first key. Absent: key 0. Without `ends` as in `Documents`, else any. */
+  readonly starts?: Tensor;
+  /**
+   * [B, Tq] int32: one past the last key; greater than the start and at most Tk. Absent: attention is causal, the last key is that of the
+   * query's own position, and Tq = Tk.
+   */
+  readonly ends?: Tensor;
+}
+
+/**
+ * Queries, keys and values of all heads in one tensor. It may be bfloat16: then so are `out`, `dout` and `dqkv`, and the products are of
+ * bfloat16 numbers, weights and their gradients rounded, summed in float32.
+ */
+export interface FusedOperands {
+  /** [B, T, (NH + 2 NKV)·HS], as GPT-2's c_attn gives them: q|k|v, NH·HS wide and twice NKV·HS. */
+  readonly qkv: Tensor;
+  /** Excluded by `qkv`. */
+  readonly q?: undefined;
+  /** Excluded by `qkv`. */
+  readonly kv?: undefined;
+}
+
+/** Queries apart from keys and values, for attention to another sequence; or bfloat16, as `FusedOperands`. */
+export interface SeparateOperands {
+  /** Excluded by `q` and `kv`. */
+  readonly qkv?: undefined;
+  /** [B, Tq, NH·HS]. */
+  readonly q: Tensor;
+  /** (B, Tk, 2 NKV·HS): k|v. */
+  readonly kv: Tensor;
+}
+
+/** The gradient of `FusedOperands`. */
+export interface FusedGradient {
+  /** The shape of `qkv`. */
+  readonly dqkv: Tensor;
+  /** Excluded by `dqkv`. */
+  readonly dq?: undefined;
+  /** Excluded by `dqkv`. */
+  readonly dkv?: undefined;
+}
+
+/** The gradients of `SeparateOperands`. */
+export interface SeparateGradients {
+  /** Excluded by `dq` and `dkv`. */
+  readonly dqkv?: undefined;
+  /** The shape of `q`. */
+  readonly dq: Tensor;
+  /** The shape of `kv`. */
+  readonly dkv: Tensor;
+}
+
+/** Multi-head attention with scale 1/sqrt(HS). */
+export type AttentionOptions = AttentionHeads &
+  KeyRanges &
+  (FusedOperands | SeparateOperands) & {
+    /**
+     * (2, B, NH, Tq), saved for the backward pass: the log of the softmax denominator (with the maximum), and what its rounding left out.
+     * Large scores need both: at 10^6 float32 rounds to 0.06.
+     */
+    readonly lse: Tensor;
+    /** On the attention weights; element index inside a sample is (h·Tq + i)·Tk + j for query i, key j. */
+    readonly dropout?: Dropout;
+  };
+
+/** Only queries: the keys and values that they see are all in caches. */
+export interface CachedOperands {
+  /** Excluded by `q`. */
+  readonly qkv?: undefined;
+  /** [B, T, NH·HS]. */
+  readonly q: Tensor;
+  /** Excluded by `q`. */
+  readonly kv?: undefined;
+}
+
+/** The keys and values of one sequence, and how far they go. */
+export interface CachedKeys {
+  /** [R, NKV·HS], R rows for the sequence's tokens so far and for those that follow; R changes no result. */
+  readonly keys: Tensor;
+  /** [R, NKV·HS] */
+  readonly values: Tensor;
+  /** Rows that are filled: the position of the sequence's next token, or the length of a source. */
+  readonly position: number;
+}
 
 /** The shape of an attention: `c` channels of queries and results, `kvWidth` of keys and of values. */
 export interface AttentionShape {

@@ -1,4 +1,4 @@
-/** Checks of tokens, targets and starts of documents, for engines that know on the host what was uploaded to an int32 tensor. */
+/** Checks of tokens, targets and ranges of keys, for engines that know on the host what was uploaded to an int32 tensor. */
 import { invariant } from '../base/errors.ts';
 import { lastExtent } from '../base/shape.ts';
 import type { Tensor } from './tensor.ts';
@@ -16,20 +16,6 @@ export function expectTokens(kernel: string, tokens: Int32Array, table: Tensor):
   invariant(wrong === undefined, `${kernel}: token ${wrong} is outside of the vocabulary of ${vocabSize}`);
 }
 
-/** In each sample of `time` positions, each position's document starts at it or before, and not before that of the previous position. */
-export function expectStarts(kernel: string, starts: Int32Array, time: number): void {
-  invariant(starts.length % time === 0, `${kernel}: expected starts of samples of ${time}, received ${starts.length}`);
-  for (let i = 0, least = 0; i < starts.length; i++) {
-    const [start, row] = [starts[i]!, i % time];
-    if (row === 0) least = 0;
-    invariant(
-      start >= least && start <= row,
-      `${kernel}: expected starts from ${least} to ${row} at row ${row}, received ${start}`,
-    );
-    least = start;
-  }
-}
-
 /** Each of `queries` queries of a sample sees some of `keys` keys: those from its start, 0 without starts, to before its end. */
 export function expectRanges(
   kernel: string,
@@ -43,9 +29,4 @@ export function expectRanges(
       `${kernel}: expected a range of some of ${keys} keys at query ${i % queries}, received ${start} to ${end}`,
     );
   }
-}
-
-/** For each row of the samples its position in its document, by the starts of documents. */
-export function positionsOf(starts: Int32Array, time: number): Int32Array {
-  return starts.map((start, i) => (i % time) - start);
 }

@@ -1,7 +1,26 @@
-/** What every engine makes of the options of the rotary position embedding. */
+/** The options of the rotary position embedding, and what every engine makes of them. */
 import { invariant } from '../base/errors.ts';
-import type { RopeOptions } from './kernels.ts';
+import type { Documents } from './documents.ts';
 import type { Tensor } from './tensor.ts';
+
+/**
+ * Rotary position embedding (Su et al., 2021, https://arxiv.org/abs/2104.09864), as in Hugging Face's Llama: in each head, number i
+ * and number i + HS/2 are rotated together, by an angle proportional to the position.
+ */
+export interface RopeOptions extends Documents {
+  /** [B, T, W], or bfloat16. The row of a token begins with the heads to rotate; the rest of it is copied. */
+  readonly inp: Tensor;
+  /** [B, T, W], of the type of `inp`; may be `inp`. */
+  readonly out: Tensor;
+  /** (positions, 2, HS/2): for each position the cosines of its angles, then the sines. */
+  readonly table: Tensor;
+  /** How many heads are rotated: the first `heads` · HS numbers of each row. */
+  readonly heads: number;
+  /** [B] int32: the position of the first token of each sequence. Absent: 0. With `starts`, what is added to the position in the document. */
+  readonly positions?: Tensor;
+  /** Rotates back, by the negative angles: the gradient of `inp`, from that of `out`. */
+  readonly inverse?: boolean;
+}
 
 /** The extents of options that fit one another; `rows` of the table, each for a position. @throws InvariantError */
 export function ropeShape({ inp, out, table, heads, positions }: RopeOptions) {

@@ -1,7 +1,7 @@
 /** Keys and values of earlier tokens and of a source, so that only each new token goes through the model. */
 import { invariant } from '../base/errors.ts';
+import type { CachedKeys } from '../engine/attentionOptions.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { CachedKeys } from '../engine/kernels.ts';
 
 /**
  * Rows that a layer gets at first. It doubles until a sequence fits, so the memory follows the sequence, not the longest context; and a

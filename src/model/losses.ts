@@ -7,7 +7,7 @@
  */
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import type { LinearCrossEntropyOptions, LinearOptions } from '../engine/kernels.ts';
+import type { LinearCrossEntropyOptions, LinearOptions } from '../engine/linearOptions.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 import { needsGrad, type Recording } from './recording.ts';

@@ -8,7 +8,7 @@
 import type { MergedMatrices } from '../architecture/parameters.ts';
 import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { MatrixPart } from '../engine/kernels.ts';
+import type { MatrixPart } from '../engine/optimizerOptions.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameters } from './parameterStore.ts';
 

@@ -16,7 +16,7 @@ import type { ParameterSpec } from '../architecture/parameters.ts';
 import { rotaryTable } from '../architecture/rotaryTable.ts';
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
-import type { Dropout } from '../engine/kernels.ts';
+import type { Dropout } from '../engine/dropout.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
 import type { ModelParameters, Parameter } from './parameterStore.ts';

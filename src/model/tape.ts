@@ -14,8 +14,10 @@
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames } from '../base/optionNames.ts';
+import type { AttentionHeads, CachedKeys, KeyRanges } from '../engine/attentionOptions.ts';
+import type { Dropout } from '../engine/dropout.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { AttentionHeads, CachedKeys, Dropout, KeyRanges, LinearOptions } from '../engine/kernels.ts';
+import type { LinearOptions } from '../engine/linearOptions.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';

@@ -2,7 +2,9 @@
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import type { OptionNames } from '../base/optionNames.ts';
-import type { AttentionHeads, Dropout, KeyRanges, RopeOptions } from '../engine/kernels.ts';
+import type { AttentionHeads, KeyRanges } from '../engine/attentionOptions.ts';
+import type { Dropout } from '../engine/dropout.ts';
+import type { RopeOptions } from '../engine/ropeOptions.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 

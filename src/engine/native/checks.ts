@@ -1,8 +1,11 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
-import { forEachSampleKey } from '../dropoutKeys.ts';
-import { expectRanges, expectStarts } from '../hostIntegers.ts';
-import type { Documents, Dropout, KeyRanges } from '../kernels.ts';
+import type { KeyRanges } from '../attentionOptions.ts';
+import type { Documents } from '../documents.ts';
+import { expectStarts } from '../documents.ts';
+import type { Dropout } from '../dropout.ts';
+import { forEachSampleKey } from '../dropout.ts';
+import { expectRanges } from '../hostIntegers.ts';
 import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
@@ -35,7 +38,7 @@ export function ints(tensor: Tensor, name: string, size = tensor.size): Int32Arr
   return data;
 }
 
-/** The starts of documents that the options of a kernel name, [B, T], or null; see `Documents` in kernels.ts. */
+/** The starts of documents that the options of a kernel name, [B, T], or null; see `Documents`. */
 export function startsOf(kernel: string, { starts }: Documents, b: number, t: number): Int32Array | null {
   if (starts === undefined) return null;
   const values = ints(starts, 'starts', b * t);
@@ -43,7 +46,7 @@ export function startsOf(kernel: string, { starts }: Documents, b: number, t: nu
   return values;
 }
 
-/** The key ranges of an attention, each [B, Tq] or null; see `KeyRanges` in kernels.ts. */
+/** The key ranges of an attention, each [B, Tq] or null; see `KeyRanges`. */
 export function rangesOf(
   kernel: string,
   options: KeyRanges,

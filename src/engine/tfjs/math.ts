@@ -6,8 +6,9 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from '../../base/counterRandom.ts';
-import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { AdamwOptions, Dropout } from '../kernels.ts';
+import type { Dropout } from '../dropout.ts';
+import { forEachSampleKey } from '../dropout.ts';
+import type { AdamwOptions } from '../optimizerOptions.ts';
 import type { Tf } from './backends.ts';
 
 /** TensorFlow.js and what its active backend does badly. */

@@ -1,8 +1,8 @@
 /** What the kernel suite's cases share: seeded inputs, tensors that are released after each test, and the comparison. */
 import { expect } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
+import type { Dropout } from '../../../src/engine/dropout.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
-import type { Dropout } from '../../../src/engine/kernels.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
 import { fromBfloat16, toBfloat16 } from './bfloat16.ts';
 import type { Numbers } from './reference.ts';

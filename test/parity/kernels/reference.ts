@@ -7,7 +7,7 @@
  */
 import type { ActivationKind } from '../../../src/base/activations.ts';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
-import type { Dropout } from '../../../src/engine/kernels.ts';
+import type { Dropout } from '../../../src/engine/dropout.ts';
 
 /** What a float32 or float64 input is to the reference. */
 export type Numbers = Float32Array | Float64Array;

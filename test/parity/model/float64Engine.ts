@@ -4,24 +4,24 @@
  * It is strict: fresh tensors are NaN, and a released tensor must not be used.
  */
 import { InvariantError, invariant } from '../../../src/base/errors.ts';
+import type { AttentionOptions, CachedKeys } from '../../../src/engine/attentionOptions.ts';
 import { attentionShape, gradientRows } from '../../../src/engine/attentionOptions.ts';
 import type { EngineMemory } from '../../../src/engine/device.ts';
+import { expectStarts } from '../../../src/engine/documents.ts';
+import type { Dropout } from '../../../src/engine/dropout.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { gatedShape } from '../../../src/engine/gatedOptions.ts';
-import { expectRanges, expectStarts } from '../../../src/engine/hostIntegers.ts';
+import { expectRanges } from '../../../src/engine/hostIntegers.ts';
+import type { Kernels } from '../../../src/engine/kernels.ts';
 import type {
-  AdamwOptions,
-  AttentionOptions,
-  CachedKeys,
-  Dropout,
-  Kernels,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
-} from '../../../src/engine/kernels.ts';
+} from '../../../src/engine/linearOptions.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
-import { updatedTensors, weightedSumParts } from '../../../src/engine/matrixParts.ts';
+import type { AdamwOptions } from '../../../src/engine/optimizerOptions.ts';
+import { updatedTensors, weightedSumParts } from '../../../src/engine/optimizerOptions.ts';
 import { expectPositions, ropeShape } from '../../../src/engine/ropeOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';

@@ -1,6 +1,6 @@
 /** What an update of the parameters needs: norms, AdamW, and the sums of matrices that Muon is made of. */
 import type { KernelOptions } from '../../kernels.ts';
-import { updatedTensors, weightedSumParts } from '../../matrixParts.ts';
+import { updatedTensors, weightedSumParts } from '../../optimizerOptions.ts';
 import type { TensorGroup } from '../../tensor.ts';
 import { floats, floatsOfGroup } from '../checks.ts';
 import type { OpenEngine } from '../openEngine.ts';

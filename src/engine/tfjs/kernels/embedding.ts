@@ -1,6 +1,7 @@
 /** Rows of the token and position tables, and the sums of gradients that go to them. */
 import { lastExtent } from '../../../base/shape.ts';
-import { expectTokens, positionsOf } from '../../hostIntegers.ts';
+import { positionsOf } from '../../documents.ts';
+import { expectTokens } from '../../hostIntegers.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import { checkGradients } from '../../linearOptions.ts';
 import { expectSizes } from '../deviceTensor.ts';

@@ -1,6 +1,6 @@
 /** What an update of the parameters needs: norms, AdamW, and the sums of matrices that Muon is made of. */
 import type { KernelOptions } from '../../kernels.ts';
-import { type PlacedMatrix, updatedTensors, weightedSumParts } from '../../matrixParts.ts';
+import { type PlacedMatrix, updatedTensors, weightedSumParts } from '../../optimizerOptions.ts';
 import type { TensorGroup } from '../../tensor.ts';
 import { deviceTensor, expectSizes } from '../deviceTensor.ts';
 import * as math from '../math.ts';

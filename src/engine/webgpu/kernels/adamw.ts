@@ -5,7 +5,7 @@
 import { invariant } from '../../../base/errors.ts';
 import { power } from '../../../base/power.ts';
 import type { KernelOptions } from '../../kernels.ts';
-import { updatedTensors } from '../../matrixParts.ts';
+import { updatedTensors } from '../../optimizerOptions.ts';
 import type { Gpu } from '../gpu.ts';
 import { type GpuTensorGroup, gpuGroup } from '../memory.ts';
 import { FLAT_GROUP, flatGrid, program } from '../program.ts';

@@ -1,7 +1,9 @@
 /** The documents that share samples, and other ranges of keys, as the kernels take them. */
 import { InvariantError } from '../../../base/errors.ts';
-import { expectRanges, expectStarts } from '../../hostIntegers.ts';
-import type { Documents, KeyRanges } from '../../kernels.ts';
+import type { KeyRanges } from '../../attentionOptions.ts';
+import type { Documents } from '../../documents.ts';
+import { expectStarts } from '../../documents.ts';
+import { expectRanges } from '../../hostIntegers.ts';
 import type { Bound } from '../commands.ts';
 import { type GpuTensor, hostIntegers } from '../memory.ts';
 import { ofSize } from './sameSize.ts';

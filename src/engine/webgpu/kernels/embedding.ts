@@ -1,7 +1,8 @@
 /** Token and position embeddings. */
 import { invariant } from '../../../base/errors.ts';
 import { lastExtent } from '../../../base/shape.ts';
-import { expectTokens, positionsOf } from '../../hostIntegers.ts';
+import { positionsOf } from '../../documents.ts';
+import { expectTokens } from '../../hostIntegers.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import { checkGradients } from '../../linearOptions.ts';
 import type { Gpu } from '../gpu.ts';

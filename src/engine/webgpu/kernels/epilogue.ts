@@ -1,6 +1,6 @@
 /** What follows a matrix product before its result is stored, in WGSL: bias, activation, dropout and residual, or the slope of an activation. */
 import type { ActivationKind } from '../../../base/activations.ts';
-import type { Dropout } from '../../kernels.ts';
+import type { Dropout } from '../../dropout.ts';
 import type { Bound } from '../commands.ts';
 import type { GpuTensor } from '../memory.ts';
 import type { Binding, Scalar } from '../program.ts';

@@ -1,6 +1,6 @@
 /** What Muon needs besides products: weighted sums of parts of matrices, and a matrix divided by its norm. */
 import type { KernelOptions } from '../../kernels.ts';
-import { type PlacedMatrix, weightedSumParts } from '../../matrixParts.ts';
+import { type PlacedMatrix, weightedSumParts } from '../../optimizerOptions.ts';
 import type { Gpu } from '../gpu.ts';
 import { BINDING_ALIGNMENT, gpuTensor } from '../memory.ts';
 import { FLAT_GROUP, flatGrid, flatGroups, flatMain, program } from '../program.ts';

@@ -1,7 +1,7 @@
 /** Kernels whose tensors may be larger than a binding, and that treat each sample by itself, are called for some samples at a time. */
 import { UserError } from '../../../base/errors.ts';
 import { grouped } from '../../../base/numberText.ts';
-import type { Dropout } from '../../kernels.ts';
+import type { Dropout } from '../../dropout.ts';
 import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
 import { BINDING_ALIGNMENT, type GpuTensor } from '../memory.ts';

@@ -1,6 +1,6 @@
 /** Dropout in WGSL: the generator of base/counterRandom.ts, bit for bit, and the parameters of a call. */
 import { randomKey } from '../../../base/counterRandom.ts';
-import type { Dropout } from '../../kernels.ts';
+import type { Dropout } from '../../dropout.ts';
 import type { Scalar } from '../program.ts';
 
 /** Parameters that a program with dropout declares. */
