@@ -100,13 +100,13 @@ export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';
 export { type BeamSearchOptions, beamSearch, type FoundTarget } from './model/beamSearch.ts';
 export type { ActivationRecompute, Precision } from './model/computing.ts';
 export type { KeyValueCache } from './model/keyValueCache.ts';
-export type { Head, LossGradient } from './model/losses.ts';
 export type { LossScaling } from './model/lossScaling.ts';
 export { type ForwardOptions, type LossOptions, Model } from './model/model.ts';
 export { classes } from './model/objectives/classes.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { reward } from './model/objectives/reward.ts';
+export type { Head, LossGradient } from './model/operations/losses.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
 export {
   type ModelParameters,

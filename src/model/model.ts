@@ -13,7 +13,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { ActivationRecompute } from './computing.ts';
 import { KeyValueCache } from './keyValueCache.ts';
-import type { LossGradient } from './losses.ts';
+import type { LossGradient } from './operations/losses.ts';
 import type { ModelParameters } from './parameterStore.ts';
 import { type CachedContext, type DropoutSource, Pass, type PassOptions, type SourceTokens } from './pass.ts';
 import type { Tape } from './tape.ts';

@@ -11,7 +11,7 @@
  */
 import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Shape, Tensor } from '../engine/tensor.ts';
+import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import { Buffers } from './buffers.ts';
 import type { Parameter } from './parameterStore.ts';
 import { type FloatType, Variable } from './variable.ts';
@@ -78,6 +78,13 @@ export class Recording {
   /** A new variable; its contents are unspecified. */
   variable(shape: Shape, dtype: FloatType = 'float32'): Variable {
     return new Variable(shape, dtype, this.buffers.alloc(shape, dtype));
+  }
+
+  /** A new tensor with these contents. */
+  upload(data: HostArray, shape: Shape): Tensor {
+    const tensor = this.buffers.alloc(shape, uploadType(data));
+    this.engine.upload(tensor, data);
+    return tensor;
   }
 
   /** Records a computed operation; returns its result. */
@@ -198,6 +205,11 @@ export class Recording {
     }
     for (const tensor of scratch) this.buffers.release(tensor);
   }
+}
+
+function uploadType(data: HostArray): DType {
+  if (data instanceof Int32Array) return 'int32';
+  return data instanceof Uint16Array ? 'bfloat16' : 'float32';
 }
 
 function isTrained(parameter: Parameter | undefined): parameter is Parameter {

@@ -1,6 +1,7 @@
 /**
- * The tape: runs the engine's forward kernels and records each with its backward, which `backward` replays in reverse (recording.ts).
- * It knows no architecture (model.ts) and no optimizer (training.ts).
+ * The tape: runs the engine's forward kernels and records each with its backward, which `backward` replays in reverse (recording.ts). The files
+ * in operations/ have one family of operations each; this one offers them, and decides what is kept for backward. It knows no architecture
+ * (model.ts) and no optimizer (training.ts).
  *
  * A checkpoint keeps only its inputs and outputs; its backward first runs its forward again (Chen et al., "Training
  * Deep Nets with Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174).
@@ -13,48 +14,31 @@
  */
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
-import { checkOptionNames } from '../base/optionNames.ts';
 import type { AttentionHeads, CachedKeys, KeyRanges } from '../engine/attentionOptions.ts';
 import type { Dropout } from '../engine/dropout.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { LinearOptions } from '../engine/linearOptions.ts';
-import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
+import type { HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
-import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
+import { attention, attentionDecode, crossAttention, crossAttentionDecode } from './operations/attention.ts';
+import { dropout as drop, gated, rope } from './operations/elementwise.ts';
+import { embedding, embeddingEach, lastRow, storeSource } from './operations/embeddings.ts';
+import { linear } from './operations/linear.ts';
+import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './operations/losses.ts';
+import { layerNorm, rmsNorm } from './operations/norms.ts';
+import { type Products, productsOf } from './operations/products.ts';
 import type { Parameter } from './parameterStore.ts';
 import { needsGrad, Recording, type Seed } from './recording.ts';
-import {
-  type Affine,
-  affineNames,
-  type EmbeddingOptions,
-  embeddingNames,
-  type FloatType,
-  headNames,
-  type LinearLayer,
-  linearNames,
-  type Rotation,
-  rangeNames,
-  rotationNames,
-  save,
-  use,
-  Variable,
-} from './variable.ts';
+import { type Affine, type EmbeddingOptions, type LinearLayer, type Rotation, save, Variable } from './variable.ts';
 
 /** Runs one or more operations on x and the other inputs, and returns the result of the last one. */
 export type CheckpointBody = (tape: Tape, x: Variable, ...others: Variable[]) => Variable;
-
-const uploadType = (data: HostArray): DType => {
-  if (data instanceof Int32Array) return 'int32';
-  return data instanceof Uint16Array ? 'bfloat16' : 'float32';
-};
 
 /** Records operations as they are computed, and computes their gradients in reverse: one microbatch, forward and backward. */
 export class Tape {
   readonly #engine: Engine;
   readonly #recording: Recording;
   readonly #precision: Precision;
-  /** The type that products read and write. */
-  readonly #operandType: FloatType;
+  readonly #products: Products;
   /** The operation whose result is already known: a linear layer at this place is recorded but not computed. */
   #knownAt: number | undefined;
 
@@ -66,14 +50,12 @@ export class Tape {
     this.#engine = engine;
     this.#recording = recording;
     this.#precision = precision;
-    this.#operandType = precision === 'bf16' ? 'bfloat16' : 'float32';
+    this.#products = productsOf(precision);
   }
 
   /** Uploads an input: int32, float32, or bfloat16 in a Uint16Array. Valid until `discard`. */
   upload(data: HostArray, shape: Shape): Tensor {
-    const tensor = this.#recording.buffers.alloc(shape, uploadType(data));
-    this.#engine.upload(tensor, data);
-    return tensor;
+    return this.#recording.upload(data, shape);
   }
 
   /** The numbers of a float32 variable, copied to the host; resolves when the device has computed them. */
@@ -89,65 +71,22 @@ export class Tape {
    * start of the token's document.
    */
   embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, options: EmbeddingOptions = {}): Variable {
-    checkOptionNames('embedding', options, embeddingNames);
-    const { positionOffset = 0, starts, scale = 1 } = options;
-    const out = this.#recording.variable([...tokens.shape, wte.value.shape[1]!]);
-    const shared = { tokens, scale, ...(starts && { starts }) };
-    this.#engine.embeddingForward({
-      ...shared,
-      out: out.value,
-      wte: wte.value,
-      ...(wpe && { wpe: wpe.value, positionOffset }),
-    });
-    return this.#recording.record(out, [], { parameters: [wpe, wte] }, (dout) => {
-      invariant(positionOffset === 0, 'the embedding has no backward at a position offset');
-      const dwte = wte.grad && { dwte: wte.grad };
-      const dwpe = wpe?.grad && { dwpe: wpe.grad };
-      this.#engine.embeddingBackward({ ...shared, dout, ...dwte, ...dwpe });
-    });
+    return embedding(this.#recording, tokens, { wte, wpe }, options);
   }
 
   /** [B, 1, C] = scale · wte[token] + wpe[positions[b]] of tokens [B, 1], one token per sequence. It has no backward. */
   embeddingEach(tokens: Tensor, positions: readonly number[], wte: Parameter, wpe?: Parameter, scale = 1): Variable {
-    const out = this.embedding(tokens, wte, undefined, { scale });
-    if (wpe === undefined) return out;
-    const rows = this.#recording.variable(out.shape);
-    const where = this.upload(Int32Array.from(positions), tokens.shape);
-    this.#engine.embeddingForward({ out: rows.value, tokens: where, wte: wpe.value });
-    this.#engine.add({ out: rows.value, a: use(out), b: rows.value });
-    return this.#recording.record(rows, [], { variables: [out], parameters: [wpe] }, () =>
-      invariant(false, 'embeddingEach has no backward'),
-    );
+    return embeddingEach(this.#recording, tokens, positions, { wte, wpe }, scale);
   }
 
   /** Normalises the last dimension; `outShape` may give the same rows another shape. */
   layerNorm(x: Variable, norm: Affine, eps: number, outShape = x.shape): Variable {
-    checkOptionNames('layerNorm', norm, affineNames);
-    const { weight, bias } = norm;
-    const inp = save(x);
-    const rows = inp.size / inp.shape.at(-1)!;
-    const out = this.#recording.variable(outShape, this.#operandType);
-    const mean = this.#recording.buffers.alloc([rows]);
-    const rstd = this.#recording.buffers.alloc([rows]);
-    const shared = { inp, weight: weight.value, mean, rstd };
-    this.#engine.layerNormForward({ ...shared, out: out.value, ...(bias && { bias: bias.value }), eps });
-    return this.#recording.record(out, [mean, rstd], { variables: [x], parameters: [weight, bias] }, (dout) => {
-      const gradients = gradientsOf({ weight, bias });
-      this.#recording.flow(x, (into) => this.#engine.layerNormBackward({ ...shared, ...gradients, dout, ...into }));
-    });
+    return layerNorm(this.#recording, x, norm, eps, outShape, this.#products.type);
   }
 
   /** Divides by the root mean square of the last dimension, and multiplies by the weight. */
   rmsNorm(x: Variable, weight: Parameter, eps: number): Variable {
-    const inp = save(x);
-    const out = this.#recording.variable(x.shape, this.#operandType);
-    const rstd = this.#recording.buffers.alloc([inp.size / inp.shape.at(-1)!]);
-    const shared = { inp, weight: weight.value, rstd };
-    this.#engine.rmsNormForward({ ...shared, out: out.value, eps });
-    return this.#recording.record(out, [rstd], { variables: [x], parameters: [weight] }, (dout) => {
-      const gradient = weight.grad && { dweight: weight.grad };
-      this.#recording.flow(x, (into) => this.#engine.rmsNormBackward({ ...shared, ...gradient, dout, ...into }));
-    });
+    return rmsNorm(this.#recording, x, weight, eps, this.#products.type);
   }
 
   /**
@@ -155,104 +94,17 @@ export class Tape {
    * rotated in its place, and no later one may use it.
    */
   rope(x: Variable, rotation: Rotation): Variable {
-    checkOptionNames('rope', rotation, rotationNames);
-    const inPlace = x.uses === 0 && !x.saved && !x.kept;
-    const inp = use(x);
-    const out = inPlace ? new Variable(x.shape, x.dtype, inp) : this.#recording.variable(x.shape, x.dtype);
-    if (inPlace) x.buffer = undefined;
-    this.#engine.rope({ ...rotation, inp, out: out.value });
-    return this.#recording.record(out, [], { variables: [x] }, (dout) => {
-      this.#engine.rope({ ...rotation, inp: dout, out: dout, inverse: true });
-      this.#recording.handOn(out, x);
-    });
+    return rope(this.#recording, x, rotation);
   }
 
   /** [..., I] = act(gate) · up, where x [..., 2I] is gate|up. */
   gated(x: Variable, kind: ActivationKind): Variable {
-    const wasSaved = x.saved;
-    const inp = save(x);
-    const out = this.#recording.variable([...x.shape.slice(0, -1), x.shape.at(-1)! / 2], x.dtype);
-    this.#engine.gatedActivationForward({ kind, inp, out: out.value });
-    return this.#recording.record(out, [], { variables: [x] }, (dout) => {
-      if (wasSaved || x.kept || x.uses > 1) {
-        this.#recording.flowAssigned(x, (dinp) => this.#engine.gatedActivationBackward({ kind, inp, dinp, dout }));
-        return;
-      }
-      // Nothing else needs x any more: its gradient takes its place.
-      this.#engine.gatedActivationBackward({ kind, inp, dinp: inp, dout });
-      x.buffer = undefined;
-      this.#recording.give(x, inp);
-    });
+    return gated(this.#recording, x, kind);
   }
 
   /** [..., OC] = x [..., IC] @ weight (+ bias), and the operations that follow in the layer. */
   linear(x: Variable, layer: LinearLayer): Variable {
-    checkOptionNames('linear', layer, linearNames);
-    const { weight, bias, weightTransposed = false, activation: kind, residual, dropout, float32, rowsApart } = layer;
-    const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
-    const dtype = residual ? residual.dtype : float32 ? 'float32' : this.#operandType;
-    // An activation's backward needs values that exist only if it is computed.
-    if (this.#recording.length === this.#knownAt && !kind) {
-      return this.#recordLinear(new Variable(shape, dtype), x, layer);
-    }
-    const out = this.#recording.variable(shape, dtype);
-    // The input of the activation is kept only if a backward needs it.
-    if (kind && needsGrad({ variables: [x], parameters: parametersOf(layer) })) {
-      out.activation = { kind, preActivation: this.#recording.buffers.alloc(out.shape, out.dtype) };
-    }
-    this.#engine.linearForward({
-      ...operandsOf(this.#precision),
-      inp: x.value,
-      weight: factorOf(weight),
-      weightTransposed,
-      out: out.value,
-      ...(bias && { bias: bias.value }),
-      ...(kind && { activation: out.activation ?? { kind } }),
-      ...(residual && { residual: residual.value }),
-      ...(dropout && { dropout }),
-      ...(rowsApart && { rowsApart }),
-    });
-    return this.#recordLinear(out, x, layer);
-  }
-
-  #recordLinear(out: Variable, x: Variable, layer: LinearLayer): Variable {
-    const { residual } = layer;
-    const inp = save(x);
-    if (residual) use(residual);
-    const scratch = out.activation ? [out.activation.preActivation] : [];
-    const parameters = parametersOf(layer);
-    return this.#recording.record(out, scratch, { variables: [x, residual], parameters }, (dout) => {
-      if (needsGrad({ variables: [x], parameters })) this.#linearBackward(out, dout, x, inp, layer);
-      if (residual?.needsGrad) this.#recording.handOn(out, residual);
-    });
-  }
-
-  /** The gradients of the layer's factors; `out.grad` remains that of the residual. */
-  #linearBackward(out: Variable, dout: Tensor, x: Variable, inp: Tensor, layer: LinearLayer): void {
-    const { weight, weightTransposed = false, dropout } = layer;
-    const gradient = weight.adapted?.isTrained ? this.#zeros(weight.value.shape) : undefined;
-    if (out.activation && !out.gradIsOfPreActivation) {
-      const { kind, preActivation } = out.activation;
-      this.#engine.activationBackward({ kind, dinp: dout, dout, inp: preActivation });
-    }
-    const dsum = dropout ? this.#dropped(dout, dropout) : dout;
-    const gradients = { ...gradientsOf(layer), ...(gradient && { dweight: gradient }) };
-    const operands = operandsOf(this.#precision);
-    const shared = { ...operands, inp, weight: factorOf(weight), weightTransposed, dout: dsum, ...gradients };
-    if (x.activation && x.uses === 1) {
-      // Nothing else adds to the gradient of x, so the gradient of the sum can be computed at once.
-      x.grad = this.#recording.buffers.alloc(x.shape, x.dtype);
-      x.gradIsOfPreActivation = true;
-      this.#engine.linearBackward({ ...shared, dinp: x.grad, dinpActivation: x.activation });
-    } else {
-      this.#recording.flow(x, (into) => this.#engine.linearBackward({ ...shared, ...into }));
-    }
-    if (dsum !== dout) this.#recording.buffers.release(dsum);
-    if (gradient !== undefined) {
-      weight.adapted!.project(gradient, this.#recording.buffers);
-      if (weight.grad !== undefined) this.#engine.add({ out: weight.grad, a: weight.grad, b: gradient });
-      this.#recording.buffers.release(gradient);
-    }
+    return linear(this.#recording, x, layer, this.#products, this.#recording.length === this.#knownAt);
   }
 
   /**
@@ -260,20 +112,7 @@ export class Tape {
    * itself. With ends [B, T], a position sees the keys from its start to before its end instead.
    */
   attention(qkv: Variable, heads: AttentionHeads, dropout?: Dropout, ranges: KeyRanges = {}): Variable {
-    checkOptionNames('attention', heads, headNames);
-    checkOptionNames('attention', ranges, rangeNames);
-    const [B, T] = qkv.shape as [number, number, number];
-    const lse = this.#recording.buffers.alloc([2, B, heads.nHead, T]);
-    const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)], this.#operandType);
-    const shared = { qkv: save(qkv), ...heads, lse, ...(dropout && { dropout }), ...ranges };
-    this.#engine.attentionForward({ ...shared, out: out.value });
-    const result = out.value;
-    out.saved = true;
-    return this.#recording.record(out, [lse], { variables: [qkv] }, (dout) =>
-      this.#recording.flowAssigned(qkv, (dqkv) =>
-        this.#engine.attentionBackward({ ...shared, dqkv, dout, out: result }),
-      ),
-    );
+    return attention(this.#recording, qkv, heads, { ranges, dropout, type: this.#products.type });
   }
 
   /**
@@ -287,40 +126,12 @@ export class Tape {
     ranges: Required<Pick<KeyRanges, 'ends'>> & KeyRanges,
     dropout?: Dropout,
   ): Variable {
-    checkOptionNames('crossAttention', heads, headNames);
-    checkOptionNames('crossAttention', ranges, rangeNames);
-    const [B, Tq] = q.shape as [number, number, number];
-    const lse = this.#recording.buffers.alloc([2, B, heads.nHead, Tq]);
-    const out = this.#recording.variable(q.shape, this.#operandType);
-    const shared = { q: save(q), kv: save(kv), ...heads, lse, ...(dropout && { dropout }), ...ranges };
-    this.#engine.attentionForward({ ...shared, out: out.value });
-    const result = out.value;
-    out.saved = true;
-    return this.#recording.record(out, [lse], { variables: [q, kv] }, (dout) => {
-      const [dq, dkv] = [q, kv].map(({ shape, dtype }) => this.#recording.buffers.alloc(shape, dtype)) as [
-        Tensor,
-        Tensor,
-      ];
-      this.#engine.attentionBackward({ ...shared, dq, dkv, dout, out: result });
-      for (const [x, gradient] of [
-        [q, dq],
-        [kv, dkv],
-      ] as const) {
-        if (x.needsGrad) this.#recording.give(x, gradient);
-        else this.#recording.buffers.release(gradient);
-      }
-    });
+    return crossAttention(this.#recording, { q, kv }, heads, { ranges, dropout, type: this.#products.type });
   }
 
   /** Drops elements of `x`; `undefined` returns `x` itself. */
   dropout(x: Variable, dropout: Dropout | undefined): Variable {
-    if (dropout === undefined) return x;
-    const out = this.#recording.variable(x.shape, x.dtype);
-    this.#engine.dropout({ out: out.value, inp: use(x), dropout });
-    return this.#recording.record(out, [], { variables: [x] }, (dout) => {
-      this.#engine.dropout({ out: dout, inp: dout, dropout });
-      this.#recording.handOn(out, x);
-    });
+    return dropout === undefined ? x : drop(this.#recording, x, dropout);
   }
 
   /**
@@ -329,7 +140,7 @@ export class Tape {
    * may be a seed of `backward`, which then computes the logits again. InvariantError for weights without a scale.
    */
   linearCrossEntropy(x: Variable, head: Head, targets: Tensor, gradient: LossGradient = {}): Variable {
-    return linearCrossEntropy(this.#recording, x, head, targets, gradient, operandsOf(this.#precision));
+    return linearCrossEntropy(this.#recording, x, head, targets, gradient, this.#products.operands);
   }
 
   /**
@@ -399,13 +210,7 @@ export class Tape {
 
   /** `attention` of tokens of B sequences against their caches (see Kernels.attentionDecode). It has no backward. */
   attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], heads: AttentionHeads): Variable {
-    checkOptionNames('attentionDecode', heads, headNames);
-    const [B, T] = qkv.shape as [number, number, number];
-    const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)]);
-    this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), sequences, ...heads });
-    return this.#recording.record(out, [], { variables: [qkv] }, () =>
-      invariant(false, 'attentionDecode has no backward'),
-    );
+    return attentionDecode(this.#recording, qkv, sequences, heads);
   }
 
   /**
@@ -413,37 +218,17 @@ export class Tape {
    * them. It has no backward.
    */
   crossAttentionDecode(q: Variable, sources: readonly CachedKeys[], heads: AttentionHeads): Variable {
-    checkOptionNames('crossAttentionDecode', heads, headNames);
-    const out = this.#recording.variable(q.shape);
-    this.#engine.attentionDecode({ out: out.value, q: use(q), sequences: sources, ...heads });
-    return this.#recording.record(out, [], { variables: [q] }, () =>
-      invariant(false, 'crossAttentionDecode has no backward'),
-    );
+    return crossAttentionDecode(this.#recording, q, sources, heads);
   }
 
   /** Copies k|v of a source, kv [1, S, 2 NKV·HS], to the keys [S, NKV·HS] and values [S, NKV·HS] of a cache. */
-  storeSource(kv: Variable, { keys, values }: Pick<CachedKeys, 'keys' | 'values'>): void {
-    const [rows, width] = keys.shape as [number, number];
-    const parts = this.#recording.buffers.alloc([2 * rows, width]); // keys and values of a position, one after another
-    this.#engine.copy({ out: parts, inp: use(kv) });
-    for (const [part, out] of [keys, values].entries()) {
-      const from = this.upload(
-        Int32Array.from({ length: rows }, (_, row) => 2 * row + part),
-        [1, rows],
-      );
-      this.#engine.embeddingForward({ out, tokens: from, wte: parts }); // a table lookup
-    }
+  storeSource(kv: Variable, into: Pick<CachedKeys, 'keys' | 'values'>): void {
+    storeSource(this.#recording, kv, into);
   }
 
   /** The last row of x [..., C] as [1, C]. It has no backward. */
   lastRow(x: Variable): Variable {
-    const C = x.shape.at(-1)!;
-    const N = x.shape.slice(0, -1).reduce((product, length) => product * length, 1);
-    if (N === 1) return x;
-    const tokens = this.upload(Int32Array.of(N - 1), [1, 1]);
-    const out = this.#recording.variable([1, C]);
-    this.#engine.embeddingForward({ out: out.value, tokens, wte: use(x) }); // a table lookup, like an embedding
-    return this.#recording.record(out, [], { variables: [x] }, () => invariant(false, 'lastRow has no backward'));
+    return lastRow(this.#recording, x);
   }
 
   /**
@@ -460,41 +245,4 @@ export class Tape {
   discard(): void {
     this.#recording.discard();
   }
-
-  #zeros(shape: Shape): Tensor {
-    const zeros = this.#recording.buffers.alloc(shape);
-    this.#engine.zero(zeros);
-    return zeros;
-  }
-
-  /** A copy of `dout` without the elements that dropout dropped. */
-  #dropped(dout: Tensor, dropout: Dropout): Tensor {
-    const out = this.#recording.buffers.alloc(dout.shape, this.#operandType);
-    this.#engine.dropout({ out, inp: dout, dropout });
-    return out;
-  }
-}
-
-/** How linear layers read their factors. */
-function operandsOf(precision: Precision): Pick<LinearOptions, 'operands'> {
-  return precision === 'f16' ? { operands: 'float16' } : {};
-}
-
-/** The width of the result of attention. */
-function attendedWidth(qkv: Variable, { nHead, nKvHead = nHead }: AttentionHeads): number {
-  return (qkv.shape.at(-1)! * nHead) / (nHead + 2 * nKvHead);
-}
-
-/** What a product with this weight reads. */
-function factorOf({ adapted, value }: Parameter): Tensor {
-  return adapted?.effective ?? value;
-}
-
-function parametersOf({ weight, bias }: Affine): (Parameter | undefined)[] {
-  return [weight, bias, weight.adapted?.a, weight.adapted?.b];
-}
-
-/** The tensors that accumulate the gradients of the trained ones. */
-function gradientsOf({ weight, bias }: Affine): { readonly dweight?: Tensor; readonly dbias?: Tensor } {
-  return { ...(weight.grad && { dweight: weight.grad }), ...(bias?.grad && { dbias: bias.grad }) };
 }

@@ -76,6 +76,11 @@ export interface Affine {
   readonly bias?: Parameter | undefined;
 }
 
+/** The tensors that accumulate the gradients of the trained ones. */
+export function gradientsOf({ weight, bias }: Affine): { readonly dweight?: Tensor; readonly dbias?: Tensor } {
+  return { ...(weight.grad && { dweight: weight.grad }), ...(bias?.grad && { dbias: bias.grad }) };
+}
+
 /** A linear layer, with the operations that follow in the same pass over memory. */
 export interface LinearLayer extends Affine {
   /** [OC, IC] instead of [IC, OC]. */

@@ -37,20 +37,18 @@ const checked: Readonly<Record<string, Call>> = {
   'Model.lossesAndValues: ForwardOptions': (options) =>
     Model.prototype.lossesAndValues.call(absent, absent, absent, absent, options),
   'beamSearch: BeamSearchOptions': (options) => lockstep.beamSearch(absent, absent, options),
-  'Tape.layerNorm: Affine': (options) => Tape.prototype.layerNorm.call(absent, {} as never, options, 1),
-  'Tape.attention: AttentionHeads': (options) => Tape.prototype.attention.call(absent, absent, options),
-  'Tape.attention: KeyRanges': (options) => Tape.prototype.attention.call(absent, absent, {} as never, absent, options),
+  'Tape.layerNorm: Affine': (options) => new Tape(absent).layerNorm({} as never, options, 1),
+  'Tape.attention: AttentionHeads': (options) => new Tape(absent).attention(absent, options),
+  'Tape.attention: KeyRanges': (options) => new Tape(absent).attention(absent, {} as never, absent, options),
   'Tape.crossAttention: AttentionHeads': (options) =>
-    Tape.prototype.crossAttention.call(absent, absent, absent, options, {} as never),
+    new Tape(absent).crossAttention(absent, absent, options, {} as never),
   "Tape.crossAttention: Required<Pick<KeyRanges, 'ends'>> & KeyRanges": (options) =>
-    Tape.prototype.crossAttention.call(absent, absent, absent, {} as never, options),
-  'Tape.attentionDecode: AttentionHeads': (options) => Tape.prototype.attentionDecode.call(absent, absent, [], options),
-  'Tape.crossAttentionDecode: AttentionHeads': (options) =>
-    Tape.prototype.crossAttentionDecode.call(absent, absent, [], options),
-  'Tape.embedding: EmbeddingOptions': (options) =>
-    Tape.prototype.embedding.call(absent, absent, absent, undefined, options),
-  'Tape.rope: Rotation': (options) => Tape.prototype.rope.call(absent, absent, options),
-  'Tape.linear: LinearLayer': (options) => Tape.prototype.linear.call(absent, absent, options),
+    new Tape(absent).crossAttention(absent, absent, {} as never, options),
+  'Tape.attentionDecode: AttentionHeads': (options) => new Tape(absent).attentionDecode(absent, [], options),
+  'Tape.crossAttentionDecode: AttentionHeads': (options) => new Tape(absent).crossAttentionDecode(absent, [], options),
+  'Tape.embedding: EmbeddingOptions': (options) => new Tape(absent).embedding(absent, absent, undefined, options),
+  'Tape.rope: Rotation': (options) => new Tape(absent).rope(absent, options),
+  'Tape.linear: LinearLayer': (options) => new Tape(absent).linear(absent, options),
   'Tape.linearCrossEntropy: Head': (options) => new Tape(absent).linearCrossEntropy(absent, options, absent),
   'Tape.linearCrossEntropy: LossGradient': (options) =>
     new Tape(absent).linearCrossEntropy(absent, {} as never, absent, options),

@@ -5,13 +5,13 @@
  *
  * N rows, IC channels, V vocabulary.
  */
-import { invariant } from '../base/errors.ts';
-import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
-import type { LinearCrossEntropyOptions, LinearOptions } from '../engine/linearOptions.ts';
-import type { Tensor } from '../engine/tensor.ts';
-import type { Parameter } from './parameterStore.ts';
-import { needsGrad, type Recording } from './recording.ts';
-import { type LinearLayer, save, use, type Variable } from './variable.ts';
+import { invariant } from '../../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../../base/optionNames.ts';
+import type { LinearCrossEntropyOptions, LinearOptions } from '../../engine/linearOptions.ts';
+import type { Tensor } from '../../engine/tensor.ts';
+import type { Parameter } from '../parameterStore.ts';
+import { needsGrad, type Recording } from '../recording.ts';
+import { type LinearLayer, save, use, type Variable } from '../variable.ts';
 
 /** A matrix whose product with hidden states gives logits. */
 export type Head = Pick<LinearLayer, 'weight' | 'weightTransposed'>;
