@@ -107,17 +107,13 @@ export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { reward } from './model/objectives/reward.ts';
 export type { Head, LossGradient } from './model/operations/losses.ts';
+export type { ModelParameters, Parameter } from './model/parameter.ts';
+export type { ParameterBlock, ParametersOptions } from './model/parameterBlocks.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
-export {
-  type ModelParameters,
-  type Parameter,
-  type ParameterBlock,
-  Parameters,
-  type ParametersOptions,
-  type StateEntry,
-} from './model/parameterStore.ts';
+export { Parameters } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource, SourceTokens } from './model/pass.ts';
 export type { Seed } from './model/recording.ts';
+export type { StateEntry } from './model/replicaState.ts';
 export { type CheckpointBody, Tape } from './model/tape.ts';
 export {
   type AdamwStep,

@@ -14,7 +14,7 @@ import type { Tensor } from '../engine/tensor.ts';
 import type { ActivationRecompute } from './computing.ts';
 import { KeyValueCache } from './keyValueCache.ts';
 import type { LossGradient } from './operations/losses.ts';
-import type { ModelParameters } from './parameterStore.ts';
+import type { ModelParameters } from './parameter.ts';
 import { type CachedContext, type DropoutSource, Pass, type PassOptions, type SourceTokens } from './pass.ts';
 import type { Tape } from './tape.ts';
 import type { LinearLayer, Variable } from './variable.ts';

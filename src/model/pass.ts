@@ -19,7 +19,7 @@ import { invariant } from '../base/errors.ts';
 import type { Dropout } from '../engine/dropout.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
-import type { ModelParameters, Parameter } from './parameterStore.ts';
+import type { ModelParameters, Parameter } from './parameter.ts';
 import type { CheckpointBody, Tape } from './tape.ts';
 import type { Affine, Variable } from './variable.ts';
 

@@ -13,7 +13,7 @@ import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import { Buffers } from './buffers.ts';
-import type { Parameter } from './parameterStore.ts';
+import type { Parameter } from './parameter.ts';
 import { type FloatType, Variable } from './variable.ts';
 
 /** The start of a backward pass. */

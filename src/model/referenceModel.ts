@@ -8,7 +8,8 @@ import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { withoutValueHead } from '../architecture/valueHead.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Model } from './model.ts';
-import { type ModelParameters, Parameters } from './parameterStore.ts';
+import type { ModelParameters } from './parameter.ts';
+import { Parameters } from './parameterStore.ts';
 import type { Trainer } from './training.ts';
 
 /** The model at the start of a run, which does not change. */

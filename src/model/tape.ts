@@ -26,7 +26,7 @@ import { linear } from './operations/linear.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './operations/losses.ts';
 import { layerNorm, rmsNorm } from './operations/norms.ts';
 import { type Products, productsOf } from './operations/products.ts';
-import type { Parameter } from './parameterStore.ts';
+import type { Parameter } from './parameter.ts';
 import { needsGrad, Recording, type Seed } from './recording.ts';
 import { type Affine, type EmbeddingOptions, type LinearLayer, type Rotation, save, Variable } from './variable.ts';
 

@@ -6,7 +6,7 @@ import type { AttentionHeads, KeyRanges } from '../engine/attentionOptions.ts';
 import type { Dropout } from '../engine/dropout.ts';
 import type { RopeOptions } from '../engine/ropeOptions.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
-import type { Parameter } from './parameterStore.ts';
+import type { Parameter } from './parameter.ts';
 
 /** The type of values and gradients. */
 export type FloatType = 'float32' | 'bfloat16';

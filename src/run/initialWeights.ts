@@ -35,7 +35,7 @@ import type { RunData } from '../data/runData.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { tokenizerHash } from '../data/tokenizers/tokenizerHash.ts';
-import { fillInitial } from '../model/parameterStore.ts';
+import { fillInitial } from '../model/initialValues.ts';
 import { sharesWeights } from '../model/referenceModel.ts';
 import { hashStored, sizeOfStored } from '../objectStore/storedFiles.ts';
 import { isPolicyKind } from '../task/kinds.ts';

@@ -17,7 +17,8 @@ import type { Engine } from '../engine/engine.ts';
 import { createEngine, type EngineOptions, engineWarning, selectEngine } from '../engine/registry.ts';
 import { Model } from '../model/model.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
-import { Parameters, type StateEntry } from '../model/parameterStore.ts';
+import { Parameters } from '../model/parameterStore.ts';
+import type { StateEntry } from '../model/replicaState.ts';
 import { type CheckpointChoice, findCheckpoint } from './findCheckpoint.ts';
 
 export interface LoadModelOptions extends CheckpointChoice {

@@ -6,7 +6,7 @@ import { invariant } from '../../base/errors.ts';
 import { checkOptionNames } from '../../base/optionNames.ts';
 import type { CachedKeys } from '../../engine/attentionOptions.ts';
 import type { Tensor } from '../../engine/tensor.ts';
-import type { Parameter } from '../parameterStore.ts';
+import type { Parameter } from '../parameter.ts';
 import type { Recording } from '../recording.ts';
 import { type EmbeddingOptions, embeddingNames, use, type Variable } from '../variable.ts';
 

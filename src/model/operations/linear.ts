@@ -4,7 +4,7 @@
  */
 import { checkOptionNames } from '../../base/optionNames.ts';
 import type { Tensor } from '../../engine/tensor.ts';
-import type { Parameter } from '../parameterStore.ts';
+import type { Parameter } from '../parameter.ts';
 import { needsGrad, type Recording } from '../recording.ts';
 import { type Affine, gradientsOf, type LinearLayer, linearNames, save, use, Variable } from '../variable.ts';
 import type { Products } from './products.ts';

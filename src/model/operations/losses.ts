@@ -9,7 +9,7 @@ import { invariant } from '../../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../../base/optionNames.ts';
 import type { LinearCrossEntropyOptions, LinearOptions } from '../../engine/linearOptions.ts';
 import type { Tensor } from '../../engine/tensor.ts';
-import type { Parameter } from '../parameterStore.ts';
+import type { Parameter } from '../parameter.ts';
 import { needsGrad, type Recording } from '../recording.ts';
 import { type LinearLayer, save, use, type Variable } from '../variable.ts';
 

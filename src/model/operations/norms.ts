@@ -1,7 +1,7 @@
 /** Layer norms and norms by the root mean square, on the tape (tape.ts). */
 import { checkOptionNames } from '../../base/optionNames.ts';
 import type { Shape } from '../../engine/tensor.ts';
-import type { Parameter } from '../parameterStore.ts';
+import type { Parameter } from '../parameter.ts';
 import type { Recording } from '../recording.ts';
 import { type Affine, affineNames, type FloatType, gradientsOf, save, type Variable } from '../variable.ts';
 

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
-import type { Parameter } from '../../../src/model/parameterStore.ts';
+import type { Parameter } from '../../../src/model/parameter.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import type { Variable } from '../../../src/model/variable.ts';
 import { errorByRow } from '../kernels/harness.ts';

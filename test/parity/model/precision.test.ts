@@ -5,7 +5,7 @@ import { createNativeEngine, type NativeEngine } from '../../../src/engine/nativ
 import type { Tensor } from '../../../src/engine/tensor.ts';
 import type { Precision } from '../../../src/model/computing.ts';
 import type { Objective } from '../../../src/model/objectives/objective.ts';
-import type { Parameter } from '../../../src/model/parameterStore.ts';
+import type { Parameter } from '../../../src/model/parameter.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
 import { targetsOf } from '../../../src/task/nextToken.ts';

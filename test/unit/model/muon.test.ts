@@ -8,7 +8,7 @@ import { isTrainedBy } from '../../../src/architecture/trainable.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
-import type { ParameterBlock } from '../../../src/model/parameterStore.ts';
+import type { ParameterBlock } from '../../../src/model/parameterBlocks.ts';
 import { Trainer, type TrainerOptions } from '../../../src/model/training.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { tokenBatch } from '../../../src/task/nextToken.ts';

@@ -6,7 +6,7 @@ import type { Sums } from '../../../src/base/sums.ts';
 import { observeKernels } from '../../../src/engine/observeKernels.ts';
 import type { ActivationRecompute } from '../../../src/model/computing.ts';
 import type { LossGradient } from '../../../src/model/operations/losses.ts';
-import type { Parameter } from '../../../src/model/parameterStore.ts';
+import type { Parameter } from '../../../src/model/parameter.ts';
 import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { type Rotation, Variable } from '../../../src/model/variable.ts';

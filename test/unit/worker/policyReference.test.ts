@@ -7,8 +7,8 @@ import { encodeSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts'
 import type { ConfigInput } from '../../../src/config/configTypes.ts';
 import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';
+import { fillInitial } from '../../../src/model/initialValues.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
-import { fillInitial } from '../../../src/model/parameterStore.ts';
 import { InProcessReplica } from '../../engines/inProcessReplica.ts';
 import { testEngines } from '../../engines/testEngines.ts';
 import { tinyConfig, tinyLlama } from '../../parity/model/tinyModels.ts';
