@@ -1,6 +1,6 @@
 /**
  * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). It has no clock, socket, file or
- * randomness: coordinator.ts supplies events and carries out the effects. A step is committed only when every member has
+ * randomness: coordinator.ts supplies events, and effectRunner.ts carries out the effects. A step is committed only when every member has
  * reduced it, so every replica applies it or none does. Its parts: membership.ts and losses.ts (workers come and go), deadlines.ts (waiting),
  * ringFaults.ts, terms.ts (who is in the ring), stepping.ts (the sequence of steps), rollingOut.ts (samples that the model writes).
  *
