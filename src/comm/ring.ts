@@ -99,10 +99,6 @@ export interface RingStats {
   readonly bytesSent: number;
   readonly framesSent: number;
   readonly framesReceived: number;
-  /** From the first start of a bucket to the end of the last one. */
-  readonly activeMs: number;
-  /** From the last start of a bucket to the end of the last one: what was not hidden behind backward. */
-  readonly exposedMs: number;
   /** Frames dropped since the ring was made: older than the term or step, or not what was expected. */
   readonly stale: number;
   readonly malformed: number;
@@ -152,7 +148,6 @@ export class RingAllReduce {
   #stopTimer: (() => void) | undefined;
   #ticks = 0;
   #counts = { bytesSent: 0, framesSent: 0, framesReceived: 0, stale: 0, malformed: 0 };
-  #times = { first: 0, last: 0, end: 0 };
   #observer: RingObserver | undefined;
   #onReduced: RingStep['onReduced'];
   /** When each bucket was started, where somebody observes. */
@@ -225,7 +220,6 @@ export class RingAllReduce {
     this.#unfinished = step.buckets.length;
     this.#done = new Completion();
     this.#counts = { ...this.#counts, bytesSent: 0, framesSent: 0, framesReceived: 0 };
-    this.#times = { first: 0, last: 0, end: 0 };
     this.#observer = step.observer;
     this.#onReduced = step.onReduced;
     this.#startedMs.clear();
@@ -241,14 +235,12 @@ export class RingAllReduce {
       this.#state.kind === 'active' && reduction !== undefined && !reduction.started,
       `bucket ${bucket} cannot start`,
     );
-    const now = this.#options.clock.monotonic();
     if (this.#stopTimer === undefined) this.#watch();
-    this.#times = { first: this.#times.first || now, last: now, end: 0 };
     if (this.#nextGone !== undefined) {
       this.#failNext(this.#nextGone);
       return;
     }
-    if (this.#observer !== undefined) this.#startedMs.set(bucket, now);
+    if (this.#observer !== undefined) this.#startedMs.set(bucket, this.#options.clock.monotonic());
     reduction.start();
     if (reduction.done) this.#finishBucket(bucket); // a world of one, or an empty bucket
     const { term } = this.#place;
@@ -273,9 +265,7 @@ export class RingAllReduce {
   }
 
   stats(): RingStats {
-    const { first, last, end } = this.#times;
-    const over = first > 0 && end > 0;
-    return { ...this.#counts, activeMs: over ? end - first : 0, exposedMs: over ? end - last : 0 };
+    return { ...this.#counts };
   }
 
   #prepare(step: RingStep): void {
@@ -390,7 +380,6 @@ export class RingAllReduce {
 
   #complete(): void {
     this.#stopWatch();
-    this.#times.end = this.#options.clock.monotonic();
     this.#state = { kind: 'formed' };
     this.#done.resolve();
   }
