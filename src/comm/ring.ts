@@ -1,7 +1,7 @@
 /**
- * The ring all-reduce of a step: buckets of one flat Float32Array, each started as soon as this rank's part of it is final,
- * several in flight. `ringBucket.ts` has the algorithm of a bucket; here is what is around it: terms and steps, frames that
- * come early or late, deadlines, failure.
+ * The ring all-reduce of a rank: buckets of one flat Float32Array, each started as soon as this rank's part of it is final,
+ * several in flight. `ringStep.ts` has the buckets of a step, and `ringBucket.ts` the algorithm of one; here is what is around them:
+ * terms and steps, frames that come early or late, failure.
  *
  * How far may a neighbour be ahead? A rank begins step s+1 only after `commit` of step s, and the coordinator sends that only
  * after every rank has reported step s as reduced. So when the first frame of step s+1 arrives here, our step s is complete:
@@ -17,25 +17,13 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
 import { durationOf } from '../base/numberText.ts';
-import type { Bucket } from './buckets.ts';
 import { EarlyFrames } from './earlyFrames.ts';
 import { type RingLink, ringHeaderBytes } from './link.ts';
-import { BucketReduction, type ReduceInto } from './ringBucket.ts';
+import type { ReduceInto } from './ringBucket.ts';
+import { type Neighbour, type RingError, rankOf, ringFailure } from './ringError.ts';
 import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase } from './ringFrames.ts';
-
-/** The ring does not work. Names the neighbour that is blamed, so that nobody has to read the message for it. */
-export class RingError extends PeerError {
-  /** Rank of the neighbour that sent nothing, sent wrongly, is gone or was not reached. */
-  readonly suspect: number;
-  /** The addresses at which it was not reached, each with what happened; absent if that is not what is wrong. */
-  readonly unreached: string | undefined;
-
-  constructor(suspect: number, message: string, unreached?: string) {
-    super(message);
-    this.suspect = suspect;
-    this.unreached = unreached;
-  }
-}
+import { RingProgress } from './ringProgress.ts';
+import { type RingStep, StepReduction } from './ringStep.ts';
 
 export interface RingOptions {
   link: RingLink;
@@ -64,26 +52,6 @@ export interface RingPlace {
   previous: string;
 }
 
-export interface RingStep {
-  step: number;
-  /** This rank's gradients; when the step is done, the sums over all ranks. May be a view of a SharedArrayBuffer. */
-  data: Float32Array;
-  /** The same on every rank. */
-  buckets: readonly Bucket[];
-  /** Told of each bucket when it holds the sums, while others travel. It may be read, and is not to be written. */
-  onReduced?: (bucket: number) => void;
-  /** Told of the step's frames and buckets. */
-  observer?: RingObserver | undefined;
-}
-
-/** Listeners for the times of events in a step, on the ring's clock. */
-export interface RingObserver {
-  /** A bucket's sums are complete on this rank. */
-  bucket(bucket: number, startMs: number, endMs: number): void;
-  /** A chunk was summed or put into place, and sent on. */
-  chunk(header: RingHeader, startMs: number, endMs: number): void;
-}
-
 /** How a rank takes part in handing the state of a term round, before the first step. */
 export interface StatePassage {
   /** Told of the pieces from the previous rank, in order; the bytes may be overwritten when it returns. Absent: none is expected. */
@@ -108,8 +76,6 @@ const reachTimeoutMsDefault = 5_000;
 const earlyBytesMaxDefault = 64 * 2 ** 20;
 /** Malformed frames that are logged one by one; all are counted. */
 const malformedLoggedMax = 5;
-/** A step fails at this tick without progress. Ticks, not clocks: a process that was suspended sees one tick, not a timeout. */
-const ticksMax = 4;
 
 type State =
   | { kind: 'idle' } // no place in a ring yet, or it failed
@@ -137,26 +103,27 @@ export class RingAllReduce {
   #state: State = { kind: 'idle' };
   /** The last step begun in this term; -1: none. */
   #step = -1;
-  #plan: RingStep | undefined;
-  #reductions: BucketReduction[] = [];
-  #unfinished = 0;
+  #reduction: StepReduction;
   #done = new Completion();
   #nextGone: string | undefined;
   #passage: StatePassage | undefined;
 
   readonly #early: EarlyFrames;
-  #stopTimer: (() => void) | undefined;
-  #ticks = 0;
+  readonly #progress: RingProgress;
   #counts = { bytesSent: 0, framesSent: 0, framesReceived: 0, stale: 0, malformed: 0 };
-  #observer: RingObserver | undefined;
-  #onReduced: RingStep['onReduced'];
-  /** When each bucket was started, where somebody observes. */
-  readonly #startedMs = new Map<number, number>();
 
   constructor(options: RingOptions) {
     const defaults = { reachTimeoutMs: reachTimeoutMsDefault, earlyBytesMax: earlyBytesMaxDefault };
     this.#options = { ...defaults, log: () => {}, clock: systemClock, ...options };
     this.#early = new EarlyFrames(this.#options.earlyBytesMax);
+    this.#reduction = this.#newReduction();
+    this.#progress = new RingProgress({
+      clock: this.#options.clock,
+      timeoutMs: options.stepTimeoutMs,
+      // While the link waits for us, or nothing that was started is missing, the delay is our own.
+      isDue: () => this.#reduction.waitingFor !== -1 && !this.#early.full,
+      onTimeout: () => this.#timedOut(),
+    });
     options.link.onFrame((header, payload) => this.#onFrame(header, payload));
     options.link.onNextGone((reason) => this.#onNextGone(reason));
   }
@@ -166,7 +133,7 @@ export class RingAllReduce {
     invariant(place.term > this.#place.term, `expected a term above ${this.#place.term}, received ${place.term}`);
     this.abort(new PeerError(`the ring of term ${this.#place.term} was replaced by term ${place.term}`));
     this.#place = { ...place };
-    this.#plan = undefined;
+    this.#reduction = this.#newReduction();
     this.#step = -1;
     this.#nextGone = undefined;
     this.#counts = { ...this.#counts, framesReceived: 0 };
@@ -214,35 +181,26 @@ export class RingAllReduce {
     );
     invariant(step.step > this.#step, `step ${step.step} begins after step ${this.#step}`);
     this.#passage = undefined;
-    this.#prepare(step);
+    this.#reduction.begin(step);
     this.#step = step.step;
     this.#state = { kind: 'active', step: step.step };
-    this.#unfinished = step.buckets.length;
     this.#done = new Completion();
     this.#counts = { ...this.#counts, bytesSent: 0, framesSent: 0, framesReceived: 0 };
-    this.#observer = step.observer;
-    this.#onReduced = step.onReduced;
-    this.#startedMs.clear();
     this.#forgetEarly((header) => header.term === this.#place.term && header.step < step.step);
-    if (this.#unfinished === 0) this.#complete();
+    if (this.#reduction.isComplete) this.#complete();
   }
 
   /** This rank's gradients of a bucket are final. Every rank must start the buckets in the same order. Without effect after a failure. */
   start(bucket: number): void {
     if (this.#state.kind === 'idle') return;
-    const reduction = this.#reductions[bucket];
-    invariant(
-      this.#state.kind === 'active' && reduction !== undefined && !reduction.started,
-      `bucket ${bucket} cannot start`,
-    );
-    if (this.#stopTimer === undefined) this.#watch();
+    invariant(this.#state.kind === 'active' && !this.#reduction.isStarted(bucket), `bucket ${bucket} cannot start`);
+    if (!this.#progress.isWatched) this.#progress.watch();
     if (this.#nextGone !== undefined) {
       this.#failNext(this.#nextGone);
       return;
     }
-    if (this.#observer !== undefined) this.#startedMs.set(bucket, this.#options.clock.monotonic());
-    reduction.start();
-    if (reduction.done) this.#finishBucket(bucket); // a world of one, or an empty bucket
+    this.#reduction.start(bucket);
+    if (this.#reduction.isComplete) this.#complete();
     const { term } = this.#place;
     const due = (header: RingHeader) => header.term === term && header.step === this.#step && header.bucket === bucket;
     for (const { header, payload } of this.#early.take(due)) this.#apply(header, payload);
@@ -255,7 +213,7 @@ export class RingAllReduce {
 
   /** Ends the step, if there is one, and leaves the ring: nothing is sent or kept until `form`. */
   abort(reason: Error): void {
-    this.#stopWatch();
+    this.#progress.stop();
     this.#passage = undefined;
     this.#state = { kind: 'idle' };
     this.#options.link.disconnect();
@@ -268,24 +226,12 @@ export class RingAllReduce {
     return { ...this.#counts };
   }
 
-  #prepare(step: RingStep): void {
-    const plan = this.#plan;
-    if (plan?.data === step.data && plan.buckets === step.buckets) {
-      for (const reduction of this.#reductions) reduction.reset();
-      return;
-    }
-    this.#plan = step;
+  #newReduction(): StepReduction {
     const { rank, worldSize } = this.#place;
-    const { reduce, chunkBytes } = this.#options;
-    const chunkElements = Math.max(1, Math.floor(chunkBytes / Float32Array.BYTES_PER_ELEMENT));
-    this.#reductions = step.buckets.map((bucket, index) => {
-      invariant(
-        0 <= bucket.start && bucket.start <= bucket.end && bucket.end <= step.data.length,
-        `bucket ${index} is outside`,
-      );
-      const send = (phase: RingPhase, segment: number, chunk: number, payload: Uint8Array) =>
-        this.#send(index, phase, segment, chunk, payload);
-      return new BucketReduction({ data: step.data, bucket, rank, worldSize, chunkElements, reduce, send });
+    const { reduce, chunkBytes, clock } = this.#options;
+    return new StepReduction({
+      ...{ rank, worldSize, reduce, chunkBytes, clock },
+      send: (...chunk) => this.#send(...chunk),
     });
   }
 
@@ -305,7 +251,7 @@ export class RingAllReduce {
       return undefined;
     }
     if (header.term > this.#place.term) return this.#early.keep(header, payload);
-    if (header.rank !== this.#previous()) return this.#malformed(`it is from rank ${header.rank}`);
+    if (header.rank !== rankOf('previous', this.#place)) return this.#malformed(`it is from rank ${header.rank}`);
     if (header.phase === 'state') {
       const isBeforeSteps = this.#state.kind === 'formed' && this.#step === -1;
       return isBeforeSteps && this.#passage === undefined
@@ -313,9 +259,10 @@ export class RingAllReduce {
         : this.#takePiece(header, payload);
     }
     if (this.#state.kind === 'active' && header.step === this.#step) {
-      const reduction = this.#reductions[header.bucket];
-      if (!reduction) return this.#malformed(`bucket ${header.bucket} of ${this.#reductions.length} does not exist`);
-      if (reduction.started) return this.#apply(header, payload);
+      const { bucketCount } = this.#reduction;
+      if (header.bucket >= bucketCount)
+        return this.#malformed(`bucket ${header.bucket} of ${bucketCount} does not exist`);
+      if (this.#reduction.isStarted(header.bucket)) return this.#apply(header, payload);
     }
     return this.#early.keep(header, payload);
   }
@@ -333,23 +280,21 @@ export class RingAllReduce {
       onPiece(header.bucket * 2 ** 32 + header.chunk, payload);
     } catch (error) {
       if (!(error instanceof PeerError)) throw error;
-      this.#failPrevious(`sent another piece of the state: ${error.message}`);
+      this.#fail('previous', `sent another piece of the state: ${error.message}`);
     }
     return undefined;
   }
 
   #apply(header: RingHeader, payload: Uint8Array): undefined {
-    const reduction = this.#reductions[header.bucket];
-    if (!reduction || this.#state.kind !== 'active' || header.phase === 'state') return undefined;
-    const observer = this.#observer;
-    const startMs = observer === undefined ? 0 : this.#options.clock.monotonic();
-    const outcome = reduction.accept(header.phase, header.segment, header.chunk, payload);
-    observer?.chunk(header, startMs, this.#options.clock.monotonic());
+    if (this.#state.kind !== 'active') return undefined;
+    const outcome = this.#reduction.accept(header, payload);
     switch (outcome) {
+      case undefined:
+        return undefined;
       case 'applied':
-        this.#ticks = 0;
+        this.#progress.made();
         this.#counts.framesReceived++;
-        if (reduction.done) this.#finishBucket(header.bucket);
+        if (this.#reduction.isComplete) this.#complete();
         return undefined;
       case 'duplicate':
         this.#counts.stale++;
@@ -359,7 +304,10 @@ export class RingAllReduce {
           `segment ${header.segment}, chunk ${header.chunk}, ${payload.byteLength} bytes were not expected`,
         );
       case 'gap':
-        this.#failPrevious(`lost a frame: ${this.#describe(header.bucket)} is missing, chunk ${header.chunk} came`);
+        this.#fail(
+          'previous',
+          `lost a frame: ${this.#reduction.describeMissing(header.bucket)} is missing, chunk ${header.chunk} came`,
+        );
         return undefined;
       default:
         return outcome satisfies never;
@@ -371,81 +319,32 @@ export class RingAllReduce {
     this.#counts.stale += this.#early.take(drop).length;
   }
 
-  #finishBucket(bucket: number): void {
-    const startMs = this.#startedMs.get(bucket);
-    if (startMs !== undefined) this.#observer?.bucket(bucket, startMs, this.#options.clock.monotonic());
-    this.#onReduced?.(bucket);
-    if (--this.#unfinished === 0) this.#complete();
-  }
-
   #complete(): void {
-    this.#stopWatch();
+    this.#progress.stop();
     this.#state = { kind: 'formed' };
     this.#done.resolve();
   }
 
-  #watch(): void {
-    this.#ticks = 0;
-    this.#stopTimer = this.#options.clock.every(this.#options.stepTimeoutMs / ticksMax, () => this.#tick());
-  }
-
-  #stopWatch(): void {
-    this.#stopTimer?.();
-    this.#stopTimer = undefined;
-  }
-
-  #tick(): void {
-    const waitingFor = this.#reductions.findIndex((reduction) => reduction.started && !reduction.done);
-    // While the link waits for us, or nothing that was started is missing, the delay is our own.
-    if (waitingFor === -1 || this.#early.full) this.#ticks = 0;
-    else if (++this.#ticks >= ticksMax) {
-      this.#failPrevious(
-        `sent nothing for ${durationOf(this.#options.stepTimeoutMs)}: ${this.#describe(waitingFor)} is missing`,
-      );
-    }
+  #timedOut(): void {
+    const missing = this.#reduction.describeMissing(this.#reduction.waitingFor);
+    this.#fail('previous', `sent nothing for ${durationOf(this.#options.stepTimeoutMs)}: ${missing} is missing`);
   }
 
   #onNextGone(reason: string): void {
     this.#nextGone = reason;
-    const isSending = this.#state.kind === 'active' ? this.#stopTimer !== undefined : this.#passage?.isSending();
+    const isSending = this.#state.kind === 'active' ? this.#progress.isWatched : this.#passage?.isSending();
     if (isSending) this.#failNext(reason);
   }
 
   #failNext(reason: string): void {
-    const { rank, worldSize } = this.#place;
-    this.#fail((rank + 1) % worldSize, 'next in the ring', `is gone: ${reason}`);
+    this.#fail('next', `is gone: ${reason}`);
   }
 
-  #failPrevious(what: string): void {
-    this.#fail(this.#previous(), 'previous in the ring', what);
-  }
-
-  #fail(suspect: number, where: string, what: string): void {
-    const { term, rank, worldSize } = this.#place;
-    const { unreached } = this.#options.link;
-    // Whatever else does not come: who waits for this rank's frames gets none.
-    if (unreached !== undefined) {
-      const next = (rank + 1) % worldSize;
-      const message = `rank ${next} (next in the ring) cannot be reached at ${unreached} (term ${term}, step ${this.#step})`;
-      this.#break(new RingError(next, message, unreached));
-      return;
-    }
-    this.#break(new RingError(suspect, `rank ${suspect} (${where}) ${what} (term ${term}, step ${this.#step})`));
-  }
-
-  #break(error: RingError): void {
+  #fail(neighbour: Neighbour, what: string): void {
+    const error = ringFailure(neighbour, what, { ...this.#place, step: this.#step }, this.#options.link.unreached);
     const passage = this.#passage;
     this.abort(error);
     passage?.onBroken(error);
-  }
-
-  #describe(bucket: number): string {
-    return `bucket ${bucket}, ${this.#reductions[bucket]?.describeMissing() ?? 'nothing'}`;
-  }
-
-  #previous(): number {
-    const { rank, worldSize } = this.#place;
-    return (rank + worldSize - 1) % worldSize;
   }
 
   #malformed(why: string): undefined {

@@ -6,7 +6,8 @@
  * A link that breaks, or a rank that ends, ends the term: in the next one, a rank with the complete state keeps it.
  */
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
-import type { RingAllReduce, RingError } from '../comm/ring.ts';
+import type { RingAllReduce } from '../comm/ring.ts';
+import type { RingError } from '../comm/ringError.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
 import type { Inbox } from './inbox.ts';
 import { type StateBytes, StateReceiver, type StateSender } from './stateStream.ts';

@@ -1,7 +1,7 @@
 /** The agent's timeline of a step: the duration of each part and, in a traced step, the activity of the ring. */
 import type { Clock } from '../base/clock.ts';
 import { invariant } from '../base/errors.ts';
-import type { RingObserver } from '../comm/ring.ts';
+import type { RingObserver } from '../comm/ringStep.ts';
 import { encodeSpans, type Span, spansMax } from '../comm/spans.ts';
 import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 

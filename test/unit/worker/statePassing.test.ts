@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
-import type { RingError } from '../../../src/comm/ring.ts';
+import type { RingError } from '../../../src/comm/ringError.ts';
 import { Inbox } from '../../../src/worker/inbox.ts';
 import { StatePassing } from '../../../src/worker/statePassing.ts';
 import { StateBytes, StateSender } from '../../../src/worker/stateStream.ts';
