@@ -1,37 +1,27 @@
 /** Everything that a run needs before it starts. It finds errors before a worker starts or anything is written. */
 import { basename, extname } from 'node:path';
 import { loraOf } from '../architecture/lora.ts';
-import { modelDifference } from '../architecture/registry.ts';
-import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
+import { declaredTensors } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
-import { grouped } from '../base/numberText.ts';
 import { optionName } from '../base/ownCommand.ts';
-import { shortPath } from '../base/shortPath.ts';
-import { isTrainedTensor } from '../base/stateParts.ts';
-import { damaged } from '../base/strictJson.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { OPTIMIZER_FILE, TRAINER_FILE } from '../checkpoint/manifest.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isEveryInterface, isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
-import { withTodaysKeys } from '../config/renamedKeys.ts';
-import { configSchema } from '../config/schema.ts';
-import { learningRateAt, type Schedule } from '../coordinator/core/schedule.ts';
 import { validationSamples } from '../coordinator/validationPlan.ts';
 import type { RunData } from '../data/runData.ts';
 import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
-import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
-import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { createEngine, devicesOf, engineWarning, findEngine, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
-import { isPolicyKind } from '../task/kinds.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { checkpointsFor, checkUnused } from './checkpointsOfRun.ts';
 import { withFittingPrompt } from './fittingPrompt.ts';
 import { checkStartOfPolicy, type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
+import { checkResume, tokenizerOf } from './resumedCheckpoint.ts';
+import { checkChanges, scheduleNote } from './resumedConfig.ts';
 import { loadRunConfig, type RunConfigArguments } from './runConfig.ts';
 import { newRunFolder, type RunFolder } from './runFolder.ts';
 import { shortRunProblem, withRunLength } from './runLength.ts';
@@ -200,78 +190,6 @@ export function workersOf(
   return { minWorkers, worldSize: Math.max(train.workers, wanted) };
 }
 
-/** Checks the changes to a resumed run, and notes consequences that a user may not expect. @throws UserError for a change that is not allowed */
-export function checkChanges(now: Config, before: Config, { note }: Pick<RunMessages, 'note'>): void {
-  if (now.model.from !== before.model.from) {
-    throw new UserError(
-      `a resumed run has its own weights: omit model.from (${optionName('init-from')}), or start a new run without ${optionName('resume')}`,
-    );
-  }
-  const [place, placeBefore] = [now.checkpoint.directory, before.checkpoint.directory];
-  if (place !== placeBefore) {
-    throw new UserError(
-      `checkpoint.directory was ${placeBefore || "the run's own"} and is ${place || "the run's own"}: a resumed run finds its checkpoints only where it wrote them. Omit checkpoint.directory`,
-    );
-  }
-  // Parameters are float32 in both cases, but the bits of the run change.
-  const { precision } = now.engine;
-  if (before.engine.precision !== precision) {
-    note(`engine.precision was ${before.engine.precision} and is ${precision} from now on`);
-  }
-  const [size, sizeBefore] = [now.train.globalBatchSize, before.train.globalBatchSize];
-  if (size !== sizeBefore) {
-    note(
-      `train.globalBatchSize was ${sizeBefore} and is ${size} from now on; the data continues after the samples trained so far`,
-    );
-  }
-  checkIterations(now, before);
-  const said = scheduleNote(now, before);
-  if (said !== undefined) note(said);
-}
-
-/** The steps of a run that writes its own samples are divided into iterations, of which one may be in progress. */
-function checkIterations(now: Config, before: Config): void {
-  if (!isPolicyKind(before.task.kind) && !isPolicyKind(now.task.kind)) return;
-  const settings = ({ task, train }: Config) => ({
-    'task.kind': task.kind,
-    'task.prompts': task.prompts,
-    'task.group': task.group,
-    'task.inner': task.inner,
-    'train.globalBatchSize': train.globalBatchSize,
-  });
-  const [is, was] = [Object.entries(settings(now)), Object.values(settings(before))];
-  const changed = is.findIndex(([, value], i) => value !== was[i]);
-  if (changed < 0) return;
-  const [key, value] = is[changed]!;
-  throw new UserError(
-    `${key} was ${was[changed]} and is ${value}: a run that learns from its own answers resumes with its own iterations. Omit ${key}, or start a new run from its weights (${optionName('init-from')})`,
-  );
-}
-
-/** The effect of another last step on the learning rate; undefined if it is the same step. */
-function scheduleNote({ train, schedule }: Config, before: Config): string | undefined {
-  const [steps, stepsBefore] = [train.maxSteps, before.train.maxSteps];
-  if (steps === stepsBefore) return undefined;
-  const changed = `train.maxSteps was ${stepsBefore} and is ${steps}`;
-  const { kind, decaySteps, learningRate, minLearningRate } = schedule;
-  if (kind === 'constant') return `${changed}: the learning rate stays ${learningRate}`;
-  if (kind === 'inverseSqrt') return `${changed}: the learning rate falls as before`;
-  if (kind === 'sweep') return `${changed}: the learning rate rises until then`;
-  if (decaySteps > 0) {
-    if (steps <= decaySteps) return `${changed}: the learning rate continues to fall until step ${decaySteps}`;
-    return `${changed}: from step ${decaySteps} on (schedule.decaySteps) the learning rate is ${minLearningRate}`;
-  }
-  if (before.schedule.decaySteps !== 0) return `${changed}: the learning rate falls until then`;
-  const step = Math.min(steps, stepsBefore);
-  const rate = (curve: Schedule, end: number) => learningRateAt(step, { ...curve, decaySteps: end }).toExponential(1);
-  const [is, was] = [rate(schedule, steps), rate(before.schedule, stepsBefore)];
-  const effect = is === was ? 'changes slightly' : `changes from now on: at step ${step} it is ${is}, not ${was}`;
-  return (
-    `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it ${effect}; ` +
-    `schedule.decaySteps=${stepsBefore} keeps the former curve`
-  );
-}
-
 /** Starts the engine once, so that a missing engine is reported here and not by each worker. */
 async function checkEngine({ engine: keys, train: { workers } }: Config, { warn }: RunMessages): Promise<void> {
   const choice = await selectEngine(keys);
@@ -291,57 +209,6 @@ async function checkEngine({ engine: keys, train: { workers } }: Config, { warn 
   }
 }
 
-/** The tokenizer in the checkpoint: training one again takes long, and a changed text would give a different one. */
-async function tokenizerOf(checkpoint: Checkpoint, config: Config): Promise<Tokenizer> {
-  const { path, tokenizerFiles } = checkpoint;
-  const { tokenizer: kind } = config.data;
-  const trained = recordedConfig(checkpoint)?.data.tokenizer ?? kind;
-  if (trained !== kind) {
-    throw new UserError(
-      `${path} was trained with data.tokenizer: ${trained}, but the config says ${kind}: a run resumes with its own tokenizer`,
-    );
-  }
-  return tokenizerFromFiles(tokenizerFiles, path, kind);
-}
-
-/** Checks that the checkpoint matches the config and the data. */
-function checkResume(checkpoint: Checkpoint, config: Config, data: RunData, { note }: RunMessages): void {
-  const { trainer, modelConfig } = checkpoint;
-  const wanted = modelOf(config.model, data.vocabSize);
-  const difference = modelDifference(wanted, modelConfig);
-  if (difference !== undefined) {
-    const { key, one, other } = difference;
-    throw new UserError(
-      `${checkpoint.path} has model.${key} = ${other}, but the config says ${one}: a run resumes with its own model`,
-    );
-  }
-  if (trainer === undefined || checkpoint.moments.length === 0) {
-    throw new UserError(`${checkpoint.path} has no optimizer state: only a checkpoint from a run can be resumed`);
-  }
-  checkTrained(checkpoint, config.train.trainable);
-  checkOptimizer(checkpoint, config);
-  if (trainer.data.sha256 !== data.sha256) {
-    throw new UserError(changedText(checkpoint.path, data));
-  }
-  if (trainer.seed !== config.train.seed) {
-    throw new UserError(
-      `the run has train.seed ${trainer.seed}, not ${config.train.seed}: a run resumes with its own seed`,
-    );
-  }
-  note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
-}
-
-/** The message for data that differs from the training data. The text may be the same, but its line endings treated differently. */
-export function changedText(
-  path: string,
-  { kind, description, normalised = 0 }: Pick<RunData, 'kind' | 'description' | 'normalised'>,
-): string {
-  const [changed, are, them] =
-    kind === 'text' ? ['the text has', 'it is', 'it'] : ['the examples have', 'they are', 'them'];
-  const kept = `set data.lineEndings=keep if the run started with CRLF in ${grouped(normalised)} line endings that are now LF, otherwise `;
-  return `${changed} changed since ${path} was written: ${are} now ${description}; ${normalised > 0 ? kept : ''}restore ${them}, or start a new run`;
-}
-
 /**
  * Checks the disk space for a checkpoint before training. A resumed run only gets a warning: workers of a killed coordinator may be
  * waiting, for a limited time, with state that exists nowhere else.
@@ -357,37 +224,4 @@ async function checkRoom(
   const message = `a checkpoint of this model ${problem}: make room`;
   if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (${optionName('run-dir')})`);
   warn(`${message} before the next one is due`);
-}
-
-/** Refuses a change of `optimizer.kind`: AdamW and Muon keep different moments of the matrices in blocks. */
-function checkOptimizer(checkpoint: Checkpoint, { train, optimizer: { ema, kind } }: Config): void {
-  const { path, modelConfig } = checkpoint;
-  if (checkpoint.hasMomentsOf(declaredTensors(modelConfig, train.trainable, { ema, kind }))) return;
-  const was = kind === 'muon' ? 'adamw' : 'muon';
-  if (recordedConfig(checkpoint)?.optimizer.kind === kind) {
-    throw damaged(path, `${TRAINER_FILE} says optimizer.kind ${kind}, but ${OPTIMIZER_FILE} has the moments of ${was}`);
-  }
-  throw new UserError(
-    `${path} was written by a run with optimizer.kind ${was}, but the config says ${kind}: a run resumes with its own optimizer. ` +
-      `Omit optimizer.kind, or start a new run from its weights (${optionName('init-from')})`,
-  );
-}
-
-/** The config of the run that wrote the checkpoint; undefined if this version does not read it. */
-function recordedConfig({ trainer }: Checkpoint): Config | undefined {
-  return configSchema.safeParse(withTodaysKeys(trainer?.config)).data;
-}
-
-/** Refuses a change of `train.trainable`: a newly trained parameter has no moments, and a newly frozen one would lose its own. */
-function checkTrained({ path, modelConfig, moments }: Checkpoint, trainable: Trainable): void {
-  const had = new Set(moments);
-  const other = declaredTensors(modelConfig, trainable).find(
-    (tensor) => isTrainedTensor(tensor) !== had.has(tensor.name),
-  );
-  if (other === undefined) return;
-  const [was, is] = isTrainedTensor(other) ? ['frozen', 'trained'] : ['trained', 'frozen'];
-  throw new UserError(
-    `${path} was written by a run in which ${other.name} was ${was}, but with train.trainable: ${JSON.stringify(trainable)} it is ${is}: ` +
-      'a run resumes with its own train.trainable',
-  );
 }
