@@ -1,6 +1,6 @@
 /**
  * The schema of a config file as JSON Schema, for editors that complete and check YAML. scripts/write-config-docs.mjs writes it to
- * configs/schema.json. It leaves out the rules between two keys (schema.ts, `crossChecks`).
+ * configs/schema.json. It leaves out the rules between two keys (crossChecks.ts).
  */
 import { z } from 'zod';
 import { bpeSizeMin } from '../base/tokenizerKind.ts';

@@ -9,11 +9,12 @@ import { checkOptionTypes, checkPath, isRecord, received } from '../base/optionV
 import { overrideText } from '../base/ownCommand.ts';
 import { engineHint } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
+import { crossChecks } from './crossChecks.ts';
 import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
 import { type Override, parseOverride } from './overrides.ts';
 import { formerPath, replacementText, withTodaysKeys } from './renamedKeys.ts';
-import { configSchema, crossChecks } from './schema.ts';
+import { configSchema } from './schema.ts';
 import { parseYaml } from './yamlSource.ts';
 
 /** What `launch` runs when no config is named. */

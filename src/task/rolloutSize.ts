@@ -27,7 +27,7 @@ export function promptRolloutBytes({ kind, group, maxTokens }: RolloutSizes, blo
 
 /** Number of completions of a part: about a batch of the decoder. */
 const partCompletions = 32;
-/** Bytes of a part with several prompts: half of what a message may have. The config sees that one prompt fits (config/schema.ts). */
+/** Bytes of a part with several prompts: half of what a message may have. The config sees that one prompt fits (config/crossChecks.ts). */
 const partBytes = 4 * 2 ** 20;
 /** Number of parts of an iteration that are desirable, so that several workers share it. */
 const partsWanted = 8;
