@@ -12,7 +12,7 @@ import { newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { renderConfig } from '../config/render.ts';
 import { lacksEvaluation } from '../coordinator/core/bestEvaluation.ts';
-import type { Judge } from '../coordinator/rollouts/rollouts.ts';
+import type { Judge } from '../coordinator/rollouts/judgedCompletions.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import type { Begun, ExecuteRunOptions, Execution, RunOutcome } from './execution.ts';
 import { describeWeights, writeInitialCheckpoint } from './initialWeights.ts';

@@ -8,7 +8,7 @@ import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
 import { durationOf } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import type { Config } from '../config/configTypes.ts';
-import { describeCompletion, type Judge, type JudgedCompletion } from '../coordinator/rollouts/rollouts.ts';
+import { describeCompletion, type Judge, type JudgedCompletion } from '../coordinator/rollouts/judgedCompletions.ts';
 import { type RewardSource, rewardSource } from '../task/rewards.ts';
 import { unwrap } from '../worker/taskOutcome.ts';
 import type { RewardAnswer, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';

@@ -5,9 +5,9 @@ import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import type { ReferenceFile } from '../coordinator/coordinatorOptions.ts';
 import type { KnownIteration } from '../coordinator/core/runPlan.ts';
-
+import type { Judge } from '../coordinator/rollouts/judgedCompletions.ts';
 import { RolloutFolder } from '../coordinator/rollouts/rolloutStore.ts';
-import { type Judge, Rollouts } from '../coordinator/rollouts/rollouts.ts';
+import { Rollouts } from '../coordinator/rollouts/rollouts.ts';
 import type { RunMessages } from './messages.ts';
 import { policyReference } from './policyReference.ts';
 import type { Run } from './prepareRun.ts';

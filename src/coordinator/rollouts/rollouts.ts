@@ -3,10 +3,8 @@
  * From then on the file is the truth: a coordinator that resumes in the middle of an iteration reads it, and needs no earlier policy.
  * When what happens is decided by core/rollingOut.ts.
  */
-import { createHash } from 'node:crypto';
 import type { Batch } from '../../base/batch.ts';
 import { messageOf, UserError } from '../../base/errors.ts';
-import { ExampleOrder } from '../../data/examples/exampleOrder.ts';
 import type { TrainingSamples } from '../../data/runData.ts';
 import type { Tokenizer } from '../../data/tokenizers/tokenizer.ts';
 import { type AdvantageOptions, policyRows, type RewardedRollout, type RolloutSummary } from '../../task/advantages.ts';
@@ -15,35 +13,16 @@ import { policySampleFields } from '../../task/policyBatch.ts';
 import type { Prompt } from '../../task/prompts.ts';
 import { type CompletionLimits, promptBatch, rolloutsOf } from '../../task/rolloutBatch.ts';
 import { promptsPerPart } from '../../task/rolloutSize.ts';
-import type { Rollout, RolloutPrompt } from '../../task/rollouts.ts';
+import type { Rollout } from '../../task/rollouts.ts';
 import type { Sample } from '../../task/task.ts';
 import { iterationAfter } from '../core/iterations.ts';
 import type { KnownIteration, RolloutPlan } from '../core/runPlan.ts';
-import { decodeRollouts, encodeRollouts, type IterationRollouts } from './rolloutFile.ts';
+import { IterationPrompts } from './iterationPrompts.ts';
+import { type Judge, type JudgedCompletion, readableLines, rewardsOf } from './judgedCompletions.ts';
+import { RecordedIterations, sha256Of } from './recordedIterations.ts';
+import { encodeRollouts, type IterationRollouts } from './rolloutFile.ts';
 import { RolloutSamples } from './rolloutSamples.ts';
 import type { RolloutStore } from './rolloutStore.ts';
-
-/** A completion to be rewarded. */
-export interface JudgedCompletion {
-  readonly prompt: Prompt;
-  /** The tokens of the completion, with its end token if it has one. */
-  readonly tokens: Int32Array;
-  /** Its text, without the end token. */
-  readonly text: string;
-  readonly ended: boolean;
-}
-
-/** Characters of a completion in a message. */
-const shownMax = 400;
-
-/** A completion, for messages. */
-export function describeCompletion({ prompt: { at }, text }: JudgedCompletion): string {
-  const shown = text.length <= shownMax ? text : `${text.slice(0, shownMax)}…`;
-  return `the completion ${JSON.stringify(shown)} of ${at}`;
-}
-
-/** The reward of each completion. @throws UserError for one that cannot be rewarded, with its text */
-export type Judge = (completions: readonly JudgedCompletion[]) => Promise<readonly number[]>;
 
 /** The keys of `task` that matter here. */
 export interface RolloutTask extends Omit<AdvantageOptions, 'kind'> {
@@ -81,18 +60,15 @@ export interface WrittenIteration {
   readonly summary: RolloutSummary;
 }
 
-/** The largest reward, above or below 0: the advantages that follow from it are within the bounds of a batch (task/policyBatch.ts). */
-const rewardMax = 1e6;
 /** Number of iterations whose files are kept in any case, to be read. */
 const iterationsKept = 8;
 
 export class Rollouts {
   readonly #options: RolloutsOptions;
-  readonly #order: ExampleOrder;
+  readonly #prompts: IterationPrompts;
   readonly #samples: RolloutSamples;
-  readonly #partPrompts: number;
-  /** The hash of each iteration that may be used. */
-  readonly #hashes = new Map<number, string>();
+  /** The iterations that may be used. */
+  readonly #recorded: RecordedIterations;
   readonly #summaries = new Map<number, RolloutSummary>();
   #parts = new Map<number, readonly Rollout[]>();
   /** The iteration being written; another one waits for it. */
@@ -101,15 +77,16 @@ export class Rollouts {
   constructor(options: RolloutsOptions) {
     const { seed, globalBatchSize, epochs, blockSize, task, prompts } = options;
     this.#options = options;
-    this.#order = new ExampleOrder(prompts.length, seed);
-    this.#partPrompts = promptsPerPart(task, { prompts: task.prompts, blockSize });
+    const perPart = promptsPerPart(task, { prompts: task.prompts, blockSize });
+    this.#prompts = new IterationPrompts({ seed, prompts, perIteration: task.prompts, perPart });
+    this.#recorded = new RecordedIterations(options.store);
     this.#samples = new RolloutSamples({
       seed,
       globalBatchSize,
       blockSize,
       rows: task.prompts * task.group,
       inner: task.inner,
-      iterations: epochs === 0 ? Number.POSITIVE_INFINITY : epochs * Math.ceil(prompts.length / task.prompts),
+      iterations: epochs === 0 ? Number.POSITIVE_INFINITY : epochs * this.#prompts.iterationsPerPass,
       fields: policySampleFields(this.#kind),
       weight: targetsOf,
       load: (iteration) => this.#load(iteration),
@@ -129,7 +106,7 @@ export class Rollouts {
     const { task, globalBatchSize } = this.#options;
     return {
       stepsPerIteration: (task.prompts * task.group * task.inner) / globalBatchSize,
-      parts: Math.ceil(task.prompts / this.#partPrompts),
+      parts: this.#prompts.parts,
       klMax: task.klMax,
     };
   }
@@ -151,7 +128,7 @@ export class Rollouts {
   /** Numbers of the iteration that a step, counted from 1, belongs to, by their names in metrics.jsonl. */
   meansAt(step: number): Readonly<Record<string, number>> {
     const iteration = iterationAfter(step - 1, this.plan.stepsPerIteration);
-    if (this.#hashes.has(iteration) && !this.#summaries.has(iteration)) this.#load(iteration);
+    if (this.#recorded.has(iteration) && !this.#summaries.has(iteration)) this.#load(iteration);
     const summary = this.#summaries.get(iteration);
     if (summary === undefined) return {};
     const { reward, rewardStd, kl, length, ended } = summary;
@@ -167,24 +144,24 @@ export class Rollouts {
       this.#kind === 'grpo' && equalGroups > 0
         ? `, ${(100 * equalGroups).toFixed(0)} % of groups with equal rewards`
         : '';
-    return `iteration ${iteration}: ${completions} rollouts, ${mean}, ${of}${equal} (sha256 ${this.#hashes.get(iteration)!.slice(0, 16)})`;
+    return `iteration ${iteration}: ${completions} rollouts, ${mean}, ${of}${equal} (sha256 ${this.#recorded.sha256Of(iteration).slice(0, 16)})`;
   }
 
   /** Parts of other rollouts are forgotten. */
   begin(iteration: number): void {
     this.#parts = new Map();
     this.#samples.forget(iteration);
-    for (const known of this.#hashes.keys()) if (known >= iteration) this.#hashes.delete(known);
+    this.#recorded.forgetFrom(iteration);
   }
 
   /** The prompts of a part. */
   promptsOf(iteration: number, part: number): Batch {
-    return promptBatch(this.#promptsOf(iteration, part));
+    return promptBatch(this.#prompts.of(iteration, part));
   }
 
   /** A part that a worker has made. @throws PeerError if it is not one */
   parse(iteration: number, part: number, batch: Batch): readonly Rollout[] {
-    return rolloutsOf(batch, this.#promptsOf(iteration, part), this.#limits);
+    return rolloutsOf(batch, this.#prompts.of(iteration, part), this.#limits);
   }
 
   keep(part: number, rollouts: readonly Rollout[]): void {
@@ -206,8 +183,8 @@ export class Rollouts {
   }
 
   /** The rollouts are in the journal: their samples may be used. */
-  known({ iteration, sha256 }: KnownIteration): void {
-    this.#hashes.set(iteration, sha256);
+  known(iteration: KnownIteration): void {
+    this.#recorded.add(iteration);
   }
 
   /**
@@ -223,9 +200,7 @@ export class Rollouts {
     try {
       if (found?.iteration !== iteration)
         throw new UserError(`the hash of the rollouts of iteration ${iteration} is not known`);
-      const content = this.#options.store.read(iteration);
-      if (content === undefined) throw new UserError(`${this.#options.store.pathOf(iteration)} is missing`);
-      this.#checked(iteration, content, found.sha256);
+      this.#recorded.check(found);
       return found;
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
@@ -250,34 +225,18 @@ export class Rollouts {
   ): Promise<WrittenIteration> {
     const { store, judge } = this.#options;
     const completions = rollouts.map((rollout) => this.#completion(rollout));
-    const rewards = await judge(completions);
-    for (const [i, completion] of completions.entries()) checkReward(rewards[i]!, completion);
+    const rewards = await rewardsOf(completions, judge);
     const rewarded = rollouts.map((rollout, i) => ({ ...rollout, reward: Math.fround(rewards[i]!) }));
     const content = { iteration, rollouts: rewarded };
     const bytes = encodeRollouts(content);
-    await store.write(iteration, bytes, readable(iteration, completions, rewarded));
+    await store.write(iteration, bytes, readableLines(iteration, completions, rewarded));
     await this.#prune(iteration, unwritten);
     this.#samples.add(iteration, this.#rowsOf(content));
-    return { sha256: hashOf(bytes), summary: this.#summaries.get(iteration)! };
+    return { sha256: sha256Of(bytes), summary: this.#summaries.get(iteration)! };
   }
 
   #load(iteration: number): readonly Sample[] {
-    const { store } = this.#options;
-    const sha256 = this.#hashes.get(iteration);
-    const path = store.pathOf(iteration);
-    const content = sha256 === undefined ? undefined : store.read(iteration);
-    if (sha256 === undefined || content === undefined) {
-      throw new UserError(`${path} is missing, and the steps of iteration ${iteration} learn from it: restore it`);
-    }
-    return this.#rowsOf(decodeRollouts(this.#checked(iteration, content, sha256), path));
-  }
-
-  #checked(iteration: number, content: Uint8Array, sha256: string): Uint8Array {
-    const found = hashOf(content);
-    if (found === sha256) return content;
-    throw new UserError(
-      `${this.#options.store.pathOf(iteration)} is damaged or of another run: its sha256 is ${found}, expected ${sha256}`,
-    );
+    return this.#rowsOf(this.#recorded.read(iteration));
   }
 
   #rowsOf({ iteration, rollouts }: IterationRollouts): readonly Sample[] {
@@ -300,25 +259,6 @@ export class Rollouts {
     return { blockSize, vocabSize, group, maxTokens, hasValues: this.#kind === 'ppo', endToken };
   }
 
-  #promptsOf(iteration: number, part: number): RolloutPrompt[] {
-    const { task, prompts } = this.#options;
-    const from = part * this.#partPrompts;
-    const count = Math.max(0, Math.min(this.#partPrompts, task.prompts - from));
-    return Array.from({ length: count }, (_, i) => {
-      const index = this.#promptAt(iteration, from + i);
-      return { index, tokens: prompts[index]!.tokens };
-    });
-  }
-
-  /** No prompt comes twice in an iteration: the last one of a pass takes those from its start that it lacks. */
-  #promptAt(iteration: number, place: number): number {
-    const { task, prompts } = this.#options;
-    const perPass = Math.ceil(prompts.length / task.prompts);
-    const pass = Math.floor((iteration - 1) / perPass);
-    const inPass = ((iteration - 1) % perPass) * task.prompts + place;
-    return this.#order.at(pass * prompts.length + (inPass % prompts.length));
-  }
-
   #completion({ prompt, tokens, ended }: Rollout): JudgedCompletion {
     const { prompts, tokenizer } = this.#options;
     const text = tokenizer.decode(ended ? tokens.subarray(0, -1) : tokens);
@@ -337,47 +277,4 @@ export class Rollouts {
       onWarning(`old rollouts could not be removed: ${messageOf(error)}`);
     }
   }
-}
-
-/** Before anything is written: the steps would refuse what follows from it. @throws UserError for another reward, with the completion */
-function checkReward(reward: number, completion: JudgedCompletion): void {
-  if (Math.abs(reward) <= rewardMax) return;
-  throw new UserError(
-    `task.reward: expected a number from ${-rewardMax} to ${rewardMax}, received ${reward} for ${describeCompletion(completion)}`,
-  );
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
-}
-
-/** A line for each rollout. */
-function readable(
-  iteration: number,
-  completions: readonly JudgedCompletion[],
-  rollouts: readonly (Rollout & { reward: number })[],
-): string {
-  const lines = completions.map(({ prompt, text, ended }, i) => {
-    const { member, reward, tokens, logprobs, reference } = rollouts[i]!;
-    const { content } = prompt.messages.at(-1)!;
-    const sums = { logprob: sum(logprobs), referenceLogprob: sum(reference) };
-    const answer = prompt.expected === undefined ? {} : { expected: prompt.expected };
-    return JSON.stringify({
-      iteration,
-      row: prompt.at,
-      member,
-      prompt: content,
-      ...answer,
-      completion: text,
-      reward,
-      ended,
-      tokens: tokens.length,
-      ...sums,
-    });
-  });
-  return `${lines.join('\n')}\n`;
-}
-
-function sum(numbers: Float32Array): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }

@@ -2,7 +2,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { JudgedCompletion } from '../../../src/coordinator/rollouts/rollouts.ts';
+import type { JudgedCompletion } from '../../../src/coordinator/rollouts/judgedCompletions.ts';
 import { openJudge } from '../../../src/run/judge.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
 import { FakeRewardThread } from './fakeRewardThread.ts';
