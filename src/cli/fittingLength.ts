@@ -4,6 +4,7 @@ import { settingText } from '../base/ownCommand.ts';
 import type { Config } from '../config/configTypes.ts';
 import { heldOut } from '../data/examples/exampleOrder.ts';
 import { fittingWarmup } from '../run/runLength.ts';
+import { isPolicyKind } from '../task/kinds.ts';
 
 /** With the rates of fine-tuning, a run of fewer steps hardly changes a model. */
 const stepsWanted = 100;
@@ -24,46 +25,72 @@ export interface FittingLength {
 
 /**
  * The length that suits the rows: at least 100 steps if 25 epochs have them, and no more than 25 epochs if the config counts steps. For few rows the batch is smaller
- * before the epochs are more: that costs no time. Rows that the task leaves out are counted too.
+ * before the epochs are more: that costs no time. Rows that the task leaves out are counted too. The steps of GRPO and PPO do not follow from their rows, and those of
+ * packed rows are fewer than can be counted here: of these only the warm-up is shorter.
  * @param isChosen whether the user has set a key; such a key stays
  */
 export function fittingLength(config: Config, rows: number, isChosen: (key: string) => boolean): FittingLength {
-  const { train, schedule } = config;
+  const { train, task, schedule } = config;
   const trained = trainedRows(config, rows);
-  if (trained === 0) return { settings: [], notice: undefined };
+  if (trained === 0 || isPolicyKind(task.kind)) return { settings: [], notice: undefined };
+  const changed = (key: string, before: number, now: number) => (before === now ? [] : [`${key}=${now}`]);
+  const warmup = (steps: number) =>
+    isChosen('schedule.warmupSteps')
+      ? []
+      : changed('schedule.warmupSteps', schedule.warmupSteps, Math.min(schedule.warmupSteps, fittingWarmup(steps)));
+  if (task.pack) return { settings: warmup(stepsOf(train, trained)), notice: undefined };
   const batch = isChosen('train.globalBatchSize') ? train.globalBatchSize : fittingBatch(config, trained, isChosen);
   const microBatch = batch % train.microBatchSize === 0 ? train.microBatchSize : batch;
-  const isFree = train.epochs > 0 && !isChosen('train.epochs');
-  const enough = Math.ceil((stepsWanted * batch) / trained);
-  const epochs = isFree ? Math.max(train.epochs, Math.min(epochsMax, enough)) : train.epochs;
-  const steps = stepsOf(train, trained, batch, epochs);
+  const stepsMost = Math.ceil((epochsMax * trained) / batch);
+  const length = {
+    ...train,
+    globalBatchSize: batch,
+    epochs:
+      train.epochs > 0 && !isChosen('train.epochs') ? Math.max(train.epochs, epochsFor(batch, trained)) : train.epochs,
+    maxSteps: isChosen('train.maxSteps') ? train.maxSteps : Math.min(train.maxSteps, stepsMost),
+  };
+  const { epochs, maxSteps } = length;
+  const steps = stepsOf(length, trained);
   const log = steps < 2 * train.logEverySteps && !isChosen('train.logEverySteps') ? 10 : train.logEverySteps;
-  const isShort = batch !== train.globalBatchSize || epochs !== train.epochs;
-  const warmup = Math.min(schedule.warmupSteps, fittingWarmup(steps));
-  const changed = (key: string, before: number, now: number) => (before === now ? [] : [`${key}=${now}`]);
-  const settings = [
-    ...changed('train.epochs', train.epochs, epochs),
+  const lengthSettings = [
+    ...(epochs > 0
+      ? changed('train.epochs', train.epochs, epochs)
+      : changed('train.maxSteps', train.maxSteps, maxSteps)),
     ...changed('train.globalBatchSize', train.globalBatchSize, batch),
+  ];
+  const isShort = lengthSettings.length > 0;
+  const settings = [
+    ...lengthSettings,
     ...changed('train.microBatchSize', train.microBatchSize, microBatch),
     ...(isShort ? changed('train.logEverySteps', train.logEverySteps, log) : []),
-    ...(isChosen('schedule.warmupSteps') ? [] : changed('schedule.warmupSteps', schedule.warmupSteps, warmup)),
+    ...warmup(steps),
   ];
-  const times = Math.round((steps * batch) / trained);
-  const few = `few rows: ${grouped(trained)} to train on, each used ${times} times, in ${steps} steps of ${batch}`;
-  const notice = steps < stepsFew ? hardly(steps, config, epochs, enough) : isShort ? few : undefined;
-  return { settings, notice };
+  const times = countOf(epochs > 0 ? epochs : Math.round((steps * batch) / trained), 'time');
+  const few = `few rows: ${grouped(trained)} to train on, each used ${times}, in ${countOf(steps, 'step')} of ${batch}`;
+  if (steps >= stepsFew) return { settings, notice: isShort ? few : undefined };
+  const hardly = `${countOf(steps, 'step')} at a learning rate of ${schedule.learningRate} hardly ${steps === 1 ? 'changes' : 'change'} a model`;
+  return { settings, notice: `${hardly}: use ${longer(length, trained)}` };
 }
 
-/** What to say about a run that has too few steps although more was possible. */
-function hardly(steps: number, { schedule }: Config, epochs: number, enough: number): string {
-  const more = Math.min(epochsMax, enough);
-  const advice =
-    epochs === 0
-      ? settingText('train.maxSteps', String(stepsWanted))
-      : epochs < more
-        ? settingText('train.epochs', String(more))
-        : 'more rows';
-  return `${countOf(steps, 'step')} at a learning rate of ${schedule.learningRate} hardly change a model: use ${advice}`;
+/** What gives a run that has too few steps enough of them. */
+function longer(train: Config['train'], trained: number): string {
+  const least = Math.max(batchMin, train.workers);
+  const reaches = (batch: number) => Math.ceil((epochsMax * trained) / batch) >= stepsFew;
+  if (reaches(train.globalBatchSize)) return settingText(...longerBy(train, trained));
+  if (least >= train.globalBatchSize || !reaches(least)) return 'more rows';
+  const smaller = { ...train, globalBatchSize: least };
+  const also = stepsOf(smaller, trained) < stepsFew ? [longerBy(smaller, trained).join('=')] : [];
+  return settingText('train.globalBatchSize', [least, 'train.microBatchSize=1', ...also].join(' '));
+}
+
+function longerBy({ epochs, globalBatchSize }: Config['train'], trained: number): [key: string, value: string] {
+  if (epochs > 0) return ['train.epochs', String(epochsFor(globalBatchSize, trained))];
+  return ['train.maxSteps', String(Math.min(stepsWanted, Math.ceil((epochsMax * trained) / globalBatchSize)))];
+}
+
+/** The epochs that have enough steps, within the limit. */
+function epochsFor(batch: number, trained: number): number {
+  return Math.min(epochsMax, Math.ceil((stepsWanted * batch) / trained));
 }
 
 /** Half as large, and so on, while the run is too short, or would repeat its rows too often. */
@@ -74,14 +101,14 @@ function fittingBatch({ train }: Config, trained: number, isChosen: (key: string
   let batch = train.globalBatchSize;
   const isTooLarge = () =>
     train.epochs > 0
-      ? stepsOf(train, trained, batch, train.epochs) < stepsWanted
+      ? stepsOf({ ...train, globalBatchSize: batch }, trained) < stepsWanted
       : train.maxSteps * batch > epochsMax * trained;
   while (isTooLarge() && fits(batch / 2)) batch /= 2;
   return batch;
 }
 
-function stepsOf({ maxSteps }: Config['train'], trained: number, batch: number, epochs: number): number {
-  return epochs > 0 ? Math.ceil((epochs * trained) / batch) : maxSteps;
+function stepsOf({ epochs, maxSteps, globalBatchSize }: Config['train'], trained: number): number {
+  return epochs > 0 ? Math.ceil((epochs * trained) / globalBatchSize) : maxSteps;
 }
 
 /** The rows that are not held out for validation. */

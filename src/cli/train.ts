@@ -11,9 +11,7 @@ import { expandHome } from '../base/userPath.ts';
 import { isLoopback, joinAddresses } from '../comm/linkAddress.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
-import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
-import type { RunState } from '../coordinator/core/runState.ts';
 import { type EngineChoice, selectEngine } from '../engine/registry.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunOutcome } from '../run/execution.ts';
@@ -34,6 +32,7 @@ import { printSample } from './sample.ts';
 import { printSweep } from './sweepResult.ts';
 import { statusLine } from './terminal.ts';
 import type { TrainArguments } from './trainOptions.ts';
+import { joinCommand, WaitingHint, waitingText } from './waitingHint.ts';
 
 /** The time that a run has to remove unfinished files when it is stopped at once. */
 const cleanUpMs = 1_000;
@@ -229,15 +228,14 @@ async function observe(args: TrainArguments, run: Run, view: RunView, watch: Sto
   const chosen = run.config.engine.name === 'auto' ? await selectEngine(run.config.engine) : undefined;
   let ignoreSignals = () => {};
   let ignorePrintFailures = () => {};
-  let join: string | undefined;
-  const hints: Partial<RunListener> = {
-    event({ event }) {
-      const missing = event === 'leave' || event === 'lost' ? awaitedWorkers(view.state()) : 0;
-      if (missing > 0 && join !== undefined) print(waitingText(missing, join));
-    },
-  };
+  const waiting = new WaitingHint(view.state, print);
   return {
-    listeners: [output.listener, hints, ...(samples ? [samples] : []), ...(tensorBoard ? [tensorBoard.listener] : [])],
+    listeners: [
+      output.listener,
+      waiting,
+      ...(samples ? [samples] : []),
+      ...(tensorBoard ? [tensorBoard.listener] : []),
+    ],
     onWorkerOutput: output.onWorkerOutput,
     started(started) {
       watch.started(started);
@@ -245,7 +243,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView, watch: Sto
       ignorePrintFailures = onPrintFailure((problem) =>
         started.note(`${problem}; training continues without this output`),
       );
-      if (args.listen !== undefined && !watch.hasScheduler) join = joinCommand(run, started);
+      if (args.listen !== undefined && !watch.hasScheduler) waiting.join = joinCommand(run.folder, started);
       printHeader(run, args, started, { chosen, hasScheduler: watch.hasScheduler });
       if (urls !== undefined) print(`dashboard ${urls}`);
     },
@@ -314,25 +312,9 @@ function printHeader(
     if (others > 0) print(`waiting at ${address} for ${countOf(others, 'worker')} of the other nodes`);
     return;
   }
-  const join = joinCommand({ folder }, started);
+  const join = joinCommand(folder, started);
   print(others > 0 ? waitingText(others, join) : `listening on ${address} (${join})`);
   if (more.length > 0) print(`other addresses of this machine: ${more.join(', ')}`);
-}
-
-/** What adds workers from this machine or another. */
-function joinCommand({ folder }: Pick<Run, 'folder'>, { address, advertise, isEncrypted }: StartedRun): string {
-  const [first = address] = joinAddresses(address, advertise);
-  return ownCommand('join', first, ...(isEncrypted ? ['--key', shortPath(folder.joinKeyPath)] : []));
-}
-
-function waitingText(workers: number, join: string): string {
-  return `waiting for ${workers} more: ${join}`;
-}
-
-/** Number of workers that somebody else has to start before the run continues. */
-export function awaitedWorkers(state: RunState | undefined): number {
-  if (state?.stage !== 'gathering' || state.stopRequested) return 0;
-  return Math.max(0, state.needed - state.starting.length - state.joiners.filter(({ leaving }) => !leaving).length);
 }
 
 /** @returns a function that removes the handlers */

@@ -193,7 +193,7 @@ export class RingAllReduce {
   /** This rank's gradients of a bucket are final. Every rank must start the buckets in the same order. Without effect after a failure. */
   start(bucket: number): void {
     if (this.#state.kind === 'idle') return;
-    invariant(this.#state.kind === 'active' && !this.#reduction.isStarted(bucket), `bucket ${bucket} cannot start`);
+    invariant(this.#state.kind === 'active' && this.#reduction.mayStart(bucket), `bucket ${bucket} cannot start`);
     if (!this.#progress.isWatched) this.#progress.watch();
     if (this.#nextGone !== undefined) {
       this.#failNext(this.#nextGone);

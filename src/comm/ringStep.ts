@@ -81,6 +81,11 @@ export class StepReduction {
     return this.#reductions[bucket]?.started === true;
   }
 
+  /** Whether this step has the bucket, and it was not started yet. */
+  mayStart(bucket: number): boolean {
+    return this.#reductions[bucket]?.started === false;
+  }
+
   /** This rank's gradients of a bucket are final. */
   start(bucket: number): void {
     const reduction = this.#reductions[bucket];

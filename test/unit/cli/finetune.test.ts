@@ -41,6 +41,7 @@ describe('the length suits the rows', () => {
     ['no more than 25 epochs', 'sft', 5, 'train.epochs=25'],
     ['a translator', 'seq2seq', 40, 'train.epochs=6'],
     ['pairs count steps, so that few would be used too often', 'dpo', 10, 'train.globalBatchSize=2'],
+    ['two pairs are used no more than 25 times either', 'dpo', 2, 'train.maxSteps=25'],
   ] as const)('%s', (_, kind, rows, setting) => {
     expect(lengthFor(kind, rows).settings).toContain(setting);
   });
@@ -71,10 +72,27 @@ describe('the length suits the rows', () => {
   it('says so if the run is too short to learn', () => {
     const chosen = ['train.epochs=2', 'train.globalBatchSize=16'];
     expect(lengthFor('sft', 10, ...chosen).notice).toBe(
-      '2 steps at a learning rate of 0.00005 hardly change a model: use train.epochs=25',
+      '2 steps at a learning rate of 0.00005 hardly change a model: use train.globalBatchSize=2 train.microBatchSize=1 train.epochs=23',
     );
+    expect(lengthFor('sft', 40, 'train.epochs=2', 'train.globalBatchSize=16').notice).toMatch(/: use train.epochs=25$/);
     expect(lengthFor('sft', 1).notice).toMatch(/^13 steps .*: use more rows$/);
+    expect(lengthFor('dpo', 1, 'train.epochs=1').notice).toMatch(/^1 step .* hardly changes a model: use more rows$/);
+    expect(lengthFor('sft', 10, 'train.globalBatchSize=12', 'train.microBatchSize=6').notice).toMatch(
+      /^19 steps .*: use train.globalBatchSize=2 train.microBatchSize=1$/,
+    );
     expect(lengthFor('sft', 1_000, 'train.epochs=0', 'train.maxSteps=9').notice).toMatch(/: use train.maxSteps=100$/);
+  });
+
+  it('counts the epochs, though the last batch is smaller', () => {
+    expect(lengthFor('sft', 10, 'train.workers=8').notice).toBe(
+      'few rows: 9 to train on, each used 25 times, in 29 steps of 8',
+    );
+  });
+
+  it('leaves runs whose steps do not follow from the rows', () => {
+    const rollouts = ['task.kind=grpo', 'task.reward=contains', 'eval.everySteps=0'];
+    expect(lengthFor('sft', 10, ...rollouts)).toEqual({ settings: [], notice: undefined });
+    expect(lengthFor('sft', 10, 'task.pack=true')).toEqual({ settings: ['schedule.warmupSteps=0'], notice: undefined });
   });
 
   it.each([

@@ -135,6 +135,8 @@ describe('the live view', () => {
     expect(show(view, { ...gone, joiners: [joiner] }, 80, 24, 2_000)[6]).toContain('receiving state');
     expect(show(view, gone, 80, 24, 62_000)[6]).toBeUndefined();
     expect(show(afterEvent(view, event({ event: 'leave' }), 1), gone, 80, 24, 2_000)[6]).toContain('why');
+    const waiting = event({ event: 'leave', action: 'waiting for 1 more worker' });
+    expect(show(afterEvent(view, waiting, 1), gone, 80, 24, 2_000)[6]).toContain('why; waiting for 1 more worker');
   });
 
   it('shows the last events in words, with their age', () => {
