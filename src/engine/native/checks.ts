@@ -1,10 +1,8 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
 import type { KeyRanges } from '../attentionOptions.ts';
-import type { Documents } from '../documents.ts';
-import { expectStarts } from '../documents.ts';
-import type { Dropout } from '../dropout.ts';
-import { forEachSampleKey } from '../dropout.ts';
+import { type Documents, expectStarts } from '../documents.ts';
+import { type Dropout, forEachSampleKey } from '../dropout.ts';
 import { expectRanges } from '../hostIntegers.ts';
 import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';

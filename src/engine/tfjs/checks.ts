@@ -1,8 +1,7 @@
 /** What the tfjs engine's kernels take: shapes that fit each other. Anything else is an InvariantError. */
 import { InvariantError } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
-import type { AttentionOptions } from '../attentionOptions.ts';
-import { attentionShape } from '../attentionOptions.ts';
+import { type AttentionOptions, attentionShape } from '../attentionOptions.ts';
 import { expectStarts } from '../documents.ts';
 import { expectRanges } from '../hostIntegers.ts';
 import type { Tensor } from '../tensor.ts';

@@ -6,8 +6,7 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from '../../base/counterRandom.ts';
-import type { Dropout } from '../dropout.ts';
-import { forEachSampleKey } from '../dropout.ts';
+import { type Dropout, forEachSampleKey } from '../dropout.ts';
 import type { AdamwOptions } from '../optimizerOptions.ts';
 import type { Tf } from './backends.ts';
 

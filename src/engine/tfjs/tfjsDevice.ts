@@ -4,8 +4,7 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
-import type { Documents } from '../documents.ts';
-import { expectStarts } from '../documents.ts';
+import { type Documents, expectStarts } from '../documents.ts';
 import type { Dropout } from '../dropout.ts';
 import type { Shape, Tensor } from '../tensor.ts';
 import type { TfjsBackend } from './backends.ts';

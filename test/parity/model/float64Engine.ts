@@ -4,8 +4,12 @@
  * It is strict: fresh tensors are NaN, and a released tensor must not be used.
  */
 import { InvariantError, invariant } from '../../../src/base/errors.ts';
-import type { AttentionOptions, CachedKeys } from '../../../src/engine/attentionOptions.ts';
-import { attentionShape, gradientRows } from '../../../src/engine/attentionOptions.ts';
+import {
+  type AttentionOptions,
+  attentionShape,
+  type CachedKeys,
+  gradientRows,
+} from '../../../src/engine/attentionOptions.ts';
 import type { EngineMemory } from '../../../src/engine/device.ts';
 import { expectStarts } from '../../../src/engine/documents.ts';
 import type { Dropout } from '../../../src/engine/dropout.ts';
@@ -13,15 +17,16 @@ import type { Engine } from '../../../src/engine/engine.ts';
 import { gatedShape } from '../../../src/engine/gatedOptions.ts';
 import { expectRanges } from '../../../src/engine/hostIntegers.ts';
 import type { Kernels } from '../../../src/engine/kernels.ts';
-import type {
-  LinearBackwardOptions,
-  LinearCrossEntropyOptions,
-  LinearForwardOptions,
-  LinearOptions,
+import {
+  checkGradients,
+  checkLinearBackward,
+  checkLinearForward,
+  type LinearBackwardOptions,
+  type LinearCrossEntropyOptions,
+  type LinearForwardOptions,
+  type LinearOptions,
 } from '../../../src/engine/linearOptions.ts';
-import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
-import type { AdamwOptions } from '../../../src/engine/optimizerOptions.ts';
-import { updatedTensors, weightedSumParts } from '../../../src/engine/optimizerOptions.ts';
+import { type AdamwOptions, updatedTensors, weightedSumParts } from '../../../src/engine/optimizerOptions.ts';
 import { expectPositions, ropeShape } from '../../../src/engine/ropeOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';

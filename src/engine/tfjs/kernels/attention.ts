@@ -1,7 +1,14 @@
 /** Attention, and that of generation over caches. */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
-import type { FusedOperands, SeparateOperands } from '../../attentionOptions.ts';
-import { attentionShape, decodeShape, expectCache, expectSequences, gradientRows } from '../../attentionOptions.ts';
+import {
+  attentionShape,
+  decodeShape,
+  expectCache,
+  expectSequences,
+  type FusedOperands,
+  gradientRows,
+  type SeparateOperands,
+} from '../../attentionOptions.ts';
 import type { Dropout } from '../../dropout.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import type { Tensor } from '../../tensor.ts';

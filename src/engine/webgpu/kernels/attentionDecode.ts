@@ -3,9 +3,7 @@
  * blocks of the positions that a query sees are workgroups, and what they find is merged in order. Many are attended to in the tiles
  * of the forward pass.
  */
-
-import type { CachedKeys } from '../../attentionOptions.ts';
-import { decodeShape, expectCache, expectSequences } from '../../attentionOptions.ts';
+import { type CachedKeys, decodeShape, expectCache, expectSequences } from '../../attentionOptions.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
 import { gpuTensor } from '../memory.ts';

@@ -1,8 +1,7 @@
 /** The documents that share samples, and other ranges of keys, as the kernels take them. */
 import { InvariantError } from '../../../base/errors.ts';
 import type { KeyRanges } from '../../attentionOptions.ts';
-import type { Documents } from '../../documents.ts';
-import { expectStarts } from '../../documents.ts';
+import { type Documents, expectStarts } from '../../documents.ts';
 import { expectRanges } from '../../hostIntegers.ts';
 import type { Bound } from '../commands.ts';
 import { type GpuTensor, hostIntegers } from '../memory.ts';
