@@ -36,8 +36,10 @@ export class ChatConversation {
   }
 
   /**
-   * Yields the answer to a message. If the caller stops early, the conversation keeps the part of the answer so far.
-   * @throws UserError for an empty message, and for characters outside the vocabulary; the conversation is then unchanged
+   * Yields the answer to a message, which also ends where the context is full. If the caller stops early, the conversation keeps the part
+   * of the answer so far.
+   * @throws UserError for an empty message, for one that fills the context by itself, and for characters outside the vocabulary; the
+   * conversation is then unchanged
    */
   async *answer(typed: string): AsyncGenerator<string, void, undefined> {
     if (typed.trim() === '') throw new UserError('the message is empty: expected a text to answer');
@@ -48,7 +50,9 @@ export class ChatConversation {
     const batch = new TextBatch<ChatConversation>(this.#loaded, { useCache });
     try {
       const seed = sampleSeed(options.seed, this.#turn++);
-      batch.add(this, { ...options, stop, prompt, seed, endTokens });
+      // Past the end of the context the model would no longer see the beginning of the message.
+      const maxTokens = Math.min(options.maxTokens, this.#loaded.model.config.blockSize - prompt.length);
+      batch.add(this, { ...options, maxTokens, stop, prompt, seed, endTokens });
       while (batch.size > 0) {
         for (const { text } of await batch.step()) {
           content += text;
@@ -61,14 +65,23 @@ export class ChatConversation {
     }
   }
 
-  /** The conversation and its tokens. The earliest turns are left out if they do not fit. */
+  /**
+   * The conversation and its tokens. The earliest turns are left out if they leave too little room for the answer; the message itself is
+   * never cut, because without its beginning it asks something else.
+   * @throws UserError for a message that fills the context by itself, which `launch serve` refuses too
+   */
   #fitting(messages: readonly Message[]): { asked: readonly Message[]; prompt: number[] } {
     const { blockSize } = this.#loaded.model.config;
     const room = blockSize - Math.min(this.#options.maxTokens, blockSize >> 1);
     for (let from = 0; ; from += 2) {
       const asked = messages.slice(from);
       const { tokens } = this.#format.encode(this.#format.prompt(asked));
-      if (tokens.length <= room || asked.length === 1) return { asked, prompt: tokens.slice(-Math.max(1, room)) };
+      if (tokens.length <= room) return { asked, prompt: tokens };
+      if (asked.length > 1) continue;
+      if (tokens.length < blockSize) return { asked, prompt: tokens };
+      throw new UserError(
+        `the message has ${tokens.length} tokens, and this model sees ${blockSize} tokens with the answer: shorten it`,
+      );
     }
   }
 }

@@ -7,7 +7,7 @@ import { templateOf } from '../../../src/data/tokenizers/chatTemplate.ts';
 import { ChatConversation } from '../../../src/run/chatConversation.ts';
 import type { LoadedModel } from '../../../src/run/loadModel.ts';
 import { ChatFormat } from '../../../src/task/chatFormat.ts';
-import { answerTo, loadChatModel } from './chatModel.ts';
+import { answerTo, chatBlockSize, loadChatModel } from './chatModel.ts';
 
 let folder: string;
 let loaded: LoadedModel;
@@ -62,9 +62,32 @@ it('earlier turns make room for new ones, and one that is stopped early is kept'
   expect(chat.messages.length).toBeLessThan(12);
   expect(chat.messages[0]?.role).toBe('user');
   expect(chat.messages.at(-1)?.role).toBe('assistant');
-  // A message that is longer than the context: its end counts.
-  expect(await said(chat, 'the cat sat '.repeat(9))).toBeTypeOf('string');
-  expect(chat.messages).toHaveLength(2);
+});
+
+it('a message that leaves little room is not cut: its answer ends with the context', async () => {
+  const message = 'the cat sat on the mat the cat';
+  const room = chatBlockSize - message.length;
+  expect(room).toBe(2);
+  const seeds = Array.from({ length: 8 }, (_, seed) => seed);
+  const expected = await Promise.all(seeds.map((seed) => answerTo(loaded, message, { seed, maxTokens: room })));
+  for (const [seed, { text }] of expected.entries()) expect(await said(conversation(seed, 100), message)).toBe(text);
+  expect(new Set(expected.map(({ text }) => text)).size).toBeGreaterThan(1);
+  // Earlier turns are left out first.
+  const chat = conversation(0, 8);
+  await said(chat, 'the mat');
+  expect(await said(chat, message)).toBe(expected[1]!.text);
+  expect(chat.messages.map(({ role }) => role)).toEqual(['user', 'assistant']);
+  expect(chat.messages[0]?.content).toBe(message);
+});
+
+it('refuses a message that fills the context by itself, and stays as it was', async () => {
+  const chat = conversation(3);
+  await said(chat, 'the cat');
+  const before = chat.messages;
+  await expect(said(chat, 'the cat '.repeat(4))).rejects.toThrow(
+    'the message has 32 tokens, and this model sees 32 tokens with the answer: shorten it',
+  );
+  expect(chat.messages).toBe(before);
 });
 
 it('refuses an empty message and unknown characters, and stays as it was', async () => {
