@@ -57,7 +57,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'chat [checkpoint]',
-    describe: 'Type texts and have a trained model continue them',
+    describe: 'Chat with a trained model, or have it continue your texts',
     load: async () => (await import('./chat.ts')).chatCommand,
   },
   {

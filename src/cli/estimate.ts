@@ -80,7 +80,7 @@ export function describeTime(flops: number, steps: number, limit: number): strin
   const percent = (part: number) => Math.round(100 * part);
   const { least, most } = efficiency;
   return (
-    `estimated ${duration(seconds(most))} to ${duration(seconds(least))} on this machine: ${(flops / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 3 })} GFLOP per step ` +
-    `at ${percent(most)} to ${percent(least)} % of its ${Math.round(limit / 1e9)} GFLOP/s; without evaluations and checkpoints`
+    `estimated ${duration(seconds(most))} to ${duration(seconds(least))}: ${(flops / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 3 })} GFLOP per step ` +
+    `at ${percent(most)} to ${percent(least)} % of this machine's ${Math.round(limit / 1e9)} GFLOP/s; without evaluations and checkpoints`
   );
 }

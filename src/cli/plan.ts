@@ -63,6 +63,6 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
     );
   }
   print(
-    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable, config.optimizer))} more, if a checkpoint takes longer to send than a step`,
+    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable, config.optimizer))} extra while a checkpoint is being sent`,
   );
 }

@@ -72,7 +72,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('repetition-penalty', {
       type: 'number',
       requiresArg: true,
-      describe: 'Above 1, repeat tokens of the text less [default: 1]',
+      describe: 'Values above 1 discourage repetition [default: 1]',
     })
     .option('seed', {
       type: 'number',

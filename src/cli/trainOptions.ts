@@ -39,7 +39,10 @@ export const trainOptions = {
     requiresArg: true,
     describe: 'Directory for metrics and checkpoints [default: runs/NAME]',
   },
-  resume: { type: 'string', describe: 'Resume the run in this directory or s3:// prefix, or the newest in runs/' },
+  resume: {
+    type: 'string',
+    describe: 'Resume this run (directory or s3:// prefix); no value: newest in runs/',
+  },
   'single-process': {
     type: 'boolean',
     default: false,
@@ -48,7 +51,7 @@ export const trainOptions = {
   listen: {
     type: 'string',
     requiresArg: true,
-    describe: 'Address for workers, port 0: any [default: tcp://127.0.0.1:0]',
+    describe: 'Address for workers, port 0: a free one [default: tcp://127.0.0.1:0]',
   },
   advertise: {
     type: 'string',
@@ -69,7 +72,7 @@ export const trainOptions = {
   },
   dashboard: {
     type: 'string',
-    describe: 'Serve live curves on this port [default: 3141, or any]',
+    describe: 'Serve live curves on this port [default: 3141, or a free one]',
   },
   ...dashboardHost,
   trace: {

@@ -1,6 +1,6 @@
 /** The number of steps of a run that counts epochs (`train.epochs`). */
 import { messageOf, UserError } from '../base/errors.ts';
-import { countOf, grouped } from '../base/numberText.ts';
+import { countOf } from '../base/numberText.ts';
 import { settingText } from '../base/ownCommand.ts';
 import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
@@ -43,8 +43,8 @@ export function shortRunProblem({ train: { maxSteps }, schedule }: Config): stri
   if (maxSteps === 0 || kind === 'sweep' || maxSteps >= warmupSteps) return undefined;
   const share = (100 * learningRateAt(maxSteps - 1, schedule)) / learningRate;
   return (
-    `the run has ${countOf(maxSteps, 'step')}, fewer than its warm-up of ${grouped(warmupSteps)}, so the learning rate only reaches ` +
-    `${Number(share.toPrecision(2))} % of schedule.learningRate. For a warm-up that fits, use ${settingText('schedule.warmupSteps', String(fittingWarmup(maxSteps)))}`
+    `the warm-up (${countOf(warmupSteps, 'step')}) is longer than the run (${countOf(maxSteps, 'step')}), so the learning rate only reaches ` +
+    `${Number(share.toPrecision(2))} % of its peak. To shorten it: ${settingText('schedule.warmupSteps', String(fittingWarmup(maxSteps)))}`
   );
 }
 

@@ -103,7 +103,7 @@ export class CharTokenizer implements Tokenizer {
 
   #unknownCharacters(unknown: readonly number[]): UserError {
     return new UserError(
-      `the text has characters that are not among the ${this.#characters.length} of this character tokenizer: ${shownCharacters(unknown)}. ` +
+      `the text has characters that are not among the ${this.#characters.length} characters of this tokenizer: ${shownCharacters(unknown)}. ` +
         'Leave them out, or train a new model with data.tokenizer: gpt2 or bpe:8000, which can represent every text.',
     );
   }

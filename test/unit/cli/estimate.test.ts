@@ -61,7 +61,7 @@ it('counts both answers of a pair, each as long as the step is padded, before th
 
 it('is a range, and says what it is made of', () => {
   expect(describeTime(5e9, 600, 100e9)).toBe(
-    'estimated 0:40 to 2:00 on this machine: 5 GFLOP per step at 75 to 25 % of its 100 GFLOP/s; without evaluations and checkpoints',
+    "estimated 0:40 to 2:00: 5 GFLOP per step at 75 to 25 % of this machine's 100 GFLOP/s; without evaluations and checkpoints",
   );
 });
 

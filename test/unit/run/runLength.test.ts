@@ -37,10 +37,12 @@ function warningOf(train: { epochs: number; maxSteps: number }, schedule: Partia
 const short = { epochs: 2, maxSteps: 16 };
 
 it('is shorter than the warm-up: the run says so, and where its learning rate ends', () => {
-  expect(warningOf({ epochs: 0, maxSteps: 60 }, {})).toContain('the run has 60 steps, fewer than its warm-up of 100');
+  expect(warningOf({ epochs: 0, maxSteps: 60 }, {})).toContain(
+    'the warm-up (100 steps) is longer than the run (60 steps)',
+  );
   expect(warningOf(short, { kind: 'inverseSqrt' })).toBe(
-    'the run has 16 steps, fewer than its warm-up of 100, so the learning rate only reaches 16 % of schedule.learningRate. ' +
-      'For a warm-up that fits, use schedule.warmupSteps=1',
+    'the warm-up (100 steps) is longer than the run (16 steps), so the learning rate only reaches 16 % of its peak. ' +
+      'To shorten it: schedule.warmupSteps=1',
   );
 });
 

@@ -196,7 +196,7 @@ describe('char', () => {
     const tokenizer = await createTokenizer('char', 'abc');
     expect(() => tokenizer.encode('abcé\u0007é')).toThrow(UserError);
     expect(() => tokenizer.encode('abcé\u0007é')).toThrow(
-      'not among the 3 of this character tokenizer: "é" (U+00E9), U+0007.',
+      'not among the 3 characters of this tokenizer: "é" (U+00E9), U+0007.',
     );
     expect(() => tokenizer.encode('0123456789ABCDEF')).toThrow('and 6 more');
   });
@@ -211,7 +211,7 @@ describe('char', () => {
     expect([...tokenizer.specialTokens]).toEqual([['<|endoftext|>', 6]]);
     expect(tokenizer.decode([...tokenizer.encode('cab'), 6])).toBe('cab<|endoftext|>');
     expect([...encodeWithSpecialTokens(tokenizer, 'a<|endoftext|>b')]).toEqual([2, 6, 3]);
-    expect(() => tokenizer.encode('x')).toThrow('not among the 6 of this character tokenizer');
+    expect(() => tokenizer.encode('x')).toThrow('not among the 6 characters of this tokenizer');
     const loaded = await tokenizerFromFiles(tokenizer.files());
     expect(loaded.files()).toEqual(tokenizer.files());
     expect(loaded.endOfText).toBe(6);
