@@ -1,4 +1,4 @@
-// Runs node-gyp, and shows how far it is: on a terminal a line that counts the files, else one at the beginning.
+// Runs node-gyp, and shows how far it is: on a terminal a line that counts the files, else one at the beginning and every 30 seconds.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,11 +14,12 @@ const what = 'lockstep: compiling the native engine';
  * @param {NodeJS.WriteStream} [options.stream] where progress is shown
  * @param {(line: string) => void} [options.onBegin] is called with the line of the beginning too
  * @param {number} [options.intervalMs] between two updates of the line on a terminal
+ * @param {number} [options.logIntervalMs] between two lines elsewhere, so that a log shows that the compiler still works
  * @returns {Promise<{ status: number, said: string, seconds: number }>} the exit code of node-gyp, and all that it printed
  */
 export async function compileEngine(
   folder,
-  { args = [], env = process.env, stream = process.stdout, onBegin, intervalMs = 1000 } = {},
+  { args = [], env = process.env, stream = process.stdout, onBegin, intervalMs = 1000, logIntervalMs = 30_000 } = {},
 ) {
   const [command, words] = nodeGyp();
   const began = Date.now();
@@ -33,8 +34,9 @@ export async function compileEngine(
   let files = 0;
   let total;
   const show = () => {
-    if (stream.isTTY && total !== undefined)
-      stream.write(`\r${what}: file ${files} of ${total}, ${seconds()} s \x1b[K`);
+    if (total === undefined) return;
+    const line = `${what}: file ${files} of ${total}, ${seconds()} s`;
+    stream.write(stream.isTTY ? `\r${line} \x1b[K` : `${line}\n`);
   };
   const hear = (text) => {
     said += text;
@@ -46,7 +48,7 @@ export async function compileEngine(
     onBegin?.(line);
   };
   for (const output of [gyp.stdout, gyp.stderr]) output.setEncoding('utf8').on('data', hear);
-  const timer = setInterval(show, intervalMs);
+  const timer = setInterval(show, stream.isTTY ? intervalMs : logIntervalMs);
   const status = await new Promise((ended) => {
     gyp.on('error', ({ message }) => {
       said += message;

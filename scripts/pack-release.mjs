@@ -27,19 +27,27 @@ const target = resolve(
 );
 const shell = process.platform === 'win32';
 
+/** What the user has to change first. */
+class Refusal extends Error {}
+
 mkdirSync(target, { recursive: true });
 const folder = mkdtempSync(join(tmpdir(), 'lockstep-release-'));
 try {
+  // Before the build, which takes a while.
+  const engines = enginesOf(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version);
   const own = unpack(pack(root, folder), join(folder, 'lockstep'));
   build(own);
   const manifest = JSON.parse(readFileSync(join(own, 'package.json'), 'utf8'));
-  const engines = enginesOf(manifest.version);
   const versions = Object.fromEntries(engines.map(({ name }) => [name, manifest.version]));
   manifest.optionalDependencies = { ...manifest.optionalDependencies, ...versions };
   manifest.packageHashes = Object.fromEntries(engines.map(({ name, hash }) => [name, hash]));
   writeFileSync(join(own, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   process.stdout.write(`${pack(own, target)}\n`);
   for (const { name } of engines) process.stdout.write(`  with ${name}\n`);
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -66,13 +74,13 @@ function enginesOf(version) {
       const content = unpack(join(target, file), join(folder, `${file}.files`));
       const { name, version: built, sources } = JSON.parse(readFileSync(join(content, 'package.json'), 'utf8'));
       if (built !== version || sources !== sourcesHash(root))
-        throw new Error(
+        throw new Refusal(
           `${join(target, file)} is of another version or of other sources: remove it, or build it again`,
         );
       return { name, hash: fileHash(join(content, addonName)) };
     });
   if (engines.length === 0)
-    throw new Error(
+    throw new Refusal(
       `${target} has no engine: run \`npm run pack:engine\` first. Engines of other platforms come from the same command there`,
     );
   return engines;

@@ -73,6 +73,10 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
         default: restartsMaxDefault,
         describe: 'Maximum number of restarts of these workers',
       })
+      .option('plain', {
+        type: 'boolean',
+        describe: 'Accepted as by launch; join prints plain lines in any case',
+      })
       .example(
         '$0 join tcp://192.168.1.10:5555 --key join.key --workers 2',
         'add two workers to the run on that machine',

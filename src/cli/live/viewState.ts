@@ -1,5 +1,6 @@
 /** The state of the live view and its updates. Pure: the time is an argument. */
 import type { WorkerPhase } from '../../comm/messageFields.ts';
+import { isComplete } from '../../coordinator/core/decisionParts.ts';
 import type { Member, RunState } from '../../coordinator/core/runState.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluationMetrics, StepMetrics } from '../../records/metricsLog.ts';
@@ -144,7 +145,8 @@ export function workerRows(view: ViewState, run: RunState, nowMs: number): Worke
 }
 
 /** The state of the run if it is not training. */
-export function stageWords({ stage, needed, members, joiners, stopRequested }: RunState): string {
+export function stageWords(run: RunState): string {
+  const { stage, needed, members, joiners, stopRequested } = run;
   const present = members.length + joiners.length;
   const names = {
     gathering: `waiting for workers (${present} of ${needed})`,
@@ -154,7 +156,7 @@ export function stageWords({ stage, needed, members, joiners, stopRequested }: R
     snapshotting: 'taking a snapshot',
     rollingOut: 'writing rollouts',
     finishing: 'writing the last checkpoint',
-    finished: 'finished',
+    finished: isComplete(run) ? 'finished' : 'stopped',
     failed: 'failed',
   } satisfies Record<RunState['stage'], string>;
   return names[stage];

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { clusterCommand } from '../../../src/cli/cluster.ts';
+import { runCommandLine } from '../../../src/cli/commandLine.ts';
 import { checkKeyless, joinCommand, waitingLine } from '../../../src/cli/join.ts';
 import { type Output, quietOutput, setOutput } from '../../../src/cli/output.ts';
 
@@ -49,4 +50,8 @@ it('says at once that an address beyond this machine needs a key', async () => {
     );
   }
   await expect(checkKeyless('192.0.2.1')).rejects.toThrow('expected an address like');
+});
+
+it('join accepts --plain as launch does', async () => {
+  await expect(runCommandLine(['join', '192.0.2.1', '--plain'], '0')).rejects.toThrow('expected an address like');
 });

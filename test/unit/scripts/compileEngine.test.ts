@@ -13,6 +13,7 @@ const { compileEngine } = (await import(path)) as {
       onBegin?: (line: string) => void;
       args?: readonly string[];
       intervalMs?: number;
+      logIntervalMs?: number;
     },
   ): Promise<{ status: number; said: string }>;
 };
@@ -32,7 +33,11 @@ afterEach(() => {
 });
 
 /** Runs with a node-gyp that is this program. @returns all that was shown */
-async function compile(program: string, isTTY: boolean, onBegin?: (line: string) => void) {
+async function compile(
+  program: string,
+  isTTY: boolean,
+  options: { onBegin?: (line: string) => void; logIntervalMs?: number } = {},
+) {
   writeFileSync(join(folder, 'gyp.cjs'), program);
   vi.stubEnv('npm_config_node_gyp', join(folder, 'gyp.cjs'));
   let shown = '';
@@ -44,7 +49,7 @@ async function compile(program: string, isTTY: boolean, onBegin?: (line: string)
   const result = await compileEngine(folder, {
     stream,
     intervalMs: 10,
-    ...(onBegin && { onBegin }),
+    ...options,
     args: ['--arch=x64'],
   });
   return { ...result, shown };
@@ -59,12 +64,21 @@ const inSteps = `${cxx('gemm')}${cxx('adamw')}
     ${cxx('addon')}
   }, 10);`;
 
-it('a log has one line, when the compiler begins', async () => {
+it('a log has one line when the compiler begins, and none after a short time', async () => {
   const begun: string[] = [];
-  const { status, shown } = await compile(cxx('gemm') + cxx('adamw'), false, (line) => begun.push(line));
+  const { status, shown } = await compile(cxx('gemm') + cxx('adamw'), false, {
+    onBegin: (line) => begun.push(line),
+  });
   expect(status).toBe(0);
   expect(shown).toBe('lockstep: compiling the native engine (3 files), which takes one to three minutes\n');
   expect(begun).toEqual([shown.trimEnd()]);
+});
+
+it('a log has a line from time to time after that', async () => {
+  const { shown } = await compile(inSteps, false, { logIntervalMs: 10 });
+  const [first, ...others] = shown.trimEnd().split('\n');
+  expect(first).toMatch(/, which takes one to three minutes$/);
+  expect(others).toContainEqual(expect.stringMatching(/^lockstep: compiling the native engine: file 2 of 3, \d+ s$/));
 });
 
 it('a terminal counts the files in one line, which is cleared at the end', async () => {

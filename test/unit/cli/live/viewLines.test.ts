@@ -155,6 +155,8 @@ describe('the live view', () => {
     [{ stage: 'evaluating' }, 'evaluating'],
     [{ stopRequested: true }, 'stopping after this step'],
     [{ stage: 'finishing' }, 'writing the last checkpoint'],
+    [{ stage: 'finished', appliedStep: 90 }, 'stopped'],
+    [{ stage: 'finished', appliedStep: 2000 }, 'finished'],
   ] as const)('says what the run is doing: %o', (changes, words) => {
     expect(show(trained(1), run(changes))[1]).toContain(words);
   });
