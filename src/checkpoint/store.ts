@@ -38,6 +38,8 @@ export interface CheckpointSummary {
 
 export interface WholeCheckpoint {
   readonly checkpoint: Checkpoint;
+  /** The validation loss at its step, in nats; null if it is unknown. */
+  readonly valLoss: number | null;
   /** Newer (or better) checkpoints that did not verify, in the order they were tried. */
   readonly skipped: readonly { readonly step: number; readonly reason: string }[];
 }
@@ -55,6 +57,7 @@ export class CheckpointStore {
   readonly #place: CheckpointPlace;
   readonly #holds = new Map<number, Hold>();
   #recovered: Promise<void> | undefined;
+  #evaluations: () => readonly { readonly step: number; readonly loss: number }[] = () => [];
 
   /** @param directory for example `runs/NAME/checkpoints`, or `s3://BUCKET/PREFIX`; the first write creates it */
   constructor(directory: string, options: StoreOptions = {}) {
@@ -77,6 +80,20 @@ export class CheckpointStore {
     return beginCheckpoint(this.#place.draft(step), contents, async () => {
       if (!keepsOlder()) await this.#retain(step);
     });
+  }
+
+  /**
+   * From now on, the best checkpoint may also be one that was evaluated after it was written, such as that of step 0 of weights that
+   * were trained before.
+   * @param evaluations of the run so far, asked whenever losses are compared; a loss that a checkpoint records itself counts more
+   */
+  useEvaluations(evaluations: () => readonly { readonly step: number; readonly loss: number }[]): void {
+    this.#evaluations = evaluations;
+  }
+
+  #valLossAt(step: number, recorded: number | null | undefined): number | null {
+    const loss = recorded ?? this.#evaluations().findLast((evaluated) => evaluated.step === step)?.loss;
+    return loss !== undefined && Number.isFinite(loss) ? loss : null;
   }
 
   /** Why a checkpoint of these tensors does not fit on the disk now ("needs …"), or undefined if it does. */
@@ -128,7 +145,8 @@ export class CheckpointStore {
     for (const { step, path } of await this.#place.list()) {
       // The loss of an unreadable checkpoint is unknown: it is neither the best nor reported as skipped.
       const trainer = await readTrainer(path).catch((error: unknown) => this.#passDamage(error));
-      if (trainer !== undefined && trainer.valLoss !== null) measured.push({ step, path, valLoss: trainer.valLoss });
+      const valLoss = trainer && this.#valLossAt(step, trainer.valLoss);
+      if (typeof valLoss === 'number') measured.push({ step, path, valLoss });
     }
     return measured.sort((a, b) => a.valLoss - b.valLoss || a.step - b.step);
   }
@@ -141,7 +159,8 @@ export class CheckpointStore {
     for (const { step, path } of candidates) {
       try {
         const checkpoint = await openCheckpoint(path, options);
-        if (checkpoint.step === step) return { checkpoint, skipped };
+        const valLoss = this.#valLossAt(step, checkpoint.trainer?.valLoss);
+        if (checkpoint.step === step) return { checkpoint, valLoss, skipped };
         const isOf = checkpoint.step === undefined ? 'no run' : `step ${checkpoint.step}`;
         skipped.push({ step, reason: `${checkpoint.path} is the checkpoint of ${isOf}` });
       } catch (error) {
@@ -184,8 +203,8 @@ export class CheckpointStore {
     for (const { step, path } of await this.#place.list()) {
       try {
         await verifySizes(path, await readManifest(path));
-        const { valLoss } = await readTrainer(path);
-        summaries.push({ step, path, valLoss, problem: undefined });
+        const trainer = await readTrainer(path);
+        summaries.push({ step, path, valLoss: this.#valLossAt(step, trainer.valLoss), problem: undefined });
       } catch (error) {
         this.#passDamage(error);
         summaries.push({ step, path, valLoss: null, problem: fullMessageOf(error) });

@@ -145,12 +145,14 @@ export async function train(args: TrainArguments, site?: JobSite): Promise<numbe
 async function printBest(run: Run, evaluations: readonly EvaluatedLoss[], command: readonly string[]): Promise<void> {
   const [best, last] = [bestOf(evaluations), evaluations.at(-1)];
   if (best === undefined || last === undefined) return;
-  const at = `best validation loss ${best.loss.toFixed(4)} at step ${grouped(best.step)}`;
+  const before = best.step === 0 ? ', before training' : '';
+  const at = `best validation loss ${best.loss.toFixed(4)} at step ${grouped(best.step)}${before}`;
   if (best === last) {
     print(at);
     return;
   }
-  const isKept = (await run.store.list()).some(({ step, problem }) => step === best.step && problem === undefined);
+  // What --best selects.
+  const isKept = (await run.store.measured())[0]?.step === best.step;
   const use = isKept
     ? ownCommand(...command, '--best')
     : 'its weights were not kept; checkpoint.best=true keeps those of the lowest loss';

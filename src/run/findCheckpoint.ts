@@ -15,8 +15,9 @@ import { isCheckpointFolder } from '../checkpoint/checkpointFolder.ts';
 import { openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import { CheckpointStore, type WholeCheckpoint } from '../checkpoint/store.ts';
 import { isStoredFolder } from '../objectStore/storedFiles.ts';
+import { MetricsLog } from '../records/metricsLog.ts';
 import { checkpointsIn } from './checkpointsOfRun.ts';
-import { runFolders, runsHint } from './runFolder.ts';
+import { RunFolder, runFolders, runsHint } from './runFolder.ts';
 
 export interface CheckpointChoice {
   /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2, or `s3://…`: a checkpoint or the place of a run's. Undefined: the newest run in `runs/` with a checkpoint. */
@@ -55,6 +56,8 @@ export async function findCheckpoint(
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });
+  const evaluations = await evaluationsOf(folder);
+  store.useEvaluations(() => evaluations);
   const newest = await store.newestWhole({ verify });
   if (newest === undefined) {
     throw new UserError(
@@ -64,7 +67,7 @@ export async function findCheckpoint(
   }
   if (!best) {
     const checkpoint = taken(newest, choice);
-    const valLoss = checkpoint.trainer?.valLoss ?? Number.NaN;
+    const valLoss = newest.valLoss ?? Number.NaN;
     const skipped = new Set(newest.skipped.map(({ step }) => step));
     const least = (await store.measured()).find(({ step }) => !skipped.has(step));
     if (least !== undefined && least.valLoss < valLoss) {
@@ -95,9 +98,23 @@ export function fileAsCheckpoint(file: string, advice: string): UserError {
   return new UserError(`${file} is a file, but a checkpoint or a run is a folder${advice}`);
 }
 
+/**
+ * The evaluations of the run whose directory, or folder of checkpoints, this is. Its metrics know those that came after a checkpoint was
+ * written, such as that of step 0.
+ */
+async function evaluationsOf(folder: string): Promise<MetricsLog['evaluations']> {
+  if (isObjectPath(folder)) return [];
+  const around = new RunFolder(dirname(folder));
+  const { metricsPath } = around.checkpointsPath === folder ? around : new RunFolder(folder);
+  return (await isFile(metricsPath)) ? MetricsLog.readEvaluations(metricsPath, Number.MAX_SAFE_INTEGER) : [];
+}
+
 /** Warns if an older or a worse model replaces the requested one. */
-function taken({ checkpoint, skipped }: WholeCheckpoint, { best = false, onWarning }: CheckpointChoice): Checkpoint {
-  const isUnmeasured = best && (checkpoint.trainer?.valLoss ?? null) === null;
+function taken(
+  { checkpoint, valLoss, skipped }: WholeCheckpoint,
+  { best = false, onWarning }: CheckpointChoice,
+): Checkpoint {
+  const isUnmeasured = best && valLoss === null;
   const used = `step ${checkpoint.step}${isUnmeasured ? ', which has no validation loss,' : ''}`;
   for (const { step, reason } of skipped) {
     onWarning(`skipped the checkpoint of step ${step}: ${reason}; using ${used} instead`);

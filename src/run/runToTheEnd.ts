@@ -138,6 +138,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     ]),
   });
   onCreated(coordinator);
+  store.useEvaluations(() => coordinator.state.evaluations);
   try {
     const waiting = point?.resumed.workers ?? [];
     for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);

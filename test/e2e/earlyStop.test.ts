@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { findCheckpoint } from '../../src/run/findCheckpoint.ts';
 import { launch, metricsOf, set, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
@@ -33,6 +34,32 @@ it('stops after eval.stopAfter evaluations, those before a resume included', asy
   expect(listed.runs).toMatchObject([
     { name: 'still', status: 'stopped', step: 15, maxSteps: 1000, best: { step: 5 } },
   ]);
+});
+
+it('names the weights that a run began with if they were the best, keeps them, and --best takes them', async () => {
+  const half = set(
+    ...tiny,
+    ...still,
+    'eval.everySteps=1',
+    'checkpoint.keep=1',
+    'train.maxSteps=3',
+    'sample.maxTokens=0',
+  );
+  const from = ['--init-from', 'runs/still', '--run-dir', 'worse'];
+  const run = await launch(['--single-process', ...from, ...half], folder());
+  expect(run.stdout).toMatch(
+    /^best validation loss (\d\.\d{4}) at step 0, before training, \1 at the end: .* generate worse --best$/m,
+  );
+  const best = await findCheckpoint({
+    path: 'worse',
+    best: true,
+    cwd: folder(),
+    verify: 'all',
+    onWarning: expect.unreachable,
+  });
+  expect(best.step).toBe(0);
+  const checkpoints = await readdir(join(folder(), 'worse', 'checkpoints'));
+  expect(checkpoints.sort()).toEqual(['step-00000000', 'step-00000003']);
 });
 
 it('says that the weights of the best evaluation were not kept, if they have no checkpoint', async () => {

@@ -113,6 +113,26 @@ describe('a checkpoint is found', () => {
     );
   });
 
+  test('by a validation loss that was measured after it was written, as that of step 0', async () => {
+    const late = join(folder, 'late');
+    await (await trainRun(late, { steps: [2, 3], valLosses: { 3: 2.5 } })).dispose();
+    const lines = [
+      { step: 2, valLoss: 9 },
+      { step: 2, loss: 3 },
+      { step: 2, valLoss: 2 },
+      { step: 3, valLoss: 1 },
+    ];
+    writeFileSync(join(late, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const notes: string[] = [];
+    const choice = { cwd: folder, onWarning: () => {}, verify: 'model' } as const;
+    for (const path of ['late', 'late/checkpoints']) {
+      expect((await findCheckpoint({ ...choice, path, best: true })).step).toBe(2);
+      await findCheckpoint({ ...choice, path, onNote: (message) => notes.push(message) });
+    }
+    const note = 'step 2 has a lower validation loss, 2.0000: use best to select it';
+    expect(notes).toEqual([note, note]);
+  });
+
   test('without a validation loss, where all that have one are damaged', async () => {
     const partly = join(folder, 'partly');
     await (await trainRun(partly, { steps: [2, 3, 5], valLosses: { 5: 2 } })).dispose();
