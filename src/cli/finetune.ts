@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { isDynamicPattern } from 'tinyglobby';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes } from 'yargs';
+import { parameterCount } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -11,6 +12,7 @@ import { loadConfig } from '../config/load.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
 import { type ReadRow, readRows } from '../data/examples/readRows.ts';
 import { checkpointsIn } from '../run/checkpointsOfRun.ts';
+import { findCheckpoint } from '../run/findCheckpoint.ts';
 import { runsHint } from '../run/runFolder.ts';
 import { kindOfRow } from '../task/kindOfRow.ts';
 import { targetsOption } from './columns.ts';
@@ -22,10 +24,17 @@ import { trainOptions } from './trainOptions.ts';
 const kinds = ['sft', 'classify', 'seq2seq', 'dpo', 'reward', 'lm'] as const;
 type Kind = (typeof kinds)[number];
 
+interface Start {
+  readonly config: string;
+  readonly settings: readonly string[];
+  /** Whether the rate follows from the size of the weights. Otherwise that of the config or the settings applies. */
+  readonly isRateFitted?: boolean;
+}
+
 /** The shipped config of each task, and what differs for weights that are already trained. */
-export const starts: Readonly<Record<Kind, { readonly config: string; readonly settings: readonly string[] }>> = {
-  sft: { config: 'sft', settings: ['task.template=auto', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
-  classify: { config: 'classify', settings: ['schedule.learningRate=5e-5', 'train.epochs=3'] },
+export const starts: Readonly<Record<Kind, Start>> = {
+  sft: { config: 'sft', settings: ['task.template=auto', 'train.epochs=2'], isRateFitted: true },
+  classify: { config: 'classify', settings: ['train.epochs=3'], isRateFitted: true },
   seq2seq: {
     config: 'translate',
     // The schedule of random weights rises for 100 steps, which is longer than many runs on rows of one's own.
@@ -36,7 +45,7 @@ export const starts: Readonly<Record<Kind, { readonly config: string; readonly s
   },
   dpo: { config: 'dpo', settings: [] },
   reward: { config: 'reward', settings: [] },
-  lm: { config: 'sft', settings: ['task.kind=lm', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
+  lm: { config: 'sft', settings: ['task.kind=lm', 'train.epochs=2'], isRateFitted: true },
 };
 
 // What these options would set is what the command is for.
@@ -84,14 +93,20 @@ async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
   const chosen = args.set ?? [];
   const rows = await rowsOf(args, cwd);
   const kind = args.task ?? (targets === undefined ? kindOf(rows) : 'seq2seq');
-  const { config, settings } = starts[kind];
+  const { config, settings, isRateFitted = false } = starts[kind];
   const data = [
     `model.from=${JSON.stringify(args.model)}`,
     `data.examples=${JSON.stringify(targets === undefined ? args.rows : [args.rows, targets])}`,
   ];
-  let set = [...data, ...unchosen(settings, chosen), ...chosen];
-  const { config: resolved } = loadConfig({ file: config, overrides: withWorkers(set, args.workers), cwd });
   const isChosen = (key: string) => chosen.some((setting) => keyOf(setting) === key);
+  const fitted = [
+    ...(isRateFitted && !isChosen('schedule.learningRate') ? [await fittingRate(args.model, isChosen, cwd)] : []),
+    // Epochs would determine the number of steps.
+    ...(isChosen('train.maxSteps') ? ['train.epochs=0'] : []),
+  ];
+  const own = [...unchosen(settings, fitted), ...fitted];
+  let set = [...data, ...unchosen(own, chosen), ...chosen];
+  const { config: resolved } = loadConfig({ file: config, overrides: withWorkers(set, args.workers), cwd });
   const { settings: fitting, notice } = fittingLength(resolved, rows.length, isChosen);
   set = [...unchosen(set, fitting), ...fitting];
   const { workers, runDir } = args;
@@ -102,6 +117,22 @@ async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
   if (notice !== undefined) print(notice);
   print(`the same as: ${ownCommand('--config', config, ...chosenToo, '--set', ...set)}`);
   await runTrain({ ...args, config, set, initFrom: undefined, 'init-from': undefined, resume: undefined });
+}
+
+/** The learning rate as a setting, such as `schedule.learningRate=5e-5`. */
+async function fittingRate(model: string, isChosen: (key: string) => boolean, cwd: string): Promise<string> {
+  const { modelConfig } = await findCheckpoint({ path: model, cwd, onWarning: warn, verify: 'model' });
+  const rate = rateFor(parameterCount(modelConfig), isChosen('model.loraRank'));
+  return `schedule.learningRate=${rate.toExponential()}`;
+}
+
+/**
+ * The rate that suits GPT-2 of 124 million parameters, 5e-5 (LoRA: 3e-4), times the square root of how much smaller the weights are. The rates with which the
+ * models of GPT-3 were pre-trained fall with their sizes in this way. Larger weights have GPT-2's; no rate is above 1e-3. One significant digit.
+ */
+export function rateFor(parameters: number, isLora: boolean): number {
+  const scale = Math.max(1, Math.sqrt(124e6 / parameters));
+  return Number(Math.min(1e-3, (isLora ? 3e-4 : 5e-5) * scale).toPrecision(1));
 }
 
 /** The settings whose keys `chosen` does not set. */

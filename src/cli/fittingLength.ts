@@ -60,6 +60,10 @@ export function fittingLength(config: Config, rows: number, isChosen: (key: stri
   ];
   const isShort = lengthSettings.length > 0;
   const settings = [
+    // Too few rows to hold one out.
+    ...(trained === rows && isHeldOut(config.data)
+      ? ['data.valFraction=0', 'eval.everySteps=0'].filter((setting) => !isChosen(setting.split('=')[0]!))
+      : []),
     ...lengthSettings,
     ...changed('train.microBatchSize', train.microBatchSize, microBatch),
     ...(isShort ? changed('train.logEverySteps', train.logEverySteps, log) : []),
@@ -113,6 +117,10 @@ function stepsOf({ epochs, maxSteps, globalBatchSize }: Config['train'], trained
 
 /** The rows that are not held out for validation. */
 function trainedRows({ data, train }: Config, rows: number): number {
-  const isHeldOut = [data.validation].flat().length === 0;
-  return rows - (isHeldOut ? heldOut(rows, data.valFraction, train.seed).length : 0);
+  return rows - (isHeldOut(data) ? heldOut(rows, data.valFraction, train.seed).length : 0);
+}
+
+/** Whether some of the rows are held out to validate on. */
+function isHeldOut({ validation, valFraction }: Config['data']): boolean {
+  return [validation].flat().length === 0 && valFraction > 0;
 }

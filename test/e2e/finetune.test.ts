@@ -23,7 +23,7 @@ it('trains weights on rows as the command that it prints', async () => {
   expect(short).toMatchObject({ code: 0, stderr: '' });
   const [, printed] = /^the same as: npx launch (.*)$/m.exec(short.stdout) ?? [];
   expect(printed).toMatch(
-    /^--config sft --run-dir runs\/short --set 'model.from="runs\/base"' 'data.examples="rows.jsonl"' schedule.learningRate=5e-5 .* train.globalBatchSize=2 train.microBatchSize=2 train.logEverySteps=10 schedule.warmupSteps=1$/,
+    /^--config sft --run-dir runs\/short --set 'model.from="runs\/base"' 'data.examples="rows.jsonl"' schedule.learningRate=1e-3 .* train.globalBatchSize=2 train.microBatchSize=2 train.logEverySteps=10 schedule.warmupSteps=1$/,
   );
 
   const words = printed!.replace('runs/short', 'runs/long').split(' ');

@@ -2,6 +2,7 @@
  * `launch prepare`: converts text of any size to shards of tokens, in bounded memory and on all cores. The bytes are the same for any
  * number of threads and interruptions. docs/shards.md has the format.
  */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { isObjectPath } from '../../base/objectPath.ts';
@@ -9,6 +10,7 @@ import { readBoundedFile } from '../../base/strictJson.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import type { LineEndings } from '../lineEndings.ts';
 import type { ManifestContent, ShardRange } from '../shards/shardManifest.ts';
+import { byteLevelFileNames } from '../tokenizers/byteLevelFiles.ts';
 import { createTokenizer, tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { type KnownTokenizer, withFacts } from '../tokenizers/tokenizerFacts.ts';
@@ -227,8 +229,13 @@ async function openTokenizer(
 ): Promise<KnownTokenizer> {
   if (isResumed) {
     if (known !== undefined) return known;
-    const json = await readBoundedFile(join(folder.path, 'tokenizer.json'), TOKENIZER_FILE_BYTES_MAX);
-    return withFacts(await tokenizerFromFiles({ 'tokenizer.json': json.toString() }, folder.path, kindOf(options)));
+    // One that was learned from the text. All of its files count, since the manifest lists them.
+    const files: Record<string, string> = {};
+    for (const name of await readdir(folder.path)) {
+      if (!byteLevelFileNames.includes(name)) continue;
+      files[name] = (await readBoundedFile(join(folder.path, name), TOKENIZER_FILE_BYTES_MAX)).toString();
+    }
+    return withFacts(await tokenizerFromFiles(files, folder.path, kindOf(options)));
   }
   const opened = known ?? withFacts(await tokenizerOfText(options));
   for (const [name, content] of Object.entries(opened.facts.files)) {

@@ -16,6 +16,12 @@ export const byteCharacters: readonly string[] = (() => {
   });
 })();
 
+/** The names of all files that {@link byteLevelFiles} may write. */
+export const byteLevelFileNames: readonly string[] = [
+  ...['tokenizer.json', 'vocab.json', 'merges.txt'],
+  ...['tokenizer_config.json', 'special_tokens_map.json'],
+];
+
 /** The files by name. GPT-2's splitting adds the files of its slow loader (vocab.json, merges.txt). */
 export function byteLevelFiles(tables: ByteLevelTables): Record<string, string> {
   const names = new Map<number, string>();

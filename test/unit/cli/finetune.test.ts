@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkPaths, starts } from '../../../src/cli/finetune.ts';
+import { checkPaths, rateFor, starts } from '../../../src/cli/finetune.ts';
 import { fittingLength } from '../../../src/cli/fittingLength.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
@@ -20,7 +20,7 @@ describe('the length suits the rows', () => {
     const { config: file, settings } = starts[kind];
     const keys = more.map((setting) => setting.split('=')[0]);
     const own = settings.filter((setting) => !keys.includes(setting.split('=')[0]));
-    const overrides = ['model.from=gpt2', 'data.examples=rows.jsonl', ...own, ...more];
+    const overrides = ['model.from=gpt2', 'data.examples=rows.jsonl', 'schedule.learningRate=5e-5', ...own, ...more];
     const { config } = loadConfig({ file, overrides, cwd: '/' });
     return fittingLength(config, rows, (key) => keys.includes(key));
   };
@@ -89,6 +89,11 @@ describe('the length suits the rows', () => {
     );
   });
 
+  it.each([1, 4])('%i rows are too few to hold one out', (rows) => {
+    expect(lengthFor('sft', rows).settings.slice(0, 2)).toEqual(['data.valFraction=0', 'eval.everySteps=0']);
+    expect(lengthFor('sft', rows, 'data.validation=other.jsonl').settings[0]).toMatch(/^train/);
+  });
+
   it('leaves runs whose steps do not follow from the rows', () => {
     const rollouts = ['task.kind=grpo', 'task.reward=contains', 'eval.everySteps=0'];
     expect(lengthFor('sft', 10, ...rollouts)).toEqual({ settings: [], notice: undefined });
@@ -102,6 +107,16 @@ describe('the length suits the rows', () => {
   ])('the warm-up is %s', (_, rows, more, expected) => {
     expect(lengthFor('sft', rows, ...more).settings).toEqual(expected === undefined ? [] : [expected]);
   });
+});
+
+it.each([
+  ['GPT-2', 124e6, false, 5e-5],
+  ['LoRA on GPT-2', 124e6, true, 3e-4],
+  ['a larger model', 1.2e9, false, 5e-5],
+  ['the model of configs/sft.yaml', 808_448, false, 6e-4],
+  ['a toy', 10_000, true, 1e-3],
+])('the rate of %s', (_, parameters, isLora, rate) => {
+  expect(rateFor(parameters, isLora)).toBe(rate);
 });
 
 describe('paths', () => {

@@ -484,6 +484,17 @@ describe('resuming', () => {
     60_000,
   );
 
+  it('lists every file of a tokenizer that was learned from the text', async () => {
+    write('in.txt', long(60_000));
+    const given: Given = { names: ['in.txt'], tokenizer: 'bpe:300', keepIntervalMs: 0 };
+    await run({ ...given, out: join(cwd, 'whole') });
+    await runUntil(6, given);
+    expect(readdirSync(join(cwd, 'out'))).toContain('progress.json');
+    await run(given);
+    expect(filesIn('out')).toEqual(filesIn('whole'));
+    expect(readdirSync(join(cwd, 'out'))).toContain('merges.txt');
+  });
+
   it('is refused with another tokenizer, option or source, and when the input has changed', async () => {
     write('in', long(60_000));
     write('in2', long(60_000));
