@@ -2,7 +2,9 @@
  * Which checkpoint a command or a program takes: that of a path, a run's newest or its best, or those of the newest run. The one
  * place that decides it, for `generate`, `eval` and whatever else loads a model.
  */
-import { dirname } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { isObjectPath } from '../base/objectPath.ts';
 import { optionName, ownCommand } from '../base/ownCommand.ts';
@@ -18,6 +20,7 @@ import { isStoredFolder } from '../objectStore/storedFiles.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import { checkpointsIn } from './checkpointsOfRun.ts';
 import { RunFolder, runFolders, runsHint } from './runFolder.ts';
+import { StoredRecords } from './storedRecords.ts';
 
 export interface CheckpointChoice {
   /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2, or `s3://…`: a checkpoint or the place of a run's. Undefined: the newest run in `runs/` with a checkpoint. */
@@ -56,7 +59,7 @@ export async function findCheckpoint(
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });
-  const evaluations = await evaluationsOf(folder);
+  const evaluations = await (isObjectPath(folder) ? storedEvaluationsOf(folder, best) : evaluationsOf(folder));
   store.useEvaluations(() => evaluations);
   const newest = await store.newestWhole({ verify });
   if (newest === undefined) {
@@ -103,10 +106,21 @@ export function fileAsCheckpoint(file: string, advice: string): UserError {
  * written, such as that of step 0.
  */
 async function evaluationsOf(folder: string): Promise<MetricsLog['evaluations']> {
-  if (isObjectPath(folder)) return [];
   const around = new RunFolder(dirname(folder));
   const { metricsPath } = around.checkpointsPath === folder ? around : new RunFolder(folder);
   return (await isFile(metricsPath)) ? MetricsLog.readEvaluations(metricsPath, Number.MAX_SAFE_INTEGER) : [];
+}
+
+/** Those that the run keeps beside its checkpoints; none if the newest checkpoint is wanted, which they do not choose. */
+async function storedEvaluationsOf(directory: string, isWanted: boolean): Promise<MetricsLog['evaluations']> {
+  if (!isWanted) return [];
+  const copy = await mkdtemp(join(tmpdir(), 'lockstep-records-'));
+  try {
+    await new StoredRecords(directory, new RunFolder(copy)).restore(['metrics']);
+    return await evaluationsOf(copy);
+  } finally {
+    await rm(copy, { recursive: true });
+  }
 }
 
 /** Warns if an older or a worse model replaces the requested one. */

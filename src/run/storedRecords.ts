@@ -86,11 +86,11 @@ export class StoredRecords {
     this.#editions.delete('metrics');
   }
 
-  /** Writes the files of an earlier run directory, each up to the first part that is missing. */
-  async restore(): Promise<Restored> {
+  /** Writes the files of an earlier run directory, each up to the first part that is missing. @param wanted default both */
+  async restore(wanted: readonly Kind[] = kinds): Promise<Restored> {
     const all = await this.#parts();
     const missing: string[] = [];
-    for (const kind of kinds) {
+    for (const kind of wanted) {
       const parts = newestEdition(all.filter((part) => part.kind === kind));
       const gap = parts.findIndex(({ number }, i) => number !== i);
       const whole = gap < 0 ? parts : parts.slice(0, gap);

@@ -4,12 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { PeerError } from '../../../src/base/errors.ts';
+import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import type { CheckpointContents } from '../../../src/checkpoint/writer.ts';
+import { findCheckpoint } from '../../../src/run/findCheckpoint.ts';
 import type { RunMessages } from '../../../src/run/messages.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
 import { checkStored } from '../../../src/run/storedNote.ts';
 import { StoredRecords } from '../../../src/run/storedRecords.ts';
 import { StoredRun } from '../../../src/run/storedRun.ts';
+import { contentsAt, writeTiny } from '../checkpoint/tinyCheckpoint.ts';
 import { FakeStore } from '../objectStore/fakeStore.ts';
 
 let cwd: string;
@@ -197,4 +200,23 @@ it('forgets an edition of metrics that was begun before the log had dropped thei
   const parts = [...objects.objects.keys()].filter((key) => key.includes('metrics'));
   expect(parts).toEqual(['runs/a/run/metrics-000002-000000.jsonl']);
   await run.release();
+});
+
+it('--best of a prefix takes a checkpoint that was evaluated after it was written', async () => {
+  for (const [step, valLoss] of [
+    [0, null],
+    [5, 9],
+  ] as const) {
+    await writeTiny(new CheckpointStore(directory), contentsAt(step, { valLoss }));
+  }
+  const choice = { path: directory, best: true, cwd, verify: 'all', onWarning: say } as const;
+  expect((await findCheckpoint(choice)).step).toBe(5);
+  const lines = [
+    { step: 0, valLoss: 4 },
+    { step: 5, valLoss: 9 },
+  ];
+  await writeFile(folder.metricsPath, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  await new StoredRecords(directory, folder).keep();
+  expect((await findCheckpoint(choice)).step).toBe(0);
+  expect(said).toEqual([]);
 });
