@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Everything that CI leaves out since it takes long: all tests, the cases of test/nightly.ts among them, the sanitizers over all of
-# the kernel suite, that suite on arm64, WebGPU on software drivers, one of them with matrix units, 10,000 seeds of the simulator and ten minutes of chaos. An hour or so. After `npm ci`, on a machine that `.ci/run` has prepared.
+# the kernel suite, that suite on arm64, WebGPU on software drivers, one of them with matrix units, 10,000 seeds of the simulator and
+# ten minutes of chaos. Some hours on 2 cores: all tests take half an hour, and an emulator is slow. After `npm ci`, on a machine that
+# `.ci/run` has prepared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
