@@ -1,5 +1,7 @@
 # Two stages: the first has the compiler, the image that is kept has not. See docs/guide/docker.md.
 FROM node:22-bookworm AS build
+# The headers of Node that the image has; node-gyp would download them.
+ENV npm_config_nodedir=/usr/local
 WORKDIR /lockstep
 COPY . .
 # Installs, compiles the engine and builds; then leaves out what only building needs.

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compileEngine } from './compileEngine.mjs';
+import { compileEngine, reasonOf } from './compileEngine.mjs';
 import { nodeGyp } from './nodeGyp.mjs';
 import { findInProcess } from './ownProcess.mjs';
 
@@ -26,7 +26,7 @@ async function compile() {
   const onBegin = isHidden ? (line) => tellTerminal(`${line}\n`) : undefined;
   const { status, said, seconds } = await compileEngine(root, { onBegin });
   if (status === 0) process.stdout.write(`lockstep: the native engine is compiled (${seconds} s)\n`);
-  else fail(said.split('\n').find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '');
+  else fail(reasonOf(said));
 }
 
 function compileLoudly() {
@@ -57,7 +57,7 @@ function fail(reason) {
   const cure = isDependency
     ? 'Install python3, make and a C++20 compiler, then run `npm rebuild lockstep --foreground-scripts`.'
     : 'Install python3, make and a C++20 compiler, then run `npm run build:native`; or add a prebuilt engine: `npm run engine:add FILE.tgz`.';
-  const text = `lockstep: the native engine was not compiled: ${reason.trim()}. Training will use the tfjs engine, many times slower. ${cure}\n`;
+  const text = `lockstep: the native engine was not compiled: ${reason}. Training will use the tfjs engine, many times slower. ${cure}\n`;
   process.stdout.write(text);
   if (isHidden) tellTerminal(text);
 }

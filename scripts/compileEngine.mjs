@@ -67,3 +67,16 @@ function fileCount(build) {
   const objects = (name) => readFileSync(join(build, name), 'utf8').match(/^\t\$\(obj\)\.target\/.*\.o\b/gm) ?? [];
   return makefiles.reduce((count, name) => count + objects(name).length, 0);
 }
+
+/**
+ * Why node-gyp failed, in one line.
+ * @param {string} said all that it printed
+ */
+export function reasonOf(said) {
+  if (/network connectivity|failed, reason:/.test(said)) {
+    return 'the headers of Node could not be downloaded. If this machine has them in /usr/local/include/node, set npm_config_nodedir=/usr/local';
+  }
+  const lines = said.split('\n').filter((line) => !/^gyp (WARN|info|http)/.test(line));
+  const reason = lines.find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? lines.find(Boolean) ?? '';
+  return reason.trim();
+}

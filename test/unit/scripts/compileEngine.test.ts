@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 const path = '../../../scripts/compileEngine.mjs';
-const { compileEngine } = (await import(path)) as {
+const { compileEngine, reasonOf } = (await import(path)) as {
+  reasonOf(said: string): string;
   compileEngine(
     folder: string,
     options: {
@@ -96,4 +97,20 @@ it('a compiler that fails shows nothing here: its exit code and its output are r
   );
   expect({ status, shown }).toEqual({ status: 7, shown: '' });
   expect(said).toContain("gyp ERR! no make [ 'rebuild', '--jobs', 'max', '--arch=x64' ]");
+});
+
+it.each([
+  [
+    'the headers of Node could not be downloaded. If this machine has them in /usr/local/include/node, set npm_config_nodedir=/usr/local',
+    'gyp http GET https://example.org/headers\ngyp WARN install got an error, rolling back install\ngyp ERR! configure error\ngyp ERR! stack is related to network connectivity.',
+  ],
+  [
+    "gemm.cc:1:5: error: 'x' was not declared",
+    "make: Entering\ngemm.cc:1:5: error: 'x' was not declared\ngyp ERR! build error",
+  ],
+  ['gyp ERR! find Python', 'gyp info using node\ngyp ERR! find Python'],
+  ['Killed', 'gyp info using node\nKilled'],
+  ['', ''],
+])('says why it failed: %s', (reason, said) => {
+  expect(reasonOf(said)).toBe(reason);
 });
