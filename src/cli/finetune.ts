@@ -121,7 +121,9 @@ async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
 
 /** The learning rate as a setting, such as `schedule.learningRate=5e-5`. */
 async function fittingRate(model: string, isChosen: (key: string) => boolean, cwd: string): Promise<string> {
-  const { modelConfig } = await findCheckpoint({ path: model, cwd, onWarning: warn, verify: 'model' });
+  // The run opens the weights too, and prints their warnings.
+  const onWarning = () => {};
+  const { modelConfig } = await findCheckpoint({ path: model, cwd, onWarning, verify: 'model' });
   const rate = rateFor(parameterCount(modelConfig), isChosen('model.loraRank'));
   return `schedule.learningRate=${rate.toExponential()}`;
 }
