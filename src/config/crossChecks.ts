@@ -3,6 +3,7 @@ import { architectures, hasEncoder } from '../architecture/registry.ts';
 import type { EngineEntry } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
 import type { EnginePrecision } from '../engine/precision.ts';
+import { isPolicyKind } from '../task/kinds.ts';
 import { promptRolloutBytes, rolloutBytesMax } from '../task/rolloutSize.ts';
 import type { Config } from './configTypes.ts';
 import { headProblemOf, muonProblemOf, trainableProblemOf } from './modelRules.ts';
@@ -26,14 +27,11 @@ const sizesComeFromWeights = ({ model: { from } }: Config): boolean => from !== 
 /** Whether the run trains on rows. */
 const hasExamples = ({ data }: Config): boolean => data.examples.length > 0;
 
-/** Whether the run learns from its own answers. */
-const isPolicy = ({ task: { kind } }: Config): boolean => kind === 'grpo' || kind === 'ppo';
-
 /** Why the answers to one prompt do not fit in the message of a worker; undefined if they do. */
 function answersProblemOf(config: Config): string | undefined {
   const { task, model } = config;
   const bytes = promptRolloutBytes(task, model.blockSize);
-  if (sizesComeFromWeights(config) || !isPolicy(config) || bytes <= rolloutBytesMax) return undefined;
+  if (sizesComeFromWeights(config) || !isPolicyKind(config.task.kind) || bytes <= rolloutBytesMax) return undefined;
   const [size, limit] = [bytes, rolloutBytesMax].map((count) => `${(count / 2 ** 20).toFixed(2)} MiB`);
   return `${task.group} answers of up to ${Math.min(task.maxTokens, model.blockSize)} tokens are ${size}, above ${limit}. Lower task.group or task.maxTokens`;
 }
@@ -124,7 +122,10 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'task.kind',
     must: 'must be 0 for grpo and ppo, whose answers are drawn without dropout:',
     holds: (config) =>
-      sizesComeFromWeights(config) || !isPolicy(config) || !('dropout' in config.model) || config.model.dropout === 0,
+      sizesComeFromWeights(config) ||
+      !isPolicyKind(config.task.kind) ||
+      !('dropout' in config.model) ||
+      config.model.dropout === 0,
   },
   {
     key: 'task.kind',
@@ -143,7 +144,7 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'task.kind',
     must: 'must divide the answers of an iteration (task.prompts × task.group) without remainder for grpo and ppo:',
     holds: (config) =>
-      !isPolicy(config) || (config.task.prompts * config.task.group) % config.train.globalBatchSize === 0,
+      !isPolicyKind(config.task.kind) || (config.task.prompts * config.task.group) % config.train.globalBatchSize === 0,
     detail: ({ task: { prompts, group }, train }) =>
       `${prompts} × ${group} = ${prompts * group} answers, ${train.globalBatchSize} in each step`,
   },
@@ -151,7 +152,7 @@ export const crossChecks: readonly CrossCheck[] = [
     key: 'eval.everySteps',
     other: 'task.kind',
     must: 'must be 0 for grpo and ppo, which are measured by the rewards of every iteration:',
-    holds: (config) => !isPolicy(config) || config.eval.everySteps === 0,
+    holds: (config) => !isPolicyKind(config.task.kind) || config.eval.everySteps === 0,
   },
   {
     key: 'task.pack',
