@@ -44,8 +44,8 @@ export interface LinearForwardOptions extends LinearOptions {
   /** Dropout of y, before it is added to `residual`, which is then required. */
   readonly dropout?: Dropout;
   /**
-   * Each row of `out` has the bits that it has with N = 1, whatever the other rows are: for rows of sequences that are decoded
-   * together. `inp` is float32 then. Absent: rounding may depend on N.
+   * Each row of `out` has the same bits as with N = 1, regardless of the other rows. Needed for sequences that are decoded together.
+   * `inp` is float32 then. Absent: rounding may depend on N.
    */
   readonly rowsApart?: boolean;
 }
